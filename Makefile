@@ -1,0 +1,44 @@
+# Everything below sets itself up: `make train` and `make test` work on a fresh machine with Python 3.11 or later.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?= dataset=hms model=wavenet
+PORT ?= 5000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint bench ui clean
+
+help:  ## What can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready  ## Install into .venv (done by the others when needed)
+
+# The marker comes last, so an interrupted installation is gone through again.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+train: $(VENV)/.ready  ## The main job; other jobs with ARGS="dataset=… model=…"
+	$(BIN)/python -m bench.train $(ARGS)
+
+test: $(VENV)/.ready  ## The whole test suite
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.ready  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.ready  ## Every benchmark; each prints its ratio
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+ui: $(VENV)/.ready  ## MLflow on http://127.0.0.1:$(PORT)
+	@test -f outputs/mlflow.db || { echo "outputs/mlflow.db is not there yet: make train first"; exit 2; }
+	@echo "http://127.0.0.1:$(PORT)/?workflowType=machine_learning"
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) \
+		--backend-store-uri "sqlite:///$(CURDIR)/outputs/mlflow.db" --default-artifact-root "$(CURDIR)/outputs/mlartifacts"
+
+clean:  ## Remove caches and computed features; runs in outputs/ and raw data stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache data/store data/simulated
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,111 @@
+"""From a config node to an object: the one place that turns a ``_target_`` into a call.
+
+Hydra's ``instantiate`` would call anything; here a target must lie under bench, torch or timm (a run's folder may
+come from somebody else), its keys must be the callee's own, and a wrong type is a sentence instead of a traceback.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bench.spec import UserError
+
+ALLOWED = ("bench.", "torch.", "timm.")
+
+
+def locate(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
+    """The class or function that ``node._target_`` names; ``where`` is the node's key in the config."""
+    path = node.get("_target_") if isinstance(node, Mapping) else None
+    if not isinstance(path, str):
+        raise UserError(f"{where} has no _target_; choose one of the options in conf/{where}")
+    if not path.startswith(ALLOWED):
+        raise UserError(f"{where}._target_={path} is refused: targets lie under {', '.join(a[:-1] for a in ALLOWED)}")
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{where}._target_={path} can't be found ({error})") from error
+
+
+def build(node: Mapping[str, Any], where: str, *args: Any, **given: Any) -> Any:
+    """Calls the node's target with ``args``, ``given`` and the node's other keys, checked first."""
+    target = locate(node, where)
+    return target(*args, **given, **check(target, node, where, len(args), given))
+
+
+def partial(node: Mapping[str, Any], where: str, n_args: int, given: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """The node's target with its other keys bound; ``n_args`` arguments and ``given`` are to come."""
+    target = locate(node, where)
+    return functools.partial(target, **check(target, node, where, n_args, dict.fromkeys(given)))
+
+
+def check(
+    target: Callable[..., Any], node: Mapping[str, Any], where: str, n_args: int, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The node's keys without ``_target_``; UserError where one is unknown, already given or of a wrong type."""
+    keys = {k: v for k, v in node.items() if k != "_target_"}
+    parameters = list(inspect.signature(target).parameters.values())
+    taken = {p.name for p in parameters[:n_args]} | set(given)
+    named = {p.name: p for p in parameters[n_args:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    name = getattr(target, "__name__", str(target))
+    hints = _hints(target)
+    for key, value in keys.items():
+        if key in taken:
+            raise UserError(f"{where}.{key} is decided by the data and can't be set; leave it out")
+        if key not in named and not open_ended:
+            own = ", ".join(n for n in named if n not in taken)
+            raise UserError(f"{where}.{key} is not an option of {name}; it takes {own or 'none'}")
+        if key in hints and not fits(value, hints[key]):
+            raise UserError(f"{where}.{key}={value!r} is not of the type that {name} takes: {_name(hints[key])}")
+    lacking = [n for n, p in named.items() if p.default is p.empty and n not in keys and n not in given]
+    if lacking:
+        raise UserError(f"{name} needs {', '.join(f'{where}.{n}' for n in lacking)}; set it on the command line")
+    return keys
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a YAML value is of an annotated type; annotations that YAML can't express fit everything."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, a) for a in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if origin in (list, tuple, collections.abc.Sequence):
+        inner = [a for a in arguments if a is not Ellipsis]
+        return isinstance(value, list | tuple) and all(any(fits(v, a) for a in inner) for v in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    if hint is type(None):
+        return value is None
+    return not (isinstance(hint, type) and hint.__module__.startswith("torch"))
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
+    except (NameError, TypeError):  # annotations that only a type checker can resolve
+        return {}
+
+
+def _name(hint: Any) -> str:
+    """An annotation in words, without what YAML can't express."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_name(a) for a in arguments if not getattr(a, "__module__", "").startswith("torch"))
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (list, tuple, collections.abc.Sequence):
+        return "a list of " + " and ".join(dict.fromkeys(_name(a) for a in arguments if a is not Ellipsis))
+    return "null" if hint is type(None) else getattr(hint, "__name__", str(hint))

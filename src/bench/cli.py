@@ -1,0 +1,146 @@
+"""What every Hydra door shares: a fast --help, and a person's mistake told in one sentence with exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.crossval import Outcome
+
+TRACEBACK = "BENCH_FULL_ERROR"  # what HYDRA_FULL_ERROR was before main() took it over
+MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
+
+
+def conf() -> Path:
+    """The config tree: beside src/ in a checkout, inside the package where it was installed from a wheel."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def main(door: Callable[[], None], module: str, about: str, config: str) -> None:
+    """Runs a Hydra door and ends the process with its exit code."""
+    if {"-h", "--help"} & set(sys.argv[1:]):  # Hydra alone costs 0.7 s, and prints no more than this does
+        print(help_page(module, about, config))
+        sys.exit(0)
+    os.environ.setdefault(TRACEBACK, os.environ.get("HYDRA_FULL_ERROR", "0"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that we can say it in our words
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from bench.multirun import exit_code
+    from bench.schema import register
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    register()
+    signal.signal(signal.SIGTERM, interrupt)  # a scheduler's polite end is an interruption like Ctrl-C
+    try:
+        door()
+    except (HydraException, OmegaConfBaseException) as error:
+        if os.environ[TRACEBACK] == "1":
+            raise
+        say_mistake(reword(error))
+        sys.exit(MISTAKE)
+    except KeyboardInterrupt:
+        print("bench: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    sys.exit(exit_code())
+
+
+def run_job(work: Callable[[], Outcome]) -> None:
+    """Runs one job of a door and records its outcome; nothing but an interruption gets past it, so a sweep goes on."""
+    from bench import multirun
+    from bench.spec import UserError
+
+    if multirun.sweeping():
+        print(f"\njob       {multirun.job_name()}", file=sys.stderr, flush=True)
+    try:
+        outcome = work()
+        multirun.note(FAILED if outcome.failed else 0, outcome.run.folder, outcome.scores, outcome.sentence)
+    except Exception as error:
+        if os.environ[TRACEBACK] == "1":
+            raise
+        mistake = isinstance(error, UserError)
+        sentence = str(error) if mistake else f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows where)"
+        say_mistake(sentence)
+        multirun.note(MISTAKE if mistake else FAILED, None, None, sentence)
+
+
+def say_mistake(sentence: str) -> None:
+    print(f"bench: {sentence}", file=sys.stderr, flush=True)
+
+
+def reword(error: BaseException) -> str:
+    """Hydra's and OmegaConf's errors as one sentence that names the key and what to do."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = error.__cause__
+    if "Could not override" in lines[0]:
+        key = lines[0].split("'")[1]
+        close = difflib.get_close_matches(key, _keys(), 1, 0.8)
+        meant = f"did you mean {close[0]}? " if close else ""
+        return f"there is no key {key} here; {meant}python -m bench.train --cfg job prints all keys of this command"
+    if lines[0].startswith("Error merging override") and cause is not None:
+        detail = str(cause).splitlines()[0]
+        return f"{lines[0].removeprefix('Error merging override ')} can't be used: {detail}"
+    if "Could not find" in str(error) and "Available options" in str(error):
+        wanted = next(line for line in lines if "Could not find" in line).split("'")[-2]
+        group = wanted.rpartition("/")[0]
+        options = sorted(p.stem for p in (conf() / group).glob("*.yaml"))
+        return f"there is no {wanted.replace('/', '=', 1)}; choose {group}= one of {', '.join(options)}"
+    return " ".join(lines).removesuffix(".") + "; python -m bench.train --help shows how a command is written"
+
+
+def _keys() -> list[str]:
+    """Dotted keys of the schema and of all groups' options, for suggestions."""
+    import dataclasses
+
+    import yaml
+
+    from bench.schema import Folds, Keys, Tracking, Train
+
+    keys = [f.name for f in dataclasses.fields(Keys)]
+    for name, part in (("train", Train), ("folds", Folds), ("tracking", Tracking)):
+        keys += [f"{name}.{f.name}" for f in dataclasses.fields(part)]
+    for file in conf().glob("*/*.yaml"):
+        node = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        node = node.get("dataset", node) if file.parent.name == "dataset" else node
+        keys += [f"{file.parent.name}.{key}" for key in node]
+    return keys
+
+
+def help_page(module: str, about: str, config: str) -> str:
+    """The door's help: what it does, the groups with their options, and the keys with their comments."""
+    root = conf()
+    groups = [
+        f"  {folder.name + '=':11}{', '.join(sorted(p.stem for p in folder.glob('*.yaml')))}"
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and folder.name != "experiments"
+    ]
+    text = (root / f"{config}.yaml").read_text(encoding="utf-8")
+    keys = text.split("\nseed:", 1)[-1].split("\nhydra:", 1)[0]
+    experiments = sorted(p.stem for p in (root / "experiments").glob("*.yaml"))
+    return "\n".join(
+        [
+            f"usage: python -m {module} [-m] [key=value …]",
+            "",
+            about,
+            "",
+            "Groups (an option is a file in conf/<group>, its keys can be set: model.filters=[8,16]):",
+            *groups,
+            *([f"  +experiments={', '.join(experiments)}"] if experiments else []),
+            "",
+            "Keys and their defaults:",
+            *("  " + line for line in ("seed:" + keys).splitlines() if line.strip()),
+            "",
+            "More: --cfg job prints the composed config; -m runs every combination of key=a,b;",
+            "HYDRA_FULL_ERROR=1 shows tracebacks. Exit codes: 0 done, 1 a fold or job failed, 2 a mistake in the",
+            "command or the data, 130 interrupted.",
+        ]
+    )

@@ -1,0 +1,245 @@
+"""The store: the stored half of the features, computed once, in parallel over files, and gathered every epoch.
+
+    <store>/<dataset>/<features>-<part>-<key>/
+        data.bin        (rows, *shape) in C order
+        digests.npy     (rows, 16) uint8: one hash an example's content
+        manifest.json   shape, dtype, settings, digest of the whole
+
+The key is a hash of the settings and of the raw files' names, sizes and times. A folder under its final name is
+whole: it is built under another name and renamed, under a lock, so that runs side by side share one build and a
+killed build leaves nothing that could be mistaken for one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.atomic import read_json, write_json
+from bench.datasets.base import Dataset, several
+from bench.features.base import Features
+from bench.spec import Part, UserError
+
+FORMAT = 1
+CHUNK = 32  # examples a task: small enough for a live progress bar, large enough to hide the hand-over
+POOL_FROM = 512  # below this many examples starting processes costs more than it saves
+WINDOW = 256 << 20  # bytes gathered before the mapped pages are given back
+Progress = Callable[[int, int], None]
+
+
+class Store:
+    """A finished store, opened for reading. ``gather`` is the whole interface of an epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest: dict[str, Any] = read_json(folder / "manifest.json")
+        self.shape = tuple(self.manifest["shape"])
+        self.dtype = np.dtype(self.manifest["dtype"])
+        self._touched = 0
+        self._map: mmap.mmap | None = None
+        if len(self) == 0:
+            self._array = np.empty((0, *self.shape), self.dtype)
+            return
+        with open(folder / "data.bin", "rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._array = np.frombuffer(self._map, self.dtype).reshape(len(self), *self.shape)
+
+    def __len__(self) -> int:
+        return int(self.manifest["rows"])
+
+    @property
+    def nbytes(self) -> int:
+        return int(len(self) * np.prod(self.shape, dtype=np.int64) * self.dtype.itemsize)
+
+    @property
+    def digest(self) -> str:
+        """Hash of all stored content: equal digests train equal models."""
+        return str(self.manifest["digest"])
+
+    def digests(self) -> np.ndarray:
+        """(rows, 16) uint8, one hash an example; flat examples (no content to share) are all zero."""
+        return np.load(self.folder / "digests.npy", allow_pickle=False)
+
+    def gather(self, positions: np.ndarray) -> np.ndarray:
+        """Copies the examples at ``positions`` (B,) → (B, *shape) in the stored dtype.
+
+        Mapped pages count as this process's memory once touched. They are handed back every 256 MiB, so that a
+        fold's memory does not grow with the data set; the system's cache keeps them warm.
+        """
+        batch = self._array[positions]
+        self._touched += batch.nbytes
+        if self._touched > WINDOW and self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
+        return batch
+
+
+def open_or_build(
+    dataset: Dataset, features: Features, part: Part, root: Path, workers: int, progress: Progress | None = None
+) -> Store:
+    """The part's store below ``root``, built first where it is not there; waits for a build under way elsewhere."""
+    from filelock import FileLock
+
+    name = type(features).__module__.rsplit(".", 1)[-1]
+    folder = root / dataset.name / f"{name}-{part}-{_key(dataset, features, part)}"
+    if not (folder / "manifest.json").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "manifest.json").exists():
+                _build(dataset, features, part, folder, workers, progress or (lambda done, total: None))
+    return Store(folder)
+
+
+def _key(dataset: Dataset, features: Features, part: Part) -> str:
+    files = [(f.name, (s := f.stat()).st_size, s.st_mtime_ns) for f in dict.fromkeys(dataset.files(part))]
+    ids = [str(i) for i in dataset.table(part)["id"]]
+    settings = [FORMAT, dataset.name, type(features).__qualname__, features.settings(), features.reads, ids, files]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _build(
+    dataset: Dataset, features: Features, part: Part, folder: Path, workers: int, progress: Progress
+) -> None:
+    building = folder.with_name(folder.name + ".building")
+    shutil.rmtree(building, ignore_errors=True)  # what a killed build left: the lock says that nobody writes there
+    building.mkdir()
+    try:
+        rows = len(dataset.table(part))
+        shape, dtype = features.stored_shape(dataset), np.dtype(features.stored_dtype)
+        path = building / "data.bin"
+        _reserve(path, int(rows * np.prod(shape, dtype=np.int64) * dtype.itemsize))
+        task = _Task(dataset, features, part, path, (rows, *shape), str(dtype))
+        digests, problems = _run(task, rows, workers, progress)
+        if problems:
+            raise several(problems, f"{len(problems)} of {rows} {part} examples can't be used")
+        np.save(building / "digests.npy", digests)
+        write_json(
+            building / "manifest.json",
+            {
+                "rows": rows,
+                "shape": list(shape),
+                "dtype": str(dtype),
+                "features": type(features).__qualname__,
+                "settings": features.settings(),
+                "digest": hashlib.sha256(digests.tobytes()).hexdigest()[:32],
+            },
+        )
+        os.replace(building, folder)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Takes the space now: a disk that fills up under a memory map would kill the process without a word."""
+    with open(path, "wb") as file:
+        if size == 0:
+            return
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise UserError(
+                f"the store needs {size / 1e9:.2f} GB in {path.parent} and there is not that much ({error.strerror}); "
+                "free some space or set store=<a folder elsewhere>"
+            ) from None
+
+
+class _Task:
+    """What a worker needs to fill a range of rows; picklable."""
+
+    def __init__(
+        self, dataset: Dataset, features: Features, part: Part, path: Path, shape: tuple[int, ...], dtype: str
+    ) -> None:
+        self.dataset, self.features, self.part = dataset, features, part
+        self.path, self.shape, self.dtype = path, shape, dtype
+
+    def __call__(self, start: int, stop: int) -> tuple[int, np.ndarray, list[str]]:
+        """Stores rows start..stop; returns start, their digests (stop − start, 16) and what was wrong with them."""
+        array = np.memmap(self.path, self.dtype, "r+", shape=self.shape)
+        digests = np.zeros((stop - start, 16), np.uint8)
+        problems = []
+        for row in range(start, stop):
+            try:
+                raw = self.dataset.read(self.part, row, **self.features.reads)
+                value = self.features.store(raw)
+                if not np.isfinite(value).all():
+                    raise ValueError("the features are not finite")
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            except ValueError as error:
+                problems.append(f"{self._name(row)}: {error}")
+                continue
+            array[row] = value
+            if value.size and (value != value.flat[0]).any():  # a flat example holds nothing that could leak
+                digest = hashlib.blake2b(array[row].tobytes(), digest_size=16).digest()
+                digests[row - start] = np.frombuffer(digest, np.uint8)
+        array.flush()
+        return start, digests, problems
+
+    def _name(self, row: int) -> str:
+        files = self.dataset.files(self.part)
+        name = str(files[row] if len(files) == self.shape[0] else files[0])
+        return f"{name} (id {self.dataset.table(self.part)['id'].iloc[row]})"
+
+
+def _run(task: _Task, rows: int, workers: int, progress: Progress) -> tuple[np.ndarray, list[str]]:
+    digests = np.zeros((rows, 16), np.uint8)
+    problems: list[str] = []
+    ranges = [(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
+    one_file = len(set(task.dataset.files(task.part))) <= 1
+    done = 0
+
+    def take(result: tuple[int, np.ndarray, list[str]]) -> None:
+        nonlocal done
+        start, chunk, wrong = result
+        digests[start : start + len(chunk)] = chunk
+        problems.extend(wrong)
+        done += len(chunk)
+        progress(done, rows)
+
+    if workers <= 1 or rows < POOL_FROM or one_file:  # one file is parsed once, by one process
+        for start, stop in ranges:
+            take(task(start, stop))
+        return digests, problems
+
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (task,)) as pool:
+        for future in as_completed([pool.submit(_work, start, stop) for start, stop in ranges]):
+            take(future.result())
+    problems.sort()
+    return digests, problems
+
+
+_task: _Task
+
+
+def _start_worker(task: _Task) -> None:
+    """Keeps the task once a worker, and ends the worker when its parent is gone (a SIGKILL tells nobody)."""
+    import threading
+    from multiprocessing import connection, parent_process
+
+    global _task
+    _task = task
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _work(start: int, stop: int) -> tuple[int, np.ndarray, list[str]]:
+    return _task(start, stop)

@@ -1,0 +1,96 @@
+"""What every competition answers: where its files are, one row an example, one raw example, a submission."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from bench.spec import Kind, Metric, Part, UserError
+
+TARGET = "target_"
+
+
+class Dataset(ABC):
+    """A competition's folder of raw files.
+
+    ``table("train")`` is a frame with one row an example: ``id`` (unique), ``target_<class>`` (a distribution),
+    and where the competition has them ``group`` (rows that may not be parted), ``weight`` and ``fold``
+    (a split the authors published). ``table("test")`` has ``id`` alone; it is empty where there are no test files.
+    Classes, lengths and column names are read from the files wherever the files say them.
+
+    A subclass is cheap to construct and to pickle: tables are read when first asked for.
+    """
+
+    name: ClassVar[str]
+    metric: ClassVar[Metric]
+    features: ClassVar[dict[Kind, str]]
+    """The feature (a name in conf/features) that this competition gives a sequence and an image model."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.check()
+
+    @abstractmethod
+    def required(self) -> list[str]:
+        """Paths below the root without which there is nothing to train on."""
+
+    @abstractmethod
+    def read_table(self, part: Part) -> pd.DataFrame:
+        """The part's table, as the class's docstring says; raises UserError naming file, row and column."""
+
+    @abstractmethod
+    def files(self, part: Part) -> list[Path]:
+        """The raw files behind a part: one per row in the table's order, or the single file that holds all."""
+
+    @abstractmethod
+    def read(self, part: Part, position: int, **what: Any) -> np.ndarray:
+        """One raw example by its row in the part's table; raises UserError naming the file."""
+
+    @abstractmethod
+    def write_submission(self, path: Path, ids: Sequence[Any], probability: np.ndarray) -> None:
+        """The competition's own file from (N, K) probabilities in the order of ``ids``."""
+
+    def table(self, part: Part) -> pd.DataFrame:
+        return self._train if part == "train" else self._test
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(c.removeprefix(TARGET) for c in self._train.columns if c.startswith(TARGET))
+
+    def check(self) -> None:
+        """Refuses a root that is missing or incomplete, naming everything that is not there."""
+        if not self.root.is_dir():
+            raise UserError(f"dataset.root={self.root} is not a folder; give the folder that holds {self.required()[0]}")
+        missing = [name for name in self.required() if not (self.root / name).exists()]
+        if missing:
+            raise UserError(
+                f"dataset.root={self.root} lacks {', '.join(missing)}; "
+                f"the {self.name} layout needs {', '.join(self.required())} there"
+            )
+
+    @cached_property
+    def _train(self) -> pd.DataFrame:
+        return self.read_table("train")
+
+    @cached_property
+    def _test(self) -> pd.DataFrame:
+        return self.read_table("test")
+
+
+def targets(table: pd.DataFrame) -> np.ndarray:
+    """The (N, K) float32 target distributions of a table."""
+    columns = [c for c in table.columns if c.startswith(TARGET)]
+    return table[columns].to_numpy(np.float32)
+
+
+def several(problems: Sequence[str], what: str) -> UserError:
+    """One sentence for many problems: the first ten by name, then a count."""
+    shown = "; ".join(problems[:10])
+    more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+    return UserError(f"{what}: {shown}{more}")

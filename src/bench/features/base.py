@@ -1,0 +1,57 @@
+"""What turns a raw example into what a model eats, in two halves.
+
+*Stored half*: raw example → compact array, deterministic, computed once and kept in the store.
+*Device half*: an ``nn.Module`` run on a whole gathered batch on the device, every step.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from bench.spec import InputSpec, Kind
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Features(ABC):
+    """A feature is one class, named by one YAML in ``conf/features``; its options are the constructor's.
+
+    A subclass says what it reads of a raw example (``reads``, handed to ``Dataset.read``), what it stores of it
+    (``stored_shape``, ``stored_dtype``, ``store``) and what a model gets (``spec``, ``device_half``).
+    ``dataset`` is any object with ``classes`` and what the feature asks of it (``sample_rate``, ``length`` …).
+    """
+
+    kind: ClassVar[Kind]
+    datasets: ClassVar[tuple[str, ...]] = ()
+    """Names of the data sets it can read; empty: any."""
+    stored_dtype: ClassVar[str] = "float16"
+    reads: dict[str, Any] = {}
+
+    @abstractmethod
+    def spec(self, dataset: Any) -> InputSpec:
+        """What a model sees after the device half."""
+
+    @abstractmethod
+    def stored_shape(self, dataset: Any) -> tuple[int, ...]:
+        """One stored example's shape, without the example axis."""
+
+    @abstractmethod
+    def store(self, raw: np.ndarray) -> np.ndarray:
+        """The stored half of one raw example; raises ``ValueError`` (without the file's name) where it can't."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What decides the stored half, JSON-able: two features with equal settings share a store.
+
+        Leave out what only the device half uses. Bump a ``version`` in it when the computation changes.
+        """
+
+    def device_half(self) -> nn.Module:
+        """A module from the gathered stored batch (any dtype, on the device) to the model's float32 input."""
+        from bench.features.cast import ToFloat32
+
+        return ToFloat32()

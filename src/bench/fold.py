@@ -1,0 +1,126 @@
+"""One fold's process: builds the objects from the run's folder, trains, predicts, and marks the fold as done.
+
+Started by ``training.folds``; nobody types it. Standard output carries JSON events, the rest goes to the fold's log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+from bench.spec import UserError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench.fold")
+    parser.add_argument("run")
+    parser.add_argument("number", type=int)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true")
+    options = parser.parse_args()
+    events = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints belongs in the log
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from bench.training.loop import LossIsNaN
+
+    try:
+        train_fold(options, events)
+    except (UserError, LossIsNaN) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def train_fold(options: argparse.Namespace, events: TextIO) -> None:
+    import numpy as np
+    import pandas as pd
+    import torch
+    from filelock import FileLock
+
+    from bench import build
+    from bench.atomic import write_json
+    from bench.data.batches import Batches
+    from bench.data.store import Store
+    from bench.datasets.base import targets
+    from bench.results.run import Run
+    from bench.training import collect, inference, loop
+
+    def report(event: dict[str, Any]) -> None:
+        events.write(json.dumps(event) + "\n")
+        events.flush()
+
+    torch.set_num_threads(options.threads)
+    run = Run.open(options.run)
+    config, spec, fold = run.config, run.spec, run.fold(options.number)
+    device = torch.device(_device(options.device))
+    metric = build.locate(config["dataset"], "dataset").metric  # type: ignore[attr-defined]
+    train_config = config["train"]
+    settings = loop.Settings(seed=config["seed"], **train_config)
+    with FileLock(fold.folder / ".lock", timeout=60):  # a predecessor that is being ended may still hold it
+        rows = pd.read_parquet(run.folder / "splits.parquet")
+        stores = {part: Store(Path(path)) for part, path in run.inputs["stores"].items()}
+        validated = rows["fold"].to_numpy() == fold.number
+        target = targets(rows)
+        weight = rows["weight"].to_numpy(np.float32) if "weight" in rows else None
+
+        def side(mask: np.ndarray) -> Batches:
+            chosen = np.flatnonzero(mask)
+            return Batches(stores["train"], chosen, target[mask], None if weight is None else weight[mask], device)
+
+        train, valid = side(~validated), side(validated)
+        report({"kind": "note", "text": f"training on {train.where}"})
+        torch.manual_seed(loop.epoch_seed(settings.seed, fold.number))
+        model = build.build(config["model"], "model", spec).to(device)
+        optimizer = build.build(config["optimizer"], "optimizer", model.parameters())
+        parts = loop.Parts(
+            model=torch.compile(model) if options.compile else model,  # type: ignore[arg-type]
+            device_half=build.build(config["features"], "features").device_half().to(device),
+            loss=build.partial(config["loss"], "loss", 3),
+            optimizer=optimizer,
+            schedule=build.partial(config["scheduler"], "scheduler", 3),
+            metric=metric,
+        )
+        loop.fit(parts, train, valid, settings, fold, report)
+
+        def predict(side: Batches) -> np.ndarray:
+            answer = inference.logits(
+                parts.model, parts.device_half, side, settings.eval_batch_size, settings.precision
+            )
+            return inference.probabilities(answer)
+
+        collect.write_frame(collect.oof_frame(rows[validated], predict(valid), spec.classes), fold.oof)
+        test = stores["test"]
+        if len(test):
+            none = np.zeros((len(test), spec.n_classes), np.float32)
+            probability = predict(Batches(test, np.arange(len(test)), none, None, device))
+            ids = pd.read_parquet(run.folder / "test_ids.parquet")["id"]
+            collect.write_frame(collect.prediction_frame(ids, probability, spec.classes), fold.test)
+        kept = loop.best_epoch(fold.history(), settings, metric)
+        write_json(fold.done, {"kept_epoch": kept + 1, "test": test.digest, "device": str(device)})
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its standard input closes: the parent is gone, and may be started again any moment."""
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

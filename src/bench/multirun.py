@@ -1,0 +1,80 @@
+"""A sweep's jobs: each leaves its outcome in the sweep's folder, and the sweep ends with a table of all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+_exit_code = 0
+
+
+def exit_code() -> int:
+    """What the process should end with, after the job or the whole sweep."""
+    return _exit_code
+
+
+def sweeping() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def job_name() -> str:
+    from hydra.core.hydra_config import HydraConfig
+
+    return " ".join(HydraConfig.get().overrides.task)
+
+
+def note(code: int, run: Path | None, scores: dict[str, Any] | None, error: str | None) -> None:
+    """Records the job that has just ended: in the sweep's folder where there is one (any launcher may have run it)."""
+    global _exit_code
+    from hydra.core.hydra_config import HydraConfig
+
+    if not sweeping():
+        _exit_code = code
+        return
+    from bench.atomic import write_json
+
+    hydra = HydraConfig.get()
+    outcome = {"job": job_name(), "code": code, "run": str(run) if run else None, "scores": scores, "error": error}
+    write_json(Path(hydra.sweep.dir) / f"job_{int(hydra.job.num):04d}.json", outcome)
+
+
+class Summary(Callback):
+    """Prints the table of jobs and scores when a sweep ends, and makes the command fail where a job did."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        global _exit_code
+        from rich.console import Console
+        from rich.table import Table
+
+        from bench.atomic import read_json
+
+        jobs = [read_json(path) for path in sorted(Path(config.hydra.sweep.dir).glob("job_*.json"))]
+        table = Table("job", "metric", "out-of-fold", "mean ± std", "baseline", "accuracy", "run", box=None)
+        for job in jobs:
+            scores = job["scores"]
+            figures = ["", "", "", "", ""]
+            if scores:
+                figures = [
+                    scores["metric"],
+                    f"{scores['oof']:.4f}",
+                    f"{scores['mean']:.4f} ± {scores['std']:.4f}",
+                    f"{scores['baseline']:.4f}",
+                    f"{scores['accuracy']:.3f}",
+                ]
+            run = Path(job["run"]).name if job["run"] else ""
+            table.add_row(job["job"], *figures, run if job["code"] == 0 else f"failed {run}".strip())
+        console = Console(width=None if Console().is_terminal else 160)
+        console.print()
+        console.print(table)
+        for job in jobs:
+            if job["error"]:
+                console.print(f"{job['job']}: {job['error']}", markup=False, highlight=False)
+        failed = sum(job["code"] != 0 for job in jobs)
+        console.print(f"{len(jobs) - failed} of {len(jobs)} jobs finished", highlight=False)
+        _exit_code = 1 if failed else 0

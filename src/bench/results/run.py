@@ -1,0 +1,133 @@
+"""A run: a folder on disk that is the truth about one training.
+
+    <outputs>/<dataset>/<model>/<identity>/
+        config.yaml        the resolved recipe
+        inputs.json        what the folds need besides it: input spec, stores, metric, marks
+        environment.json   versions, machine, git state, command of the last call
+        splits.parquet     one row an example: id, group, weight, target_<class>, fold
+        state.json         status, pid and host of the command that holds the run
+        folds/<k>/         checkpoint.pt, weights.safetensors, history.json, oof.parquet, test.parquet, log.txt,
+                           done.json (written last)
+        oof.parquet  test.parquet  scores.json  submission.csv  plots/  tracking.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.atomic import read_json, write_json
+from bench.spec import InputSpec, UserError
+
+
+def identity(deciding: dict[str, Any]) -> str:
+    """Twelve hex digits of what decides a result; equal dictionaries give equal identities on any machine."""
+    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold's folder."""
+
+    folder: Path
+    number: int
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "weights.safetensors"
+
+    @property
+    def oof(self) -> Path:
+        return self.folder / "oof.parquet"
+
+    @property
+    def test(self) -> Path:
+        return self.folder / "test.parquet"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    @property
+    def done(self) -> Path:
+        return self.folder / "done.json"
+
+    def history(self) -> list[dict[str, float]]:
+        """One entry an epoch: epoch (from 1), step, seconds, lr, train/loss, valid/loss, valid/<metric>, …"""
+        path = self.folder / "history.json"
+        return read_json(path) if path.exists() else []
+
+    def write_history(self, history: list[dict[str, float]]) -> None:
+        write_json(self.folder / "history.json", history)
+
+    def status(self) -> str:
+        """``finished``, ``started`` (it has a history) or ``missing``; the run's state says whether it is alive."""
+        if self.done.exists():
+            return "finished"
+        return "started" if self.history() else "missing"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder; opening one that is not a run is a UserError."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        run = cls(Path(folder).resolve())
+        if not (run.folder / "config.yaml").exists():
+            raise UserError(f"{folder} is not a run's folder: it has no config.yaml; give the folder that train printed")
+        return run
+
+    @property
+    def identity(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved recipe as plain containers (see ``recipe.load`` for what turns it into objects)."""
+        import yaml
+
+        return yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """dataset, model, metric, direction, simulated, n_splits, spec, stores, features."""
+        return read_json(self.folder / "inputs.json")
+
+    @property
+    def spec(self) -> InputSpec:
+        spec = self.inputs["spec"]
+        return InputSpec(spec["channels"], tuple(spec["size"]), tuple(spec["classes"]), spec["sample_rate"])
+
+    @property
+    def scores_path(self) -> Path:
+        return self.folder / "scores.json"
+
+    def scores(self) -> dict[str, Any] | None:
+        return read_json(self.scores_path) if self.scores_path.exists() else None
+
+    def fold(self, number: int) -> Fold:
+        return Fold(self.folder / "folds" / str(number), number)
+
+    @property
+    def folds(self) -> list[Fold]:
+        return [self.fold(k) for k in range(self.inputs["n_splits"])]
+
+    def state(self) -> dict[str, Any]:
+        """status: running, finished, partial (asked for some folds only), failed or killed; pid, host, command."""
+        path = self.folder / "state.json"
+        return read_json(path) if path.exists() else {"status": "running"}
+
+    def write_state(self, **state: Any) -> None:
+        write_json(self.folder / "state.json", {**self.state(), **state})

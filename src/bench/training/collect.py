@@ -1,0 +1,95 @@
+"""From finished folds to one result: out-of-fold predictions, scores, averaged test predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.atomic import read_json, replacing, write_json
+from bench.datasets.base import TARGET, targets
+from bench.metrics import accuracy
+from bench.results.run import Run
+from bench.spec import Metric
+
+PREDICTION = "pred_"
+
+
+def write_frame(frame: pd.DataFrame, path: Any) -> None:
+    with replacing(path) as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def collect(run: Run, metric: Metric) -> dict[str, Any]:
+    """Writes oof.parquet, test.parquet and scores.json from the folds that are done; returns the scores.
+
+    ``oof`` is the metric on all validated rows at once, ``folds`` each fold's own, ``std`` their population
+    standard deviation; ``baseline`` is the metric of always predicting the training side's mean target, on the
+    same rows. ``complete`` says whether every fold is in.
+    """
+    inputs = run.inputs
+    done = [fold for fold in run.folds if fold.done.exists()]
+    oof = pd.concat([pd.read_parquet(fold.oof) for fold in done], ignore_index=True)
+    rows = pd.read_parquet(run.folder / "splits.parquet")
+    order = pd.Series(np.arange(len(rows)), index=rows["id"])
+    oof = oof.iloc[np.argsort(order[oof["id"]].to_numpy(), kind="stable")].reset_index(drop=True)
+    write_frame(oof, run.folder / "oof.parquet")
+    _average_test(run, [fold.number for fold in done])
+    target, probability, number = targets(oof).astype(np.float64), predictions(oof), oof["fold"].to_numpy()
+    folds = [metric.score(target[number == f.number], probability[number == f.number]) for f in done]
+    scores = {
+        "metric": metric.name,
+        "direction": metric.direction,
+        "oof": metric.score(target, probability),
+        "folds": folds,
+        "fold_numbers": [fold.number for fold in done],
+        "mean": float(np.mean(folds)),
+        "std": float(np.std(folds)),
+        "baseline": metric.score(target, _training_means(rows)[order[oof["id"]].to_numpy()]),
+        "rows": len(oof),
+        "accuracy": accuracy(target, probability),
+        "complete": len(done) == inputs["n_splits"],
+        "simulated": inputs["simulated"],
+        "identity": run.identity,
+    }
+    write_json(run.scores_path, scores)
+    return scores
+
+
+def predictions(frame: pd.DataFrame) -> np.ndarray:
+    """The (N, K) float64 probabilities of an out-of-fold or test frame."""
+    return frame[[c for c in frame.columns if c.startswith(PREDICTION)]].to_numpy(np.float64)
+
+
+def prediction_frame(ids: pd.Series, probability: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
+    columns = {f"{PREDICTION}{c}": probability[:, i] for i, c in enumerate(classes)}
+    return pd.DataFrame({"id": ids.to_numpy(), **columns})
+
+
+def oof_frame(rows: pd.DataFrame, probability: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
+    """id, fold, target_<class>, pred_<class> of the validated rows."""
+    kept = rows[["id", "fold", *(f"{TARGET}{c}" for c in classes)]].reset_index(drop=True)
+    return kept.join(prediction_frame(kept["id"], probability, classes).drop(columns="id"))
+
+
+def _training_means(rows: pd.DataFrame) -> np.ndarray:
+    """(N, K): for each row the mean target of the rows that its fold trains on."""
+    target, fold = targets(rows).astype(np.float64), rows["fold"].to_numpy()
+    means = np.empty_like(target)
+    for k in np.unique(fold):
+        means[fold == k] = target[fold != k].mean(0)
+    return means / means.sum(1, keepdims=True)
+
+
+def _average_test(run: Run, numbers: list[int]) -> None:
+    """test.parquet: the arithmetic mean of the finished folds' probabilities."""
+    frames = [pd.read_parquet(run.fold(k).test) for k in numbers if run.fold(k).test.exists()]
+    if not frames:
+        return
+    mean = np.mean([predictions(frame) for frame in frames], axis=0)
+    write_frame(prediction_frame(frames[0]["id"], mean, run.spec.classes), run.folder / "test.parquet")
+
+
+def failed_folds(run: Run) -> list[int]:
+    return list(read_json(run.folder / "state.json").get("failed", []))

@@ -1,0 +1,113 @@
+"""Fans a run's folds out, each into a process of its own, and says which did not finish.
+
+A crash, an out-of-memory kill or a leak in one fold harms no other. A fold's process talks JSON lines on its
+standard output, writes everything else to its log, and ends when its standard input closes: a killed parent leaves
+no orphan that trains on beside its successor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from bench.results.run import Fold, Run
+from bench.training.progress import Display
+
+# Fresh tensors of several MB page-fault at every step under glibc's defaults, which cost WaveNet up to 4× (see
+# benchmarks/wavenet_step.py). One arena that keeps what it has got must be asked for before the process starts.
+ALLOCATOR = {
+    "GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=20000000000"
+    ":glibc.malloc.top_pad=268435456:glibc.malloc.hugetlb=1"
+}
+LAST_LINES = 12
+
+
+def missing(run: Run, numbers: Sequence[int], test_digest: str) -> list[int]:
+    """The folds that have still to run: not done, or done on other test files than today's."""
+    from bench.atomic import read_json
+
+    folds = [run.fold(k) for k in numbers]
+    return [f.number for f in folds if not f.done.exists() or read_json(f.done)["test"] != test_digest]
+
+
+def train(run: Run, numbers: Sequence[int], parallel: int, device: str, compiled: bool, display: Display) -> list[int]:
+    """Trains the folds, at most ``parallel`` side by side; returns those that failed, in order.
+
+    KeyboardInterrupt ends the running folds first; each goes on from its last epoch when the run is started again.
+    """
+    threads = max(1, (os.cpu_count() or 1) // min(parallel, max(1, len(numbers))))
+    options = ["--device", device, "--threads", str(threads)] + (["--compile"] if compiled else [])
+    events: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
+    waiting, running, failed = list(numbers), dict[int, subprocess.Popen[bytes]](), []
+    try:
+        while waiting or running:
+            while waiting and len(running) < parallel:
+                number = waiting.pop(0)
+                running[number] = _start(run, run.fold(number), options, threads, events)
+                display.start(number)
+            number, event = events.get()
+            if event is not None:
+                display.event(number, event)
+                continue
+            code = running.pop(number).wait()
+            if code == 0:
+                display.finish(number)
+            else:
+                failed.append(number)
+                display.fail(number, _why(code), _tail(run.fold(number)), run.fold(number).log)
+    finally:
+        _stop(list(running.values()))
+    return sorted(failed)
+
+
+def _start(
+    run: Run, fold: Fold, options: list[str], threads: int, events: queue.Queue[tuple[int, dict[str, Any] | None]]
+) -> subprocess.Popen[bytes]:
+    fold.folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    with open(fold.log, "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.fold", str(run.folder), str(fold.number), *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends the folds in order
+        )
+
+    def listen() -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                events.put((fold.number, json.loads(line)))
+        events.put((fold.number, None))
+
+    threading.Thread(target=listen, daemon=True).start()
+    return process
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _why(code: int) -> str:
+    if code == -9:
+        return "was killed (signal 9), as the system does when memory runs out: try a smaller train.batch_size"
+    return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def _tail(fold: Fold) -> list[str]:
+    return fold.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]

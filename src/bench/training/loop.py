@@ -1,0 +1,174 @@
+"""One fold, from objects. It knows no config, no process and no tracking; what it learns goes to the fold's folder.
+
+Every epoch seeds its own randomness from (seed, fold, epoch), so a fold that died goes on from its last checkpoint
+to the same weights, and no random state needs to be saved.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bench.data.batches import Batch, Batches
+from bench.results.run import Fold
+from bench.spec import Metric
+from bench.training import checkpoint
+from bench.training.inference import autocast, logits, probabilities
+from bench.training.schedules import Schedule
+
+Loss = Callable[..., Tensor]
+Augment = Callable[[Tensor, Batch], tuple[Tensor, Batch]]
+Report = Callable[[dict[str, Any]], None]
+CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
+
+
+class LossIsNaN(RuntimeError):
+    """The loss stopped being a number; the message says where and what usually helps."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a fold is trained; every field decides the result."""
+
+    epochs: int
+    batch_size: int
+    eval_batch_size: int
+    seed: int
+    precision: Literal["float32", "bf16"] = "float32"
+    clip: float | None = None  # gradient norm
+    keep: Literal["last", "loss", "metric"] = "last"  # whose weights predict: the last epoch's or the best's
+
+
+@dataclass
+class Parts:
+    """The objects of a fold. ``optimizer`` holds the model's parameters; ``augment`` may be None."""
+
+    model: nn.Module
+    device_half: nn.Module
+    loss: Loss
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    metric: Metric
+    augment: Augment | None = None
+
+
+def epoch_seed(*numbers: int) -> int:
+    """A seed of 63 bits from a few numbers; neighbours share nothing."""
+    import numpy as np
+
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: Fold, report: Report) -> None:
+    """Trains to the last epoch, from the fold's checkpoint where there is one.
+
+    Leaves in the fold's folder: history.json (an entry an epoch), checkpoint.pt (the last epoch) and
+    weights.safetensors (what ``settings.keep`` chose), and in ``parts.model`` the kept weights.
+    """
+    state = checkpoint.load(fold.checkpoint, train.device)
+    history: list[dict[str, float]] = []
+    if state is not None:
+        checkpoint.unwrapped(parts.model).load_state_dict(state["model"])
+        parts.optimizer.load_state_dict(state["optimizer"])
+        history = state["history"]
+    base = [group["lr"] for group in parts.optimizer.param_groups] if state is None else state["base"]
+    for epoch in range(len(history), settings.epochs):
+        started = time.perf_counter()
+        loss = _train_epoch(parts, train, settings, fold, epoch, base, report)
+        history.append({"epoch": epoch + 1, "step": (epoch + 1) * train.n_batches(settings.batch_size)})
+        history[-1] |= {"lr": parts.optimizer.param_groups[0]["lr"], "train/loss": loss}
+        history[-1] |= evaluate(parts, valid, settings)
+        history[-1] |= {"seconds": round(time.perf_counter() - started, 3), "time": round(time.time(), 3)}
+        if best_epoch(history, settings, parts.metric) == epoch:
+            checkpoint.save_weights(fold.weights, parts.model)
+        checkpoint.save(
+            fold.checkpoint,
+            {
+                "model": checkpoint.unwrapped(parts.model).state_dict(),
+                "optimizer": parts.optimizer.state_dict(),
+                "base": base,
+                "history": history,
+            },
+        )
+        fold.write_history(history)
+        report({"kind": "epoch", **history[-1]})
+    fold.write_history(history)  # killed between checkpoint and history, the last entry is in the checkpoint alone
+    checkpoint.load_weights(fold.weights, parts.model)
+
+
+def best_epoch(history: list[dict[str, float]], settings: Settings, metric: Metric) -> int:
+    """The epoch (from 0) whose weights are kept; the earliest of equals."""
+    if settings.keep == "last":
+        return len(history) - 1
+    if settings.keep == "loss":
+        return min(range(len(history)), key=lambda e: history[e]["valid/loss"])
+    sign = 1 if metric.direction == "min" else -1
+    return min(range(len(history)), key=lambda e: sign * history[e][f"valid/{metric.name}"])
+
+
+def evaluate(parts: Parts, rows: Batches, settings: Settings) -> dict[str, float]:
+    """Loss, metric and accuracy on the validation rows."""
+    from bench.metrics import accuracy
+
+    answer = logits(parts.model, parts.device_half, rows, settings.eval_batch_size, settings.precision)
+    loss = float(parts.loss(answer, rows.target, rows.weight))
+    if not math.isfinite(loss):
+        raise LossIsNaN("the validation loss is not a number after this epoch; try a smaller optimizer.lr")
+    target, probability = rows.target.double().cpu().numpy(), probabilities(answer)
+    score = parts.metric.score(target, probability)
+    return {
+        "valid/loss": loss,
+        f"valid/{parts.metric.name}": score,
+        "valid/accuracy": accuracy(target, probability),
+    }
+
+
+def _train_epoch(
+    parts: Parts, train: Batches, settings: Settings, fold: Fold, epoch: int, base: list[float], report: Report
+) -> float:
+    """One pass over the training rows; returns the mean loss over rows."""
+    model, optimizer = parts.model, parts.optimizer
+    model.train()
+    parts.device_half.train()
+    torch.manual_seed(epoch_seed(settings.seed, fold.number, epoch))
+    n_steps = train.n_batches(settings.batch_size)
+    losses = torch.zeros(n_steps, device=train.device)
+    sizes = torch.zeros(n_steps)
+    shown = time.monotonic()
+    batches = train.shuffled(settings.batch_size, (settings.seed, fold.number, epoch))
+    for step, batch in enumerate(batches):
+        for group, lr in zip(optimizer.param_groups, base, strict=True):
+            group["lr"] = parts.schedule(epoch + step / n_steps, settings.epochs, lr)
+        x = parts.device_half(batch.x)
+        if parts.augment is not None:
+            x, batch = parts.augment(x, batch)
+        with autocast(train.device, settings.precision):
+            answer = model(x)
+        loss = parts.loss(answer.float(), batch.target, batch.weight)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if settings.clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        optimizer.step()
+        losses[step], sizes[step] = loss.detach(), len(x)
+        if (step + 1) % CHECK_EVERY == 0 or step + 1 == n_steps:
+            _refuse_nan(losses[: step + 1], epoch, n_steps)
+        if (now := time.monotonic()) - shown > 0.2:
+            report({"kind": "step", "epoch": epoch + 1, "step": step + 1, "steps": n_steps})
+            shown = now
+    return float((losses.cpu() * sizes).sum() / sizes.sum())
+
+
+def _refuse_nan(losses: Tensor, epoch: int, n_steps: int) -> None:
+    bad = (~torch.isfinite(losses)).nonzero()
+    if len(bad):
+        raise LossIsNaN(
+            f"the loss is {float(losses[bad[0, 0]])} in epoch {epoch + 1}, step {int(bad[0, 0]) + 1} of {n_steps}; "
+            "try a smaller optimizer.lr, train.clip=1.0 or train.precision=float32"
+        )

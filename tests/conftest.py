@@ -1,0 +1,68 @@
+"""What several tests share: small simulated data and a way to compose a command without a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REAL = Path(__file__).parents[1].parent / "shared/real"
+Composed = tuple[dict[str, Any], dict[str, str]]
+
+
+def compose(*overrides: str) -> Composed:
+    """The resolved config and the groups' choices of ``python -m bench.train <overrides>``."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from bench.cli import conf
+    from bench.schema import register
+
+    register()
+    with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
+        config = hydra.compose("train", list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        choices = config.hydra.runtime.choices
+        names = {k: v for k, v in choices.items() if "/" not in k and isinstance(v, str)}
+        plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
+    return plain, names  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="session")
+def beats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small simulated heartbeat root."""
+    from bench.simulators.heartbeat import simulate
+
+    root = tmp_path_factory.mktemp("beats")
+    simulate(root, n_train=160, n_test=24, length=64, seed=1)
+    return root
+
+
+@pytest.fixture
+def small(beats: Path, tmp_path: Path) -> Callable[..., Composed]:
+    """Composes a quick heartbeat × mlp command in ``tmp_path``; more overrides win."""
+
+    def make(*overrides: str) -> Composed:
+        return compose(
+            *small_overrides(beats, tmp_path),
+            *overrides,
+        )
+
+    return make
+
+
+def small_overrides(beats: Path, folder: Path) -> list[str]:
+    return [
+        "dataset=heartbeat",
+        "model=mlp",
+        f"dataset.root={beats}",
+        f"outputs={folder / 'outputs'}",
+        f"store={folder / 'store'}",
+        "train.epochs=2",
+        "split.n_splits=3",
+        "device=cpu",
+        "tracking.enabled=false",
+    ]

@@ -1,0 +1,235 @@
+"""The cross-validated run, end to end on small simulated beats."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Composed, small_overrides
+
+from bench.atomic import read_json
+from bench.crossval import cross_validate, make_plan
+from bench.datasets.base import targets
+from bench.metrics import L1_20K
+from bench.results.run import Run
+from bench.spec import UserError
+from bench.training.collect import predictions
+
+Small = Callable[..., Composed]
+
+
+@pytest.fixture(scope="module")
+def finished(beats: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[str]]:
+    from conftest import compose
+
+    overrides = small_overrides(beats, tmp_path_factory.mktemp("finished"))
+    return cross_validate(*compose(*overrides)).run, overrides
+
+
+def oof_bytes(run: Run) -> bytes:
+    frame = pd.read_parquet(run.folder / "oof.parquet")
+    return predictions(frame).tobytes() + frame["id"].to_numpy().tobytes()
+
+
+def test_every_row_is_predicted_once_by_a_fold_that_did_not_train_on_it(finished: tuple[Run, list[str]]) -> None:
+    run, _ = finished
+    oof, rows = (pd.read_parquet(run.folder / name) for name in ("oof.parquet", "splits.parquet"))
+    assert oof["id"].tolist() == rows["id"].tolist()
+    assert oof["fold"].tolist() == rows["fold"].tolist()
+    assert list(oof.columns) == ["id", "fold", *(f"{p}_{c}" for p in ("target", "pred") for c in range(4))]
+    np.testing.assert_allclose(predictions(oof).sum(1), 1)
+
+
+def test_scores_are_what_they_say(finished: tuple[Run, list[str]]) -> None:
+    run, _ = finished
+    scores, oof = read_json(run.folder / "scores.json"), pd.read_parquet(run.folder / "oof.parquet")
+    target, probability, fold = targets(oof).astype(float), predictions(oof), oof["fold"].to_numpy()
+    assert scores["oof"] == L1_20K.score(target, probability)
+    assert scores["folds"] == [L1_20K.score(target[fold == k], probability[fold == k]) for k in range(3)]
+    assert scores["mean"] == pytest.approx(np.mean(scores["folds"]))
+    assert scores["std"] == pytest.approx(np.std(scores["folds"]))
+    assert scores["accuracy"] == (target.argmax(1) == probability.argmax(1)).mean()
+    means = np.stack([target[fold != k].mean(0) for k in range(3)])[fold]
+    assert scores["baseline"] == pytest.approx(20000 * np.abs(target - means).sum(1).mean())
+    assert (scores["metric"], scores["direction"], scores["rows"]) == ("l1_20k", "min", 160)
+    assert scores["identity"] == run.folder.name
+    assert scores["complete"] is True
+    assert scores["simulated"] is False  # a root that was given, without a simulator's mark
+
+
+def test_test_predictions_are_the_folds_mean(finished: tuple[Run, list[str]]) -> None:
+    run, _ = finished
+    folds = [predictions(pd.read_parquet(run.fold(k).test)) for k in range(3)]
+    mean = pd.read_parquet(run.folder / "test.parquet")
+    np.testing.assert_allclose(predictions(mean), np.mean(folds, axis=0))
+    submission = pd.read_csv(run.folder / "submission.csv")
+    assert submission["id"].tolist() == mean["id"].tolist()
+    assert list(submission.columns) == ["id", "label_0", "label_1", "label_2", "label_3"]
+
+
+def test_a_run_holds_all_that_design_promises(finished: tuple[Run, list[str]]) -> None:
+    run, _ = finished
+    names = {str(p.relative_to(run.folder)) for p in run.folder.rglob("*") if p.is_file() and p.name != ".lock"}
+    fold = {f"folds/{k}/{f}" for k in range(3) for f in (
+        "checkpoint.pt", "weights.safetensors", "history.json", "oof.parquet", "test.parquet", "log.txt", "done.json"
+    )}  # fmt: skip
+    wanted = {"config.yaml", "environment.json", "inputs.json", "state.json", "splits.parquet", "test_ids.parquet"}
+    wanted |= {"oof.parquet", "scores.json", "test.parquet", "submission.csv"} | fold
+    assert wanted <= names
+    assert {n for n in names - wanted if not n.startswith("plots/")} == set()
+    assert run.state()["status"] == "finished"
+
+
+def test_the_same_command_again_trains_nothing(finished: tuple[Run, list[str]]) -> None:
+    from conftest import compose
+
+    run, overrides = finished
+    before = [run.fold(k).done.stat().st_mtime_ns for k in range(3)]
+    again = cross_validate(*compose(*overrides))
+    assert again.run.folder == run.folder
+    assert [run.fold(k).done.stat().st_mtime_ns for k in range(3)] == before
+
+
+@pytest.mark.parametrize(
+    "change", ["seed=1", "loss=ce", "train.epochs=3", "optimizer.lr=0.1", "model.hidden=[8]", "split.seed=1", "optimizer=adamw"]
+)
+def test_what_decides_the_result_is_another_run(small: Small, change: str) -> None:
+    assert make_plan(*small()).run.folder != make_plan(*small(change)).run.folder
+
+
+@pytest.mark.parametrize("change", ["folds.parallel=2", "folds.only=[1]", "workers=1", "tracking.wait=3", "device=auto"])
+def test_where_and_how_fast_is_the_same_run(small: Small, change: str) -> None:
+    assert make_plan(*small()).run.folder == make_plan(*small(change)).run.folder
+
+
+def test_some_folds_first_and_the_rest_later_is_the_whole(small: Small, finished: tuple[Run, list[str]]) -> None:
+    part = cross_validate(*small("folds.only=[0,2]"))
+    assert part.scores is not None
+    assert (part.scores["fold_numbers"], part.scores["complete"]) == ([0, 2], False)
+    assert part.run.state()["status"] == "partial"
+    whole = cross_validate(*small("folds.parallel=2"))
+    assert oof_bytes(whole.run)[:8] == oof_bytes(finished[0])[:8]
+    assert whole.scores is not None
+    assert whole.scores["oof"] == pytest.approx(read_json(finished[0].scores_path)["oof"], rel=1e-5)
+
+
+def test_a_failing_fold_stops_no_other_and_is_trained_again(small: Small, capfd: pytest.CaptureFixture[str]) -> None:
+    plan = make_plan(*small())
+    broken = plan.run.fold(1)
+    broken.checkpoint.parent.mkdir(parents=True)
+    broken.checkpoint.write_bytes(b"not a checkpoint")
+    outcome = cross_validate(*small())
+    assert outcome.failed == [1]
+    assert [f.status() for f in plan.run.folds] == ["finished", "missing", "finished"]
+    assert plan.run.state() == {**plan.run.state(), "status": "failed", "failed": [1]}
+    said = capfd.readouterr().err
+    assert "checkpoint.pt can't be read" in said
+    assert "fold 1 failed; the same command again trains only what is missing" in said
+    broken.checkpoint.unlink()
+    assert cross_validate(*small()).failed == []
+
+
+def test_a_run_that_is_being_trained_is_not_trained_twice(small: Small) -> None:
+    from filelock import FileLock
+
+    plan = make_plan(*small())
+    with FileLock(plan.run.folder / ".lock"), pytest.raises(UserError, match="being trained by another command"):
+        cross_validate(*small())
+
+
+def start(overrides: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.train", *overrides], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def wait_for(folder: Path, pattern: str, entries: int) -> Path:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for path in folder.glob(pattern):
+            if len(json.loads(path.read_text())) >= entries:
+                return path
+        time.sleep(0.01)
+    raise AssertionError(f"no {pattern} with {entries} entries")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_killed_mid_fold_the_same_command_ends_with_the_same_bits(beats: Path, tmp_path: Path, sign: int) -> None:
+    options = ["train.epochs=40", "split.n_splits=2"]
+    whole = [*small_overrides(beats, tmp_path / "whole"), *options]
+    killed = [*small_overrides(beats, tmp_path / "killed"), *options]
+    process = start(killed)
+    history = wait_for(tmp_path / "killed/outputs", "*/*/*/folds/0/history.json", 3)
+    process.send_signal(sign)
+    assert process.wait(30) == (130 if sign == signal.SIGINT else -sign)
+    run = Run.open(history.parents[2])
+    assert not run.fold(1).done.exists()
+    if sign == signal.SIGINT:
+        assert run.state()["status"] == "killed"
+    time.sleep(1)
+    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(run.folder).encode() in _read(p)], "orphans"
+    reached = len(run.fold(0).history())
+    runs = []
+    for overrides in (whole, killed):
+        done = subprocess.run([sys.executable, "-m", "bench.train", *overrides], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        runs.append(Run.open(done.stdout.splitlines()[-1].removeprefix("run ")))
+    assert reached < 40
+    assert runs[0].identity == runs[1].identity
+    assert oof_bytes(runs[0]) == oof_bytes(runs[1])
+    assert (runs[0].folder / "submission.csv").read_bytes() == (runs[1].folder / "submission.csv").read_bytes()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_simulated_files_are_made_once_marked_and_kept_apart(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from conftest import compose
+
+    overrides = [
+        "dataset=heartbeat", "model=mlp", f"data={tmp_path}/data", f"outputs={tmp_path}/outputs", "split.n_splits=2",
+        "dataset.simulator.n_train=80", "dataset.simulator.n_test=8", "device=cpu", "tracking.enabled=false",
+    ]  # fmt: skip
+    plan = make_plan(*compose(*overrides))
+    assert plan.run.inputs["simulated"] is True
+    assert "SIMULATED data in" in capfd.readouterr().err
+    root = tmp_path / "data/simulated/heartbeat"
+    made = (root / "train.csv").stat().st_mtime_ns
+    assert make_plan(*compose(*overrides)).run.folder == plan.run.folder
+    assert (root / "train.csv").stat().st_mtime_ns == made
+    assert make_plan(*compose(*overrides, f"dataset.root={root}")).run.inputs["simulated"] is True
+    other = make_plan(*compose(*overrides, "dataset.simulator.seed=5"))
+    assert other.run.folder != plan.run.folder
+    assert (root / "train.csv").stat().st_mtime_ns == made
+    os.rename(root, tmp_path / "data/heartbeat")
+    (tmp_path / "data/heartbeat/SIMULATED.json").unlink()
+    assert make_plan(*compose(*overrides)).run.inputs["simulated"] is False
+
+
+def test_changed_test_files_are_predicted_again_without_training(beats: Path, small: Small, tmp_path: Path) -> None:
+    import shutil
+
+    root = tmp_path / "copy"
+    shutil.copytree(beats, root)
+    first = cross_validate(*small(f"dataset.root={root}"))
+    lines = (root / "testA.csv").read_text().splitlines(keepends=True)
+    (root / "testA.csv").write_text("".join(lines[:11]))
+    histories = [f.folder.joinpath("history.json").read_text() for f in first.run.folds]
+    second = cross_validate(*small(f"dataset.root={root}"))
+    assert second.run.folder == first.run.folder
+    assert len(pd.read_parquet(second.run.folder / "test.parquet")) == 10
+    assert [f.folder.joinpath("history.json").read_text() for f in second.run.folds] == histories

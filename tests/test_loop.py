@@ -1,0 +1,181 @@
+"""One fold's training, from objects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench import losses
+from bench.atomic import write_json
+from bench.data.batches import Batches, cut
+from bench.data.store import Store
+from bench.features.cast import ToFloat32
+from bench.metrics import KL
+from bench.results.run import Fold
+from bench.training import loop, schedules
+from bench.training.checkpoint import load_weights
+
+SETTINGS = loop.Settings(epochs=4, batch_size=16, eval_batch_size=32, seed=3)
+CPU = torch.device("cpu")
+
+
+def store(folder: Path, n: int = 61) -> Store:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 1, 12)).astype(np.float16)
+    x[:, 0, :4] += (np.arange(n) % 3)[:, None]
+    folder.mkdir(parents=True, exist_ok=True)
+    x.tofile(folder / "data.bin")
+    write_json(folder / "manifest.json", {"rows": n, "shape": [1, 12], "dtype": "float16", "digest": "x"})
+    return Store(folder)
+
+
+def sides(folder: Path, weight: np.ndarray | None = None) -> tuple[Batches, Batches]:
+    data = store(folder)
+    target = np.eye(3, dtype=np.float32)[np.arange(len(data)) % 3]
+    rows = np.arange(len(data))
+    return tuple(  # type: ignore[return-value]
+        Batches(data, rows[m], target[m], None if weight is None else weight[m], CPU) for m in (rows >= 20, rows < 20)
+    )
+
+
+def parts(**changes: Any) -> loop.Parts:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    made = loop.Parts(model, ToFloat32(), losses.kl, optimizer, schedules.cosine, KL)
+    return replace(made, **changes)
+
+
+def fit(folder: Path, settings: loop.Settings = SETTINGS, made: loop.Parts | None = None, **sides_of: Any) -> loop.Parts:
+    made = made or parts()
+    loop.fit(made, *sides(folder / "store", **sides_of), settings, Fold(folder / "fold", 0), lambda event: None)
+    return made
+
+
+def weights(made: loop.Parts) -> list[Tensor]:
+    return [p.detach().clone() for p in made.model.state_dict().values()]
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    fit(tmp_path, replace(SETTINGS, epochs=10))
+    history = Fold(tmp_path / "fold", 0).history()
+    assert [entry["epoch"] for entry in history] == list(range(1, 11))
+    assert history[-1]["train/loss"] < 0.7 * history[0]["train/loss"]
+    assert history[-1]["valid/accuracy"] > 0.6
+
+
+@pytest.mark.parametrize("stop_at", [(1, 2), (2, 1), (3, 3)])
+def test_a_fold_that_died_at_any_step_ends_with_the_same_bits(tmp_path: Path, stop_at: tuple[int, int]) -> None:
+    whole = fit(tmp_path / "whole")
+
+    class Killed(BaseException): ...
+
+    calls = 0
+
+    def dying_loss(*args: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == (stop_at[0] - 1) * 4 + stop_at[1]:  # three training steps and one validation an epoch
+            raise Killed
+        return losses.kl(*args)
+
+    with pytest.raises(Killed):
+        fit(tmp_path / "resumed", made=parts(loss=dying_loss))
+    resumed = fit(tmp_path / "resumed")
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
+
+
+def test_two_seeds_differ_and_one_seed_does_not(tmp_path: Path) -> None:
+    a, b, c = (fit(tmp_path / str(i), replace(SETTINGS, seed=s)) for i, s in enumerate((1, 1, 2)))
+    assert all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+    assert not torch.equal(weights(a)[0], weights(c)[0])
+
+
+def test_a_nan_loss_stops_the_fold_and_says_where(tmp_path: Path) -> None:
+    calls = 0
+
+    def bad(*args: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return losses.kl(*args) * (float("nan") if calls == 6 else 1.0)
+
+    with pytest.raises(loop.LossIsNaN, match=r"nan in epoch 2, step 2 of 3; try a smaller optimizer.lr"):
+        fit(tmp_path, made=parts(loss=bad))
+
+
+@pytest.mark.parametrize("keep", ["last", "loss", "metric"])
+def test_the_kept_weights_are_those_of_the_epoch_that_was_asked_for(tmp_path: Path, keep: Any) -> None:
+    settings = replace(SETTINGS, keep=keep, epochs=6)
+    made = parts()
+    seen: list[list[Tensor]] = []
+    loop.fit(
+        made,
+        *sides(tmp_path / "store"),
+        settings,
+        fold := Fold(tmp_path / "fold", 0),
+        lambda event: seen.append(weights(made)) if event["kind"] == "epoch" else None,
+    )
+    history = fold.history()
+    best = 5 if keep == "last" else int(np.argmin([e["valid/loss" if keep == "loss" else "valid/kl"] for e in history]))
+    assert loop.best_epoch(history, settings, KL) == best
+    fresh = parts()
+    load_weights(fold.weights, fresh.model)
+    assert all(torch.equal(a, b) for a, b in zip(weights(fresh), seen[best], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(weights(made), seen[best], strict=True))
+
+
+def test_rows_of_weight_zero_do_not_train(tmp_path: Path) -> None:
+    weight = np.ones(61, np.float32)
+    weight[40:] = 0
+    made = parts(model=nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))
+    made.optimizer = torch.optim.SGD(made.model.parameters(), lr=0.1)
+    train, valid = sides(tmp_path / "a", weight=weight)
+    batch = next(train.in_order(41))
+    loss = losses.kl(made.model(batch.x.float()), batch.target, batch.weight)
+    kept = losses.kl(made.model(batch.x.float())[:20], batch.target[:20])
+    torch.testing.assert_close(loss, kept)
+
+
+def test_clipping_bounds_the_step(tmp_path: Path) -> None:
+    made = parts(model=nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))
+    made.optimizer = torch.optim.SGD(made.model.parameters(), lr=1.0)
+    before = weights(made)
+    made.schedule = schedules.constant
+    fit(tmp_path, replace(SETTINGS, epochs=1, batch_size=64, clip=1e-3), made)
+    moved = torch.sqrt(sum(((a - b) ** 2).sum() for a, b in zip(before, weights(made), strict=True)))  # type: ignore[call-overload]
+    torch.testing.assert_close(moved, torch.tensor(1e-3), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "sizes"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (1, 4, [1]), (0, 4, []), (8, 4, [4, 4]), (5, 1, [1, 1, 1, 2])]
+)
+def test_no_batch_of_one_row_is_left_at_the_end(n: int, size: int, sizes: list[int]) -> None:
+    assert [b - a for a, b in cut(n, size)] == sizes
+
+
+def test_an_epoch_sees_every_row_once(tmp_path: Path) -> None:
+    train, _ = sides(tmp_path)
+    rows = torch.cat([batch.x for batch in train.shuffled(8, (0, 1))])
+    assert torch.equal(torch.sort(rows.flatten()).values, torch.sort(torch.from_numpy(train.store.gather(train.rows)).flatten()).values)
+
+
+def test_the_training_loss_is_the_mean_over_rows(tmp_path: Path) -> None:
+    made = parts(model=nn.Sequential(nn.Flatten(), nn.Linear(12, 3)))
+    made.optimizer = torch.optim.SGD(made.model.parameters(), lr=0.0)
+    train, valid = sides(tmp_path / "store")
+    expected = loop.evaluate(made, train, SETTINGS)["valid/loss"]
+    loop.fit(made, train, valid, replace(SETTINGS, epochs=1), fold := Fold(tmp_path / "f", 0), lambda event: None)
+    assert fold.history()[0]["train/loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_schedules_are_the_write_ups(tmp_path: Path) -> None:
+    listed = [schedules.steps(e, 5, 1e-3, [1, 1, 0.1, 0.1, 0.01]) for e in (0, 0.9, 1.5, 2, 3.99, 4, 7)]
+    assert listed == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+    warm = [schedules.cosine(e, 10, 1.0, warmup=0.1, start=0.1, end=0.01) for e in (0, 0.5, 1, 5.5, 10)]
+    assert warm == pytest.approx([0.1, 0.55, 1.0, 0.505, 0.01])

@@ -1,0 +1,198 @@
+"""The store: built once, whole or not there, gathered with bounded memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.data import store
+from bench.datasets.base import Dataset
+from bench.features.base import Features
+from bench.spec import InputSpec, Kind, Metric, Part, UserError
+
+
+class Numbers(Dataset):
+    """One small file an example; a subclass for tests."""
+
+    name = "numbers"
+    metric = Metric("none", "min", lambda target, probability: 0.0)
+    features: ClassVar[dict[Kind, str]] = {}
+
+    def required(self) -> list[str]:
+        return ["0.txt"]
+
+    def files(self, part: Part) -> list[Path]:
+        return sorted(self.root.glob("*.txt"), key=lambda p: int(p.stem)) if part == "train" else []
+
+    def read_table(self, part: Part) -> pd.DataFrame:
+        files = self.files(part)
+        return pd.DataFrame({"id": [f.stem for f in files], "target_a": np.ones(len(files), np.float32)})
+
+    def read(self, part: Part, position: int, **what: Any) -> np.ndarray:
+        path = self.files(part)[position]
+        try:
+            return np.full((2, 8), float(path.read_text()), np.float32) * np.linspace(0, 1, 8, dtype=np.float32)
+        except ValueError:
+            raise UserError(f"{path} is not a number") from None
+
+    def write_submission(self, path: Path, ids: Any, probability: np.ndarray) -> None: ...
+
+
+class Doubled(Features):
+    kind: ClassVar[Kind] = "sequence"
+    stored_dtype = "float32"
+
+    def __init__(self, factor: float = 2.0, pause: float = 0.0) -> None:
+        self.factor, self.pause = factor, pause
+
+    def spec(self, dataset: Any) -> InputSpec:
+        return InputSpec(2, (8,), dataset.classes)
+
+    def stored_shape(self, dataset: Any) -> tuple[int, ...]:
+        return (2, 8)
+
+    def store(self, raw: np.ndarray) -> np.ndarray:
+        time.sleep(self.pause)
+        return raw * self.factor
+
+    def settings(self) -> dict[str, Any]:
+        return {"factor": self.factor}
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> Numbers:
+    return make(tmp_path / "raw", 70)
+
+
+def make(root: Path, n: int) -> Numbers:
+    root.mkdir()
+    for i in range(n):
+        (root / f"{i}.txt").write_text(str(i))
+    return Numbers(root)
+
+
+def build(numbers: Numbers, root: Path, features: Features | None = None, workers: int = 1) -> store.Store:
+    return store.open_or_build(numbers, features or Doubled(), "train", root, workers)
+
+
+def test_gather_gives_the_stored_half_of_the_rows_asked_for(numbers: Numbers, tmp_path: Path) -> None:
+    built = build(numbers, tmp_path / "store")
+    rows = np.array([69, 3, 3])
+    np.testing.assert_array_equal(built.gather(rows)[:, 1, -1], rows * 2.0)
+
+
+def test_a_second_run_computes_nothing(numbers: Numbers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build(numbers, tmp_path / "store")
+    monkeypatch.setattr(Doubled, "store", lambda self, raw: pytest.fail("computed again"))
+    assert build(numbers, tmp_path / "store").digest == first.digest
+
+
+def test_other_settings_or_files_are_another_store(numbers: Numbers, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    first = build(numbers, root)
+    assert build(numbers, root, Doubled(3.0)).folder != first.folder
+    (numbers.root / "0.txt").write_text("17.5")
+    assert build(Numbers(numbers.root), root).folder != first.folder
+
+
+def test_processes_store_what_one_process_stores(tmp_path: Path) -> None:
+    numbers = make(tmp_path / "raw", 600)
+    one = build(numbers, tmp_path / "one", workers=1)
+    two = build(numbers, tmp_path / "two", workers=2)
+    assert one.digest == two.digest
+    assert (one.folder / "data.bin").read_bytes() == (two.folder / "data.bin").read_bytes()
+
+
+def test_all_broken_files_are_named_at_once_and_nothing_is_left(numbers: Numbers, tmp_path: Path) -> None:
+    for i in range(5, 25):
+        (numbers.root / f"{i}.txt").write_text("broken")
+    with pytest.raises(UserError, match=r"20 of 70 train examples .*5\.txt is not a number.*and 10 more$"):
+        build(numbers, tmp_path / "store")
+    assert not [p for p in (tmp_path / "store").rglob("*") if p.is_file() and p.suffix != ".lock"]
+
+
+def test_a_full_disk_is_one_sentence(numbers: Numbers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"the store needs .* GB .* set store="):
+        build(numbers, tmp_path / "store")
+
+
+def test_a_killed_build_leaves_nothing_that_is_taken_for_whole(numbers: Numbers, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[3]); from pathlib import Path; import test_store as t; "
+        "t.build(t.Numbers(Path(sys.argv[1])), Path(sys.argv[2]), t.Doubled(pause=0.05))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(numbers.root), str(root), str(Path(__file__).parent)]
+    )
+    while not list(root.rglob("data.bin")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert list(root.rglob("*.building"))
+    built = build(numbers, root)
+    np.testing.assert_array_equal(built.gather(np.arange(70))[:, 0, -1], np.arange(70) * 2.0)
+    assert not list(root.rglob("*.building"))
+
+
+def test_builds_side_by_side_share_one(numbers: Numbers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    calls: list[int] = []
+    original = Doubled.store
+
+    def counted(self: Doubled, raw: np.ndarray) -> np.ndarray:
+        calls.append(1)
+        return original(self, raw)
+
+    monkeypatch.setattr(Doubled, "store", counted)
+    with ThreadPoolExecutor(3) as pool:
+        built = list(pool.map(lambda _: build(numbers, tmp_path / "store", Doubled(pause=0.001)), range(3)))
+    assert len(calls) == 70
+    assert len({b.folder for b in built}) == 1
+
+
+def test_equal_content_has_equal_digests_and_flat_content_has_none(numbers: Numbers, tmp_path: Path) -> None:
+    (numbers.root / "4.txt").write_text("9")
+    digests = build(numbers, tmp_path / "store").digests()
+    assert (digests[4] == digests[9]).all()
+    assert not digests[0].any()  # all zeros
+    assert len(np.unique(digests, axis=0)) == 69
+
+
+def test_a_part_without_files_is_an_empty_store(numbers: Numbers, tmp_path: Path) -> None:
+    assert len(store.open_or_build(numbers, Doubled(), "test", tmp_path, 1)) == 0
+
+
+def test_mapped_pages_are_handed_back(numbers: Numbers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "WINDOW", 1 << 20)
+    big = make(tmp_path / "big", 1)
+    folder = build(big, tmp_path / "store").folder
+    rows, length = 4000, 8192  # 32 MB of float32 in place of the one small row
+    np.ones((rows, 2, length // 8), np.float32).tofile(folder / "data.bin")
+    manifest = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(manifest.replace('"rows": 1', f'"rows": {rows}').replace("8\n", "1024\n"))
+    opened = store.Store(folder)
+    assert opened.shape == (2, 1024)
+
+    def mapped() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssFile"))
+
+    before = mapped()
+    for start in range(0, rows, 50):
+        opened.gather(np.arange(start, start + 50))
+    assert mapped() - before < 8 << 10  # KB: far below the 32 MB that were read
