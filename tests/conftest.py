@@ -62,7 +62,7 @@ def small_overrides(beats: Path, folder: Path) -> list[str]:
         f"outputs={folder / 'outputs'}",
         f"store={folder / 'store'}",
         "train.epochs=2",
-        "split.n_splits=3",
+        "split.n_splits=2",
         "device=cpu",
         "tracking.enabled=false",
     ]

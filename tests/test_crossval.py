@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Composed, small_overrides
 
 from bench.atomic import read_json
-from bench.crossval import cross_validate, make_plan
+from bench.crossval import cross_validate
 from bench.datasets.base import targets
 from bench.metrics import L1_20K
+from bench.plan import make_plan
 from bench.results.run import Run
 from bench.spec import UserError
 from bench.training.collect import predictions
+from conftest import Composed, small_overrides
 
 Small = Callable[..., Composed]
 
@@ -54,11 +55,11 @@ def test_scores_are_what_they_say(finished: tuple[Run, list[str]]) -> None:
     scores, oof = read_json(run.folder / "scores.json"), pd.read_parquet(run.folder / "oof.parquet")
     target, probability, fold = targets(oof).astype(float), predictions(oof), oof["fold"].to_numpy()
     assert scores["oof"] == L1_20K.score(target, probability)
-    assert scores["folds"] == [L1_20K.score(target[fold == k], probability[fold == k]) for k in range(3)]
+    assert scores["folds"] == [L1_20K.score(target[fold == k], probability[fold == k]) for k in range(2)]
     assert scores["mean"] == pytest.approx(np.mean(scores["folds"]))
     assert scores["std"] == pytest.approx(np.std(scores["folds"]))
     assert scores["accuracy"] == (target.argmax(1) == probability.argmax(1)).mean()
-    means = np.stack([target[fold != k].mean(0) for k in range(3)])[fold]
+    means = np.stack([target[fold != k].mean(0) for k in range(2)])[fold]
     assert scores["baseline"] == pytest.approx(20000 * np.abs(target - means).sum(1).mean())
     assert (scores["metric"], scores["direction"], scores["rows"]) == ("l1_20k", "min", 160)
     assert scores["identity"] == run.folder.name
@@ -68,7 +69,7 @@ def test_scores_are_what_they_say(finished: tuple[Run, list[str]]) -> None:
 
 def test_test_predictions_are_the_folds_mean(finished: tuple[Run, list[str]]) -> None:
     run, _ = finished
-    folds = [predictions(pd.read_parquet(run.fold(k).test)) for k in range(3)]
+    folds = [predictions(pd.read_parquet(run.fold(k).test)) for k in range(2)]
     mean = pd.read_parquet(run.folder / "test.parquet")
     np.testing.assert_allclose(predictions(mean), np.mean(folds, axis=0))
     submission = pd.read_csv(run.folder / "submission.csv")
@@ -79,7 +80,7 @@ def test_test_predictions_are_the_folds_mean(finished: tuple[Run, list[str]]) ->
 def test_a_run_holds_all_that_design_promises(finished: tuple[Run, list[str]]) -> None:
     run, _ = finished
     names = {str(p.relative_to(run.folder)) for p in run.folder.rglob("*") if p.is_file() and p.name != ".lock"}
-    fold = {f"folds/{k}/{f}" for k in range(3) for f in (
+    fold = {f"folds/{k}/{f}" for k in range(2) for f in (
         "checkpoint.pt", "weights.safetensors", "history.json", "oof.parquet", "test.parquet", "log.txt", "done.json"
     )}  # fmt: skip
     wanted = {"config.yaml", "environment.json", "inputs.json", "state.json", "splits.parquet", "test_ids.parquet"}
@@ -93,33 +94,32 @@ def test_the_same_command_again_trains_nothing(finished: tuple[Run, list[str]]) 
     from conftest import compose
 
     run, overrides = finished
-    before = [run.fold(k).done.stat().st_mtime_ns for k in range(3)]
+    before = [run.fold(k).done.stat().st_mtime_ns for k in range(2)]
     again = cross_validate(*compose(*overrides))
     assert again.run.folder == run.folder
-    assert [run.fold(k).done.stat().st_mtime_ns for k in range(3)] == before
+    assert [run.fold(k).done.stat().st_mtime_ns for k in range(2)] == before
 
 
 @pytest.mark.parametrize(
-    "change", ["seed=1", "loss=ce", "train.epochs=3", "optimizer.lr=0.1", "model.hidden=[8]", "split.seed=1", "optimizer=adamw"]
+    "change",
+    ["seed=1", "loss=ce", "train.epochs=3", "optimizer.lr=0.1", "model.hidden=[8]", "split.seed=1", "optimizer=adamw"],
 )
 def test_what_decides_the_result_is_another_run(small: Small, change: str) -> None:
     assert make_plan(*small()).run.folder != make_plan(*small(change)).run.folder
 
 
-@pytest.mark.parametrize("change", ["folds.parallel=2", "folds.only=[1]", "workers=1", "tracking.wait=3", "device=auto"])
+@pytest.mark.parametrize("change", ["folds.parallel=2", "folds.only=[1]", "workers=1", "device=auto", "compile=true"])
 def test_where_and_how_fast_is_the_same_run(small: Small, change: str) -> None:
     assert make_plan(*small()).run.folder == make_plan(*small(change)).run.folder
 
 
 def test_some_folds_first_and_the_rest_later_is_the_whole(small: Small, finished: tuple[Run, list[str]]) -> None:
-    part = cross_validate(*small("folds.only=[0,2]"))
+    part = cross_validate(*small("folds.only=[1]"))
     assert part.scores is not None
-    assert (part.scores["fold_numbers"], part.scores["complete"]) == ([0, 2], False)
+    assert (part.scores["fold_numbers"], part.scores["complete"], part.scores["rows"]) == ([1], False, 80)
     assert part.run.state()["status"] == "partial"
     whole = cross_validate(*small("folds.parallel=2"))
-    assert oof_bytes(whole.run)[:8] == oof_bytes(finished[0])[:8]
-    assert whole.scores is not None
-    assert whole.scores["oof"] == pytest.approx(read_json(finished[0].scores_path)["oof"], rel=1e-5)
+    assert oof_bytes(whole.run) == oof_bytes(finished[0])
 
 
 def test_a_failing_fold_stops_no_other_and_is_trained_again(small: Small, capfd: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +129,7 @@ def test_a_failing_fold_stops_no_other_and_is_trained_again(small: Small, capfd:
     broken.checkpoint.write_bytes(b"not a checkpoint")
     outcome = cross_validate(*small())
     assert outcome.failed == [1]
-    assert [f.status() for f in plan.run.folds] == ["finished", "missing", "finished"]
+    assert [f.status() for f in plan.run.folds] == ["finished", "missing"]
     assert plan.run.state() == {**plan.run.state(), "status": "failed", "failed": [1]}
     said = capfd.readouterr().err
     assert "checkpoint.pt can't be read" in said

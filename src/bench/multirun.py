@@ -53,8 +53,12 @@ class Summary(Callback):
         from rich.table import Table
 
         from bench.atomic import read_json
+        from bench.training.progress import figure
 
         jobs = [read_json(path) for path in sorted(Path(config.hydra.sweep.dir).glob("job_*.json"))]
+        shared = set.intersection(*(set(job["job"].split()) for job in jobs)) if len(jobs) > 1 else set()
+        for job in jobs:  # what all jobs have in common stands in the command already
+            job["job"] = " ".join(word for word in job["job"].split() if word not in shared)
         table = Table("job", "metric", "out-of-fold", "mean ± std", "baseline", "accuracy", "run", box=None)
         for job in jobs:
             scores = job["scores"]
@@ -62,19 +66,19 @@ class Summary(Callback):
             if scores:
                 figures = [
                     scores["metric"],
-                    f"{scores['oof']:.4f}",
-                    f"{scores['mean']:.4f} ± {scores['std']:.4f}",
-                    f"{scores['baseline']:.4f}",
+                    figure(scores["oof"]),
+                    f"{figure(scores['mean'])} ± {figure(scores['std'])}",
+                    figure(scores["baseline"]),
                     f"{scores['accuracy']:.3f}",
                 ]
             run = Path(job["run"]).name if job["run"] else ""
             table.add_row(job["job"], *figures, run if job["code"] == 0 else f"failed {run}".strip())
-        console = Console(width=None if Console().is_terminal else 160)
+        console = Console(width=None if Console().is_terminal else 160, highlight=False)
         console.print()
         console.print(table)
         for job in jobs:
             if job["error"]:
-                console.print(f"{job['job']}: {job['error']}", markup=False, highlight=False)
+                console.print(f"{job['job']}: {job['error']}", markup=False)
         failed = sum(job["code"] != 0 for job in jobs)
-        console.print(f"{len(jobs) - failed} of {len(jobs)} jobs finished", highlight=False)
+        console.print(f"{len(jobs) - failed} of {len(jobs)} jobs finished")
         _exit_code = 1 if failed else 0

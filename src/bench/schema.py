@@ -24,7 +24,7 @@ class Train:
 @dataclass
 class Folds:
     only: list[int] | None = None
-    parallel: int = 1
+    parallel: int | None = None
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -79,4 +80,4 @@ def cut(n: int, size: int) -> list[tuple[int, int]]:
     edges = [*range(0, n, size), n]
     if len(edges) > 2 and edges[-1] - edges[-2] == 1:
         del edges[-2]
-    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [(a, b) for a, b in pairwise(edges) if b > a]

@@ -6,8 +6,9 @@ block is a group (a patient) or a set of rows with the same content, and groups 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -194,17 +195,17 @@ def _enough_blocks(rows: Rows, n_splits: int) -> None:
         raise UserError(f"{n} groups can't fill {n_splits} folds; set split.n_splits={max(2, n)} or fewer")
 
 
-def _folds(pairs: object, n: int) -> np.ndarray:
+def _folds(pairs: Iterable[tuple[np.ndarray, np.ndarray]], n: int) -> np.ndarray:
     fold = np.full(n, -1)
-    for k, (_, valid) in enumerate(pairs):  # type: ignore[call-overload, var-annotated]
+    for k, (_, valid) in enumerate(pairs):
         fold[valid] = k
     return fold
 
 
-def _quietly(split: Callable[..., object], *args: np.ndarray) -> list[object]:
+def _quietly(split: Callable[..., Any], *args: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """scikit-learn warns of rare classes; ``assign`` says it in a sentence with the class's name."""
     import warnings
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
-        return list(split(*args))  # type: ignore[call-overload]
+        return list(split(*args))

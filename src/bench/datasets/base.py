@@ -66,7 +66,9 @@ class Dataset(ABC):
     def check(self) -> None:
         """Refuses a root that is missing or incomplete, naming everything that is not there."""
         if not self.root.is_dir():
-            raise UserError(f"dataset.root={self.root} is not a folder; give the folder that holds {self.required()[0]}")
+            raise UserError(
+                f"dataset.root={self.root} is not a folder; give the folder that holds {self.required()[0]}"
+            )
         missing = [name for name in self.required() if not (self.root / name).exists()]
         if missing:
             raise UserError(

@@ -29,7 +29,7 @@ class Features(ABC):
     datasets: ClassVar[tuple[str, ...]] = ()
     """Names of the data sets it can read; empty: any."""
     stored_dtype: ClassVar[str] = "float16"
-    reads: dict[str, Any] = {}
+    reads: ClassVar[dict[str, Any]] = {}
 
     @abstractmethod
     def spec(self, dataset: Any) -> InputSpec:

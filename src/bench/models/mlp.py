@@ -1,4 +1,4 @@
-"""A perceptron on the flattened signal: the floor that any model must beat, and the quickest thing to try a set-up with."""
+"""A perceptron on the flattened signal: the floor any model must beat, and the quickest trial of a set-up."""
 
 from __future__ import annotations
 

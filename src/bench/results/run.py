@@ -86,7 +86,7 @@ class Run:
     def open(cls, folder: str | Path) -> Run:
         run = cls(Path(folder).resolve())
         if not (run.folder / "config.yaml").exists():
-            raise UserError(f"{folder} is not a run's folder: it has no config.yaml; give the folder that train printed")
+            raise UserError(f"{folder} is not a run's folder: it has no config.yaml; give what train printed")
         return run
 
     @property

@@ -30,7 +30,9 @@ def load(path: Path, device: torch.device) -> dict[str, Any] | None:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        raise UserError(f"{path} can't be read ({type(error).__name__}); delete the fold's folder to train it again") from error
+        raise UserError(
+            f"{path} can't be read ({type(error).__name__}); delete the fold's folder to train it again"
+        ) from error
 
 
 def save_weights(path: Path, model: nn.Module) -> None:

@@ -36,12 +36,27 @@ def missing(run: Run, numbers: Sequence[int], test_digest: str) -> list[int]:
     return [f.number for f in folds if not f.done.exists() or read_json(f.done)["test"] != test_digest]
 
 
-def train(run: Run, numbers: Sequence[int], parallel: int, device: str, compiled: bool, display: Display) -> list[int]:
-    """Trains the folds, at most ``parallel`` side by side; returns those that failed, in order.
+def side_by_side(parallel: int | None, n_splits: int, device: str) -> tuple[int, int]:
+    """Folds at once and threads of each.
+
+    Small models gain more from folds side by side than from threads, which wait for each other at every layer. The
+    numbers depend on the command and the machine alone, not on what is left to train: another number of threads
+    sums in another order, and a resumed run would end in other bits.
+    """
+    cores = os.cpu_count() or 1
+    on_gpu = device == "cuda" or (device == "auto" and _has_cuda())
+    parallel = parallel or (1 if on_gpu else min(cores, n_splits))
+    return parallel, max(1, cores // parallel)
+
+
+def train(
+    run: Run, numbers: Sequence[int], parallel: int | None, device: str, compiled: bool, display: Display
+) -> list[int]:
+    """Trains the folds, ``parallel`` side by side (see above); returns those that failed, in order.
 
     KeyboardInterrupt ends the running folds first; each goes on from its last epoch when the run is started again.
     """
-    threads = max(1, (os.cpu_count() or 1) // min(parallel, max(1, len(numbers))))
+    parallel, threads = side_by_side(parallel, run.inputs["n_splits"], device)
     options = ["--device", device, "--threads", str(threads)] + (["--compile"] if compiled else [])
     events: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
     waiting, running, failed = list(numbers), dict[int, subprocess.Popen[bytes]](), []
@@ -55,7 +70,7 @@ def train(run: Run, numbers: Sequence[int], parallel: int, device: str, compiled
             if event is not None:
                 display.event(number, event)
                 continue
-            code = running.pop(number).wait()
+            code = _ended(running.pop(number))
             if code == 0:
                 display.finish(number)
             else:
@@ -92,6 +107,12 @@ def _start(
     return process
 
 
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         process.terminate()
@@ -100,7 +121,14 @@ def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
             process.wait(5)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+        _ended(process)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    code = process.wait()
+    assert process.stdin is not None
+    process.stdin.close()
+    return code
 
 
 def _why(code: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 
@@ -22,11 +21,16 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def figure(value: float) -> str:
+    """Four decimals for a mean, one for a sum in the thousands."""
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
+
+
 def describe(event: dict[str, Any], metric: str) -> str:
     """An epoch's figures on one line."""
     return (
         f"loss {event['train/loss']:.4f}  valid {event['valid/loss']:.4f}  "
-        f"{metric} {event[f'valid/{metric}']:.4f}  accuracy {event['valid/accuracy']:.3f}"
+        f"{metric} {figure(event[f'valid/{metric}'])}  accuracy {event['valid/accuracy']:.3f}"
     )
 
 
@@ -80,12 +84,11 @@ class Bars:
         self.progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
     def start(self, fold: int) -> None:
-        fields = {"fold": fold, "epoch": "starting", "figures": ""}
-        self.tasks[fold] = self.progress.add_task("", total=self.epochs, **fields)
+        self.tasks[fold] = self.progress.add_task("", total=self.epochs, fold=fold, epoch="starting", figures="")
 
     def event(self, fold: int, event: dict[str, Any]) -> None:
         task = self.tasks[fold]

@@ -1,0 +1,75 @@
+"""Competitions' scores: plain functions (target, probability) → float, and the ``Metric`` each one makes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.spec import Metric
+
+SMALLEST = 1e-15
+"""What Kaggle's KL metric clips a submission to, from below and (as 1 − 1e-15) from above."""
+
+HEARTBEAT_ROWS = 20_000
+"""Rows of the heartbeat competition's test file, which its summed score depends on."""
+
+
+def kl_divergence(target: np.ndarray, probability: np.ndarray) -> float:
+    """Kullback-Leibler divergence of (N, K) predictions from (N, K) target distributions; lower is better.
+
+    Kaggle's metric for HMS: only the submission is clipped to [1e-15, 1 − 1e-15] and it is not normalised
+    again, terms with a target of 0 count 0, summed over classes, averaged over rows. Raises ValueError where
+    a prediction is NaN, below 0, above 1, or a row does not sum to 1 (``numpy.allclose``), as Kaggle does.
+    """
+    target, probability = _pair(target, probability)
+    if probability.min() < 0 or probability.max() > 1:
+        row = int(np.flatnonzero(((probability < 0) | (probability > 1)).any(axis=1))[0])
+        raise ValueError(f"row {row} of the predictions holds a value outside [0, 1]: {probability[row]}")
+    sums = probability.sum(axis=1)
+    close = np.isclose(sums, 1)
+    if not close.all():
+        row = int(np.flatnonzero(~close)[0])
+        raise ValueError(f"row {row} of the predictions sums to {sums[row]:.8g}, expected 1")
+    clipped = np.clip(probability, SMALLEST, 1 - SMALLEST)
+    # log(1) stands in where the target is 0: 0 · log 0 is taken as 0, the limit.
+    ratio = np.divide(target, clipped, out=np.ones_like(target), where=target > 0)
+    return float((target * np.log(ratio)).sum(axis=1).mean())
+
+
+def absolute_sum(target: np.ndarray, probability: np.ndarray) -> float:
+    """Σ |y − p| over rows and classes of (N, K): Tianchi heartbeat's own score; it grows with the rows.
+
+    Raises ValueError on NaN or shapes that differ.
+    """
+    target, probability = _pair(target, probability)
+    return float(np.abs(target - probability).sum())
+
+
+def absolute_sum_20k(target: np.ndarray, probability: np.ndarray) -> float:
+    """``absolute_sum`` as if there were 20,000 rows, so that folds of any size and the board compare."""
+    return absolute_sum(target, probability) * HEARTBEAT_ROWS / len(target)
+
+
+def accuracy(target: np.ndarray, probability: np.ndarray) -> float:
+    """Share of the rows whose most probable class is the target's; the first one wins a tie."""
+    target, probability = _pair(target, probability)
+    return float((target.argmax(axis=1) == probability.argmax(axis=1)).mean())
+
+
+def _pair(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64 (N, K): float32 sums would move the fourth digit of a score over 100,000 rows."""
+    target = np.asarray(target, np.float64)
+    probability = np.asarray(probability, np.float64)
+    if target.shape != probability.shape or target.ndim != 2 or len(target) == 0:
+        raise ValueError(
+            f"targets are {target.shape} and predictions {probability.shape}; expected both (rows, classes), not empty"
+        )
+    for what, values in (("targets", target), ("predictions", probability)):
+        bad = np.isnan(values).any(axis=1)
+        if bad.any():
+            raise ValueError(f"row {int(np.flatnonzero(bad)[0])} of the {what} holds NaN")
+    return target, probability
+
+
+KL = Metric("kl", "min", kl_divergence)
+L1_20K = Metric("l1_20k", "min", absolute_sum_20k)
+ACCURACY = Metric("accuracy", "max", accuracy)

@@ -1,0 +1,253 @@
+"""Before the first step of training: data, features, store, splits, every check, and the run's folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench import build
+from bench.atomic import write_json, write_text
+from bench.data import splits, store
+from bench.datasets import root
+from bench.datasets.base import Dataset
+from bench.features.base import Features
+from bench.results.run import Run, identity
+from bench.spec import InputSpec, UserError
+from bench.training.collect import write_frame
+from bench.training.progress import say
+
+FORMAT = 1  # raise it when the same recipe would train another model: old runs keep their folders
+# what says where or how fast, and not what: two runs that differ in these alone are one run
+NOT_DECIDING = ("device", "compile", "outputs", "data", "store", "workers", "folds", "tracking", "recipe")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is ready to train: its folder holds all that a fold's process needs."""
+
+    run: Run
+    dataset: Dataset
+    folds: list[int]
+    test_digest: str
+
+
+def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
+    """Everything before the first step of training: data, features, splits, checks, and the run's folder."""
+    check(config)
+    metric_owner = build.locate(config["dataset"], "dataset")
+    model_class = build.locate(config["model"], "model")
+    dataset, simulated = open_dataset(config)
+    features_name, config["features"] = _features_node(config["features"], metric_owner, model_class, names)
+    features: Features = build.build(config["features"], "features")
+    if features.datasets and dataset.name not in features.datasets:
+        raise UserError(
+            f"features={features_name} reads {' or '.join(features.datasets)}, not {dataset.name}; "
+            "leave features out, or choose one that python -m bench.train --help lists for it"
+        )
+    if features.kind != model_class.takes:  # type: ignore[attr-defined]
+        fitting = getattr(metric_owner, "features", {}).get(model_class.takes, "none yet")  # type: ignore[attr-defined]
+        raise UserError(
+            f"model={names.get('model')} takes a {model_class.takes} and features={features_name} gives "  # type: ignore[attr-defined]
+            f"a {features.kind}; choose features={fitting} or another model"
+        )
+    if config["scheduler"].get("_target_") == "default":
+        chosen = (config.get("recipe") or {}).get("scheduler")
+        config["scheduler"] = chosen or {"_target_": "bench.training.schedules.constant"}
+    spec = features.spec(dataset)
+    check_parts(config, spec)
+    stores = {part: _open_store(config, dataset, features, part) for part in ("train", "test")}
+    table = dataset.table("train")
+    splitter = {k: v for k, v in config["split"].items() if k != "strict"}
+    assignment = splits.assign(
+        table, stores["train"].digests(), build.partial(splitter, "split", 1), bool(config["split"].get("strict", True))
+    )
+    for note in assignment.notes:
+        say(f"split     {note}")
+    rows = table.assign(fold=assignment.fold)
+    only = config["folds"]["only"]
+    if only is not None and (not only or not set(only) <= set(range(assignment.n_splits))):
+        raise UserError(f"folds.only={only} must name folds from 0 to {assignment.n_splits - 1}")
+    deciding = {k: v for k, v in config.items() if k not in NOT_DECIDING}
+    deciding["dataset"] = {k: v for k, v in config["dataset"].items() if k not in ("root", "simulator")}
+    name = identity({"format": FORMAT, "config": deciding, "data": stores["train"].digest, "rows": _digest(rows)})
+    run = Run((Path(config["outputs"]) / names["dataset"] / names["model"] / name).resolve())
+    run.folder.mkdir(parents=True, exist_ok=True)
+    metric = dataset.metric
+    write_json(
+        run.folder / "inputs.json",
+        {
+            "names": {**names, "features": features_name},
+            "dataset": names["dataset"],
+            "model": names["model"],
+            "metric": metric.name,
+            "direction": metric.direction,
+            "simulated": simulated,
+            "n_splits": assignment.n_splits,
+            "spec": asdict(spec),
+            "stores": {part: str(s.folder.resolve()) for part, s in stores.items()},
+        },
+    )
+    write_frame(rows, run.folder / "splits.parquet")
+    write_frame(dataset.table("test")[["id"]], run.folder / "test_ids.parquet")
+    _write_environment(run)
+    import yaml
+
+    write_text(run.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    wanted = list(only) if only is not None else list(range(assignment.n_splits))
+    return Plan(run, dataset, wanted, stores["test"].digest)
+
+
+def check(config: dict[str, Any]) -> None:
+    """The values that types alone can't judge."""
+    train = config["train"]
+    for key, low in (("epochs", 1), ("batch_size", 1), ("eval_batch_size", 1)):
+        if train[key] < low:
+            raise UserError(f"train.{key}={train[key]} must be {low} or more")
+    for key, value, options in (
+        ("train.precision", train["precision"], ("float32", "bf16")),
+        ("train.keep", train["keep"], ("last", "loss", "metric")),
+        ("device", config["device"], ("auto", "cpu", "cuda")),
+    ):
+        if value not in options:
+            raise UserError(f"{key}={value} is not one of {', '.join(options)}")
+    if config["folds"]["parallel"] is not None and config["folds"]["parallel"] < 1:
+        raise UserError(f"folds.parallel={config['folds']['parallel']} must be 1 or more")
+    if config["seed"] < 0:
+        raise UserError(f"seed={config['seed']} must be 0 or more")
+    if config["device"] == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UserError("device=cuda, but torch sees no CUDA device here; use device=cpu or device=auto")
+
+
+def open_dataset(config: dict[str, Any]) -> tuple[Dataset, bool]:
+    """The data set on its root, and whether its files are simulated."""
+    node = {k: v for k, v in config["dataset"].items() if k != "simulator"}
+    simulator = config["dataset"]["simulator"]
+    name = build.locate(node, "dataset").name  # type: ignore[attr-defined]
+    settings = {k: v for k, v in simulator.items() if k != "_target_"}
+    folder = root.find(
+        name,
+        node["root"],
+        Path(config["data"]),
+        settings,
+        lambda folder: build.partial(simulator, "dataset.simulator", 1)(folder),
+        say,
+    )
+    dataset: Dataset = build.build({**node, "root": str(folder)}, "dataset")
+    simulated = root.is_simulated(folder)
+    if not simulated or node["root"] is not None:
+        say(f"data      {folder}" + (" (SIMULATED)" if simulated else ""))
+    return dataset, simulated
+
+
+def check_parts(config: dict[str, Any], spec: InputSpec) -> None:
+    """Builds model, loss, optimiser and schedule without memory or arithmetic, so that a mistake shows at once."""
+    import torch
+
+    repeated = {"channels", "size", "classes", "sample_rate", "n_classes", "num_classes", "in_chans", "in_channels"}
+    for key in sorted(repeated & set(config["model"])):
+        raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
+    with torch.device("meta"):
+        model = build.build(config["model"], "model", spec)
+        try:
+            answer = model.eval()(torch.empty(2, *spec.shape))
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the model does not take {spec.kind} input of shape {spec.shape}: {str(error).splitlines()[0]}; "
+                "choose another model, its options or other features"
+            ) from error
+    if tuple(answer.shape) != (2, spec.n_classes):
+        raise UserError(f"the model answers {tuple(answer.shape)} for 2 rows of {spec.n_classes} classes")
+    build.partial(config["loss"], "loss", 3)
+    build.partial(config["scheduler"], "scheduler", 3)
+    build.partial(config["optimizer"], "optimizer", 1)
+
+
+def _features_node(
+    node: dict[str, Any], dataset_class: Any, model_class: Any, names: dict[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """The chosen features, or the dataset's own for what the model takes."""
+    if node.get("_target_") != "default":
+        return names.get("features", "custom"), node
+    import yaml
+
+    from bench.cli import conf
+
+    name = dataset_class.features.get(model_class.takes)
+    if name is None:
+        kinds = " or ".join(dataset_class.features)
+        raise UserError(
+            f"dataset={names.get('dataset')} has no features for a model that takes a {model_class.takes}; "
+            f"choose a model that takes a {kinds}, or name features="
+        )
+    return name, yaml.safe_load((conf() / "features" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _open_store(config: dict[str, Any], dataset: Dataset, features: Features, part: Any) -> store.Store:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    workers = config["workers"] or os.cpu_count() or 1
+    columns = (TextColumn(f"store     {part}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        opened = store.open_or_build(
+            dataset,
+            features,
+            part,
+            Path(config["store"]),
+            workers,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if len(opened):
+        say(f"store     {len(opened)} {part} examples ({opened.nbytes / 1e6:.0f} MB) in {opened.folder}")
+    return opened
+
+
+def _digest(rows: pd.DataFrame) -> str:
+    """Hash of ids, targets and folds (and weights and groups where there are any)."""
+    import hashlib
+
+    kept = rows.assign(id=rows["id"].astype(str))
+    return hashlib.sha256(pd.util.hash_pandas_object(kept, index=False).to_numpy().tobytes()).hexdigest()
+
+
+def _write_environment(run: Run) -> None:
+    """Versions, machine, code and command of this call, for whoever reads the run later."""
+    import platform
+    import subprocess
+    from importlib.metadata import PackageNotFoundError, version
+
+    def of(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+    packages = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "pyarrow", "mlflow", "hydra-core", "timm")
+    changed = git("status", "--porcelain")
+    write_json(
+        run.folder / "environment.json",
+        {
+            "command": sys.orig_argv,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "packages": {name: of(name) for name in packages},
+            "git": {"commit": git("rev-parse", "HEAD"), "changed": bool(changed) if changed is not None else None},
+        },
+    )

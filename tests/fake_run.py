@@ -1,0 +1,118 @@
+"""A small run's folder, written by hand: what the rooms that only read runs are tested on."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.atomic import write_json, write_text
+from bench.results.run import Run
+
+START = 1_760_000_000.0
+
+
+def epoch(number: int, fold: int = 0, of: int = 3) -> dict[str, float]:
+    """One entry of a history that learns, overfits a little, and differs between folds."""
+    rest = 1.6 * np.exp(-2.5 * number / of) + 0.05 * np.sin(7 * number + fold)
+    return {
+        "epoch": number,
+        "step": 10 * number,
+        "seconds": 2.0,
+        "lr": 1e-3,
+        "train/loss": 0.25 + rest,
+        "valid/loss": 0.35 + 0.04 * fold + rest + 0.1 * number / of,
+        "valid/kl": 0.36 + 0.04 * fold + rest + 0.1 * number / of,
+        "time": START + 60 * fold + 2 * number,
+    }
+
+
+def write_run(
+    outputs: Path,
+    *,
+    model: str = "wavenet",
+    identity: str = "1f3a90c2d4e5",
+    folds: int = 2,
+    epochs: int = 3,
+    classes: int = 3,
+    rows: int = 120,
+    simulated: bool = False,
+    finished: int | None = None,
+    seed: int = 0,
+) -> Run:
+    """A run of which the first ``finished`` folds (else all) are done; the next one stands before its last epoch."""
+    finished = folds if finished is None else finished
+    folder = outputs / "hms" / model / identity
+    loss = {"_target_": "bench.losses.kl"}
+    config = {
+        "dataset": {"_target_": "bench.datasets.hms.HMS", "root": None},
+        "model": {"_target_": f"bench.models.{model}.Net", "filters": 16},
+        "loss": loss,
+        "optimizer": {"lr": 0.001},
+        "seed": seed,
+    }
+    import yaml
+
+    write_text(folder / "config.yaml", yaml.safe_dump(config))
+    names = [f"class {k}" for k in range(classes)]
+    inputs: dict[str, Any] = {
+        "dataset": "hms",
+        "model": model,
+        "metric": "kl",
+        "direction": "min",
+        "simulated": simulated,
+        "n_splits": folds,
+        "spec": {"channels": 8, "size": [2000], "classes": names, "sample_rate": 40.0},
+        "stores": {},
+        "features": "hms_waveform",
+    }
+    write_json(folder / "inputs.json", inputs)
+    write_json(folder / "environment.json", {"python": "3.11"})
+    run = Run.open(folder)
+    for fold in run.folds[: finished + 1]:
+        done = fold.number < finished
+        fold.write_history([epoch(e, fold.number, epochs) for e in range(1, epochs + done)])
+        write_text(fold.log, f"fold {fold.number}\n")
+        if done:
+            write_json(fold.done, {"epochs": epochs})
+    status = "finished" if finished == folds else "running"
+    run.write_state(status=status, pid=os.getpid(), host=socket.gethostname(), command="python -m bench.train")
+    if finished:
+        write_oof(run, finished, rows, seed)
+    return run
+
+
+def write_oof(run: Run, finished: int, rows: int = 120, seed: int = 0) -> None:
+    """Out-of-fold predictions somewhat better than chance, and the scores that belong to them."""
+    rng, classes = np.random.default_rng(seed), run.spec.classes
+    truth = rng.choice(len(classes), rows, p=(weights := np.linspace(3, 1, len(classes))) / weights.sum())
+    target = np.eye(len(classes))[truth]
+    logits = 2.0 * target + rng.normal(size=target.shape)
+    probability = np.exp(1.5 * logits) / np.exp(1.5 * logits).sum(1, keepdims=True)
+    frame = pd.DataFrame({"id": np.arange(rows), "fold": np.arange(rows) % finished})
+    for k, name in enumerate(classes):
+        frame[f"target_{name}"] = target[:, k]
+        frame[f"pred_{name}"] = probability[:, k]
+    frame.to_parquet(run.folder / "oof.parquet")
+    scores = [run.fold(k).history()[-1]["valid/kl"] for k in range(finished)]
+    write_json(
+        run.scores_path,
+        {
+            "metric": "kl",
+            "direction": "min",
+            "oof": float(np.mean(scores)) + 0.01,
+            "folds": scores,
+            "fold_numbers": list(range(finished)),
+            "mean": float(np.mean(scores)),
+            "std": float(np.std(scores)),
+            "baseline": 1.0,
+            "rows": rows,
+            "accuracy": float((probability.argmax(1) == truth).mean()),
+            "simulated": run.inputs["simulated"],
+            "identity": run.identity,
+        },
+    )
