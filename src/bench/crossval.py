@@ -48,13 +48,15 @@ def cross_validate(config: dict[str, Any], names: dict[str, str]) -> Outcome:
             "wait for it, or change the recipe or the seed"
         ) from None
     try:
-        run.write_state(status="running", pid=os.getpid(), host=os.uname().nodename, failed=[])
+        run.write_state(
+            status="running", pid=os.getpid(), host=os.uname().nodename, command=sys.orig_argv, failed=[]
+        )
         todo = folds.missing(run, plan.folds, plan.test_digest)
         kept = f", {len(plan.folds) - len(todo)} done before" if len(todo) < len(plan.folds) else ""
         say(f"run       {run.folder} ({len(todo)} of {len(plan.folds)} folds to train{kept})")
         tracking = config["tracking"]
         uri = tracking["uri"] or default_uri(Path(config["outputs"]).resolve())
-        mirror = start_mirror(run, uri) if tracking["enabled"] else None
+        mirror = start_mirror(run, uri, tracking["wait"]) if tracking["enabled"] else None
         try:
             outcome = _train_and_collect(plan, todo, config)
         except BaseException as error:
@@ -119,9 +121,10 @@ def _conclude(outcome: Outcome, uri: str | None) -> None:
     if outcome.sentence:
         say(outcome.sentence)
     if uri is not None:
-        from bench.results.tracking import page
+        from bench.results.tracking import comparison, page
 
         tracking = run.folder / "tracking.json"
         if tracking.exists():
             console.print(f"MLflow    make ui, then {page(uri, tracking)}", soft_wrap=True)
+            console.print(f"          by model: {comparison(uri, tracking)}", soft_wrap=True)
     print(f"run {run.folder}", flush=True)

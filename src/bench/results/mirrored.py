@@ -137,14 +137,19 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], ("---",) * len(rows[0]), *rows[1:]])
 
 
+def short(value: float, digits: int = 4) -> str:
+    """A score as a person writes it: 0.664, 24,342; never 2.434e+04."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
 def headline(scores: dict[str, Any]) -> str:
     """The result in one line of Markdown; nothing where no fold has finished."""
     if scores.get("mean") is None:
         return ""
-    spread = f" ± {scores['std']:.2g}" if scores.get("std") else ""
+    spread = f" ± {short(scores['std'], 2)}" if scores.get("std") else ""
     rest = {"out of fold": scores.get("oof"), "baseline": scores.get("baseline")}
-    said = "".join(f" · {name} {value:.4g}" for name, value in rest.items() if value is not None)
-    return f"**{scores['metric']} {scores['mean']:.4g}{spread}** over {len(scores['folds'])} folds{said}\n\n"
+    said = "".join(f" · {name} {short(value)}" for name, value in rest.items() if value is not None)
+    return f"**{scores['metric']} {short(scores['mean'])}{spread}** over {len(scores['folds'])} folds{said}\n\n"
 
 
 def last_sign(folder: Path, names: Iterable[str]) -> float:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.atomic import replacing
+from bench.results.mirrored import short
 from bench.results.run import Run
 
 if TYPE_CHECKING:
@@ -128,28 +129,28 @@ def _folds(run: Run, scores: dict[str, Any]) -> Figure:
     mean, std = scores["mean"], scores.get("std")
     if std and len(values) > 1:
         axes.axhspan(mean - std, mean + std, color=BLUE, alpha=0.10, lw=0)
-    spread = f" ± {std:.3g}" if std and len(values) > 1 else ""
+    spread = f" ± {short(std, 3)}" if std and len(values) > 1 else ""
     lines = (
-        (mean, f"mean {mean:.4g}{spread}", BLUE, "-"),
-        (scores.get("oof"), "out of fold {:.4g}", GREEN, (0, (5, 2))),
-        (scores.get("baseline"), "baseline {:.4g}", ORANGE, (0, (1, 1.5))),
+        (mean, "mean", spread, BLUE, "-"),
+        (scores.get("oof"), "out of fold", "", GREEN, (0, (5, 2))),
+        (scores.get("baseline"), "baseline", "", ORANGE, (0, (1, 1.5))),
     )
-    for value, label, color, line in lines:
+    for value, name, more, color, line in lines:
         if value is not None and np.isfinite(value):
-            axes.axhline(value, color=color, ls=line, lw=1.8, label=label.format(value))
+            axes.axhline(value, color=color, ls=line, lw=1.8, label=f"{name} {short(value)}{more}")
     positions = range(len(numbers))
     axes.plot(positions, values, "o", color=INK, ms=7, zorder=3)
     for at, value in zip(positions, values, strict=True):
         away = 9 if value >= mean else -9  # on the side where the lines are not
         box = {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75}
         axes.annotate(
-            f"{value:.4g}", (at, value), (0, away), textcoords="offset points", ha="center", size=8.5, color=INK,
+            short(value), (at, value), (0, away), textcoords="offset points", ha="center", size=8.5, color=INK,
             va="bottom" if away > 0 else "top", bbox=box,
         )  # fmt: skip
     axes.set_xticks(list(positions), [str(number) for number in numbers])
     axes.set_xlim(-0.6, len(numbers) - 0.4)
     axes.margins(y=0.18)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5, columnspacing=1.4, handlelength=1.8)
     return figure
 
 

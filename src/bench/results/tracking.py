@@ -118,7 +118,8 @@ class Mirror:
             self.client.delete_run(known["run_id"])
             known = None
         if known is None:
-            began = history[0].get("time", time.time()) if history else time.time()
+            first = history[0] if history else {}  # its time is the first epoch's end
+            began = first.get("time", time.time()) - first.get("seconds", 0)
             tags = {"fold": str(fold.number), "mlflow.parentRunId": self.note["run_id"]}
             known = {"run_id": self._create(f"fold {fold.number}", began, tags), **BLANK}
             self.note["folds"][str(fold.number)] = known
@@ -142,9 +143,7 @@ class Mirror:
 
     def _connect(self) -> MlflowClient:
         """A client whose experiment is there; the note then holds only what this server still has."""
-        os.environ.update(QUIET)
-        for name, value in PATIENCE.items():
-            os.environ.setdefault(name, value)
+        os.environ.update(QUIET | {name: os.environ.get(name, value) for name, value in PATIENCE.items()})
         from filelock import FileLock
         from mlflow import MlflowClient
 
