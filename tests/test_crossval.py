@@ -147,9 +147,8 @@ def test_a_run_that_is_being_trained_is_not_trained_twice(small: Small) -> None:
 
 
 def start(overrides: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench.train", *overrides], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    silent = subprocess.DEVNULL
+    return subprocess.Popen([sys.executable, "-m", "bench.train", *overrides], stdout=silent, stderr=silent)
 
 
 def wait_for(folder: Path, pattern: str, entries: int) -> Path:
@@ -233,3 +232,30 @@ def test_changed_test_files_are_predicted_again_without_training(beats: Path, sm
     assert second.run.folder == first.run.folder
     assert len(pd.read_parquet(second.run.folder / "test.parquet")) == 10
     assert [f.folder.joinpath("history.json").read_text() for f in second.run.folds] == histories
+
+
+@pytest.mark.slow
+def test_hms_with_wavenet_goes_from_raw_files_to_a_submission(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from conftest import compose
+
+    overrides = [
+        "dataset=hms", "model=wavenet", "model.filters=[2,2]", "model.layers=[2,1]", "train.epochs=1",
+        "split.n_splits=2", "dataset.simulator.n_eegs=12", "dataset.simulator.n_patients=6",
+        "dataset.simulator.n_test=3", f"data={tmp_path}/data", f"outputs={tmp_path}/outputs", "tracking.enabled=false",
+    ]  # fmt: skip
+    run = cross_validate(*compose(*overrides)).run
+    rows, scores = pd.read_parquet(run.folder / "splits.parquet"), read_json(run.scores_path)
+    assert (rows.groupby("group")["fold"].nunique() == 1).all()
+    assert (scores["metric"], scores["simulated"], scores["rows"]) == ("kl", True, 12)
+    votes = [f"{c}_vote" for c in ("seizure", "lpd", "gpd", "lrda", "grda", "other")]
+    submission = pd.read_csv(run.folder / "submission.csv")
+    test = pd.read_csv(tmp_path / "data/simulated/hms/test.csv")
+    assert list(submission.columns) == ["eeg_id", *votes]
+    assert submission["eeg_id"].tolist() == test["eeg_id"].tolist()
+    np.testing.assert_allclose(submission[votes].sum(axis=1), 1)
+    said = capfd.readouterr()
+    assert "SIMULATED" in said.out
+    assert "SIMULATED" in said.err
+    assert (run.folder / "plots" / "learning_curves.png").exists()

@@ -139,8 +139,6 @@ def test_a_rare_class_is_said() -> None:
 
 def test_the_split_seed_decides_the_folds() -> None:
     rows = table([0, 1] * 20)
-    a, b, c = (
-        splits.assign(rows, different(40), partial(splits.stratified, seed=seed)).fold for seed in (0, 0, 1)
-    )
+    a, b, c = (splits.assign(rows, different(40), partial(splits.stratified, seed=seed)).fold for seed in (0, 0, 1))
     assert (a == b).all()
     assert (a != c).any()

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.atomic import write_json
 from bench.data import store
 from bench.datasets.base import Dataset
 from bench.features.base import Features
@@ -135,9 +136,7 @@ def test_a_killed_build_leaves_nothing_that_is_taken_for_whole(numbers: Numbers,
         "import sys; sys.path.insert(0, sys.argv[3]); from pathlib import Path; import test_store as t; "
         "t.build(t.Numbers(Path(sys.argv[1])), Path(sys.argv[2]), t.Doubled(pause=0.05))"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(numbers.root), str(root), str(Path(__file__).parent)]
-    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(numbers.root), str(root), str(Path(__file__).parent)])
     while not list(root.rglob("data.bin")):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -177,22 +176,31 @@ def test_a_part_without_files_is_an_empty_store(numbers: Numbers, tmp_path: Path
     assert len(store.open_or_build(numbers, Doubled(), "test", tmp_path, 1)) == 0
 
 
-def test_mapped_pages_are_handed_back(numbers: Numbers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "WINDOW", 1 << 20)
-    big = make(tmp_path / "big", 1)
-    folder = build(big, tmp_path / "store").folder
-    rows, length = 4000, 8192  # 32 MB of float32 in place of the one small row
-    np.ones((rows, 2, length // 8), np.float32).tofile(folder / "data.bin")
-    manifest = (folder / "manifest.json").read_text()
-    (folder / "manifest.json").write_text(manifest.replace('"rows": 1', f'"rows": {rows}').replace("8\n", "1024\n"))
-    opened = store.Store(folder)
-    assert opened.shape == (2, 1024)
+def resident() -> int:
+    """This process's memory in KB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
-    def mapped() -> int:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("RssFile"))
 
-    before = mapped()
+def test_a_large_store_is_read_without_becoming_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "IN_MEMORY", 0)
+    rows = 4000  # of 8 kB
+    data = np.arange(rows, dtype=np.float32)[:, None, None] + np.zeros((1, 2, 1024), np.float32)
+    data.tofile(tmp_path / "data.bin")
+    del data
+    write_json(tmp_path / "manifest.json", {"rows": rows, "shape": [2, 1024], "dtype": "float32", "digest": ""})
+    opened = store.Store(tmp_path)
+    before = resident()
     for start in range(0, rows, 50):
-        opened.gather(np.arange(start, start + 50))
-    assert mapped() - before < 8 << 10  # KB: far below the 32 MB that were read
+        chosen = (np.arange(start, start + 50) * 7) % rows
+        batch = opened.gather(chosen)
+        assert (batch == chosen[:, None, None]).all()
+    assert resident() - before < 4 << 10
+
+
+def test_a_truncated_store_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "IN_MEMORY", 0)
+    np.zeros(12, np.float32).tofile(tmp_path / "data.bin")
+    write_json(tmp_path / "manifest.json", {"rows": 4, "shape": [4], "dtype": "float32", "digest": ""})
+    with pytest.raises(UserError, match="is shorter than it says"):
+        store.Store(tmp_path).gather(np.array([3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ def cross_validate(config: dict[str, Any], names: dict[str, str]) -> Outcome:
         ) from None
     try:
         run.write_state(
-            status="running", pid=os.getpid(), host=os.uname().nodename, command=sys.orig_argv, failed=[]
+            status="running", pid=os.getpid(), host=os.uname().nodename, command=shlex.join(sys.orig_argv), failed=[]
         )
         todo = folds.missing(run, plan.folds, plan.test_digest)
         kept = f", {len(plan.folds) - len(todo)} done before" if len(todo) < len(plan.folds) else ""

@@ -106,13 +106,23 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
             ids = pd.read_parquet(run.folder / "test_ids.parquet")["id"]
             collect.write_frame(collect.prediction_frame(ids, probability, spec.classes), fold.test)
         kept = loop.best_epoch(fold.history(), settings, metric)
-        write_json(fold.done, {"kept_epoch": kept + 1, "test": test.digest, "device": str(device)})
+        done = {"kept_epoch": kept + 1, "test": test.digest, "device": str(device), "peak_memory_mb": _peak_memory()}
+        write_json(fold.done, done)
 
 
 def _device(name: str) -> str:
     import torch
 
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _peak_memory() -> int | None:
+    """MB that this process has taken at most; the kernel's own maximum would count the parent's, up to the exec."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux
+        return None
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM")), None)
 
 
 def _end_with_parent() -> None:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from bench.spec import Part, UserError
 FORMAT = 1
 CHUNK = 32  # examples a task: small enough for a live progress bar, large enough to hide the hand-over
 POOL_FROM = 512  # below this many examples starting processes costs more than it saves
-WINDOW = 256 << 20  # bytes gathered before the mapped pages are given back
+IN_MEMORY = 64 << 20  # bytes of a store that is held rather than read
 Progress = Callable[[int, int], None]
 
 
@@ -43,14 +43,10 @@ class Store:
         self.manifest: dict[str, Any] = read_json(folder / "manifest.json")
         self.shape = tuple(self.manifest["shape"])
         self.dtype = np.dtype(self.manifest["dtype"])
-        self._touched = 0
-        self._map: mmap.mmap | None = None
-        if len(self) == 0:
-            self._array = np.empty((0, *self.shape), self.dtype)
-            return
-        with open(folder / "data.bin", "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._array = np.frombuffer(self._map, self.dtype).reshape(len(self), *self.shape)
+        self._file = open(folder / "data.bin", "rb")  # noqa: SIM115 (open as long as the store is)
+        weakref.finalize(self, self._file.close)
+        small = self.nbytes <= IN_MEMORY
+        self._array = np.fromfile(self._file, self.dtype).reshape(len(self), *self.shape) if small else None
 
     def __len__(self) -> int:
         return int(self.manifest["rows"])
@@ -71,14 +67,18 @@ class Store:
     def gather(self, positions: np.ndarray) -> np.ndarray:
         """Copies the examples at ``positions`` (B,) → (B, *shape) in the stored dtype.
 
-        Mapped pages count as this process's memory once touched. They are handed back every 256 MiB, so that a
-        fold's memory does not grow with the data set; the system's cache keeps them warm.
+        A store of up to 64 MiB is held in memory. A larger one is read row by row past the process's memory: a
+        map of it would count as memory once touched (in pieces of 2 MB, whatever the row's size), and grow with
+        the data set. The system's cache keeps the file warm either way.
         """
-        batch = self._array[positions]
-        self._touched += batch.nbytes
-        if self._touched > WINDOW and self._map is not None:
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
+        if self._array is not None:
+            return self._array[positions]
+        batch = np.empty((len(positions), *self.shape), self.dtype)
+        rows = batch.view(np.uint8).reshape(len(positions), -1)
+        size = rows.shape[1]
+        for row, position in zip(rows, positions.tolist(), strict=True):
+            if os.preadv(self._file.fileno(), [row], position * size) != size:
+                raise UserError(f"{self.folder} is shorter than it says; delete that folder to compute it again")
         return batch
 
 
@@ -105,9 +105,7 @@ def _key(dataset: Dataset, features: Features, part: Part) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _build(
-    dataset: Dataset, features: Features, part: Part, folder: Path, workers: int, progress: Progress
-) -> None:
+def _build(dataset: Dataset, features: Features, part: Part, folder: Path, workers: int, progress: Progress) -> None:
     building = folder.with_name(folder.name + ".building")
     shutil.rmtree(building, ignore_errors=True)  # what a killed build left: the lock says that nobody writes there
     building.mkdir()

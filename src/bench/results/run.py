@@ -1,14 +1,14 @@
 """A run: a folder on disk that is the truth about one training.
 
-    <outputs>/<dataset>/<model>/<identity>/
-        config.yaml        the resolved recipe
-        inputs.json        what the folds need besides it: input spec, stores, metric, marks
-        environment.json   versions, machine, git state, command of the last call
-        splits.parquet     one row an example: id, group, weight, target_<class>, fold
-        state.json         status, pid and host of the command that holds the run
-        folds/<k>/         checkpoint.pt, weights.safetensors, history.json, oof.parquet, test.parquet, log.txt,
-                           done.json (written last)
-        oof.parquet  test.parquet  scores.json  submission.csv  plots/  tracking.json
+<outputs>/<dataset>/<model>/<identity>/
+    config.yaml        the resolved recipe
+    inputs.json        what the folds need besides it: input spec, stores, metric, marks
+    environment.json   versions, machine, git state, command of the last call
+    splits.parquet     one row an example: id, group, weight, target_<class>, fold
+    state.json         status, pid and host of the command that holds the run
+    folds/<k>/         checkpoint.pt, weights.safetensors, history.json, oof.parquet, test.parquet, log.txt,
+                       done.json (written last)
+    oof.parquet  test.parquet  scores.json  submission.csv  plots/  tracking.json
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def _patient(seed: int, index: int) -> Patient:
 def _one_eeg(root: Path, part: str, index: int, patient: Patient, rng: np.random.Generator) -> pd.DataFrame:
     """Writes an EEG and its spectrogram; its rows of ``train.csv``."""
     pattern = patient.pattern if rng.random() < 0.6 else int(rng.choice(len(CLASSES), p=SHARES))
-    clarity = float(rng.beta(2.0, 1.2))
+    clarity = float(rng.beta(2.5, 1.0))
     n_subs = int(rng.choice([1, 2, 3, 4, 6], p=[0.4, 0.25, 0.15, 0.1, 0.1])) if part == "train" else 1
     offsets = np.concatenate([[0], np.cumsum(2 * rng.integers(1, 4, n_subs - 1))]).astype(np.float64)
     eeg_ct = record(pattern, clarity, 50 + int(offsets[-1]), patient, rng)
@@ -178,7 +178,7 @@ def _background(t: int, time: np.ndarray, patient: Patient, rng: np.random.Gener
 def _pattern(pattern: int, clarity: float, time: np.ndarray, rng: np.random.Generator) -> list[Source]:
     focus = (float(rng.choice([-1, 1])) * rng.uniform(0.5, 0.8), rng.uniform(-0.4, 0.5))
     lateral, general = _spread(focus, 0.42), _spread((0, rng.uniform(0.5, 0.9)), 0.85)
-    height = 25 + 110 * clarity
+    height = 50 + 200 * clarity
     match CLASSES[pattern]:
         case "seizure":
             middle = time[-1] / 2

@@ -24,13 +24,16 @@ def logits(model: nn.Module, device_half: nn.Module, rows: Batches, batch_size: 
     was_training = model.training
     model.eval()
     device_half.eval()
-    parts = []
+    # one tensor for all answers: small ones kept between large ones freed would leave holes that nothing fits into
+    answers = torch.empty(rows.target.shape, device=rows.device)
+    done = 0
     for batch in rows.in_order(batch_size):
         with autocast(rows.device, precision):
-            parts.append(model(device_half(batch.x)).float())
+            answers[done : done + len(batch.x)] = model(device_half(batch.x))
+        done += len(batch.x)
     model.train(was_training)
     device_half.train(was_training)
-    return torch.cat(parts) if parts else torch.empty(0, rows.target.shape[1], device=rows.device)
+    return answers
 
 
 def probabilities(logits_nk: Tensor) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Scores a run's averaged test predictions against labels that training never sees.
 
-    python benchmarks/score_test.py <run folder> <labels.csv>
+    python experiments/score_test.py <run folder> <labels.csv>
 
 labels.csv has the columns id and label (as ECG5000's test_labels.csv has). Prints accuracy and the scaled L1.
 """
@@ -22,7 +22,9 @@ def score(run: Run, labels_csv: str) -> tuple[float, float, int]:
     frame = pd.read_parquet(run.folder / "test.parquet")
     labels = pd.read_csv(labels_csv).set_index("id")["label"].reindex(frame["id"])
     if labels.isna().any():
-        raise SystemExit(f"{labels_csv} lacks ids that {run.folder} has predicted, such as {labels[labels.isna()].index[0]}")
+        raise SystemExit(
+            f"{labels_csv} lacks ids that {run.folder} has predicted, such as {labels[labels.isna()].index[0]}"
+        )
     classes = {name: i for i, name in enumerate(run.spec.classes)}
     target = np.eye(len(classes))[labels.astype(int).astype(str).map(classes).to_numpy()]
     probability = predictions(frame)
