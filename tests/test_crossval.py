@@ -259,3 +259,29 @@ def test_hms_with_wavenet_goes_from_raw_files_to_a_submission(
     assert "SIMULATED" in said.out
     assert "SIMULATED" in said.err
     assert (run.folder / "plots" / "learning_curves.png").exists()
+
+
+@pytest.mark.slow
+def test_a_dead_tracking_server_changes_nothing_and_the_run_is_sent_later(
+    small: Small, finished: tuple[Run, list[str]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = time.monotonic()
+    uri = f"tracking.uri=http://127.0.0.1:{port}"
+    outcome = cross_validate(*small("tracking.enabled=true", uri, "tracking.wait=2"))
+    assert oof_bytes(outcome.run) == oof_bytes(finished[0])
+    assert f"later: python -m bench.track {outcome.run.folder}" in capfd.readouterr().err
+    trained = time.monotonic() - started
+    assert trained < 120
+    sent = subprocess.run(
+        [sys.executable, "-m", "bench.track", str(outcome.run.folder), "--uri", f"sqlite:///{tmp_path}/later.db"],
+        capture_output=True,
+        text=True,
+    )
+    assert sent.returncode == 0, sent.stderr
+    assert "runs" in sent.stdout
+    assert (tmp_path / "later.db").exists()
