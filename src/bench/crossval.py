@@ -61,7 +61,10 @@ def cross_validate(config: dict[str, Any], names: dict[str, str]) -> Outcome:
         try:
             outcome = _train_and_collect(plan, todo, config)
         except BaseException as error:
-            run.write_state(status="killed" if isinstance(error, KeyboardInterrupt) else "failed")
+            interrupted = isinstance(error, KeyboardInterrupt)
+            run.write_state(status="killed" if interrupted else "failed")
+            if interrupted:  # who presses Ctrl-C waits for nothing long
+                tracking["wait"] = min(tracking["wait"], 10)
             raise
         finally:
             if mirror is not None and not mirror.finish(tracking["wait"]):

@@ -6,11 +6,11 @@ Started by ``training.folds``; nobody types it. Standard output carries JSON eve
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
 import threading
-import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,8 +35,14 @@ def main() -> int:
     except (UserError, LossIsNaN) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    except Exception:
-        traceback.print_exc()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = error.filename or options.run
+        print(
+            f"the disk is full ({where}); free some space, the same command goes on from the last epoch",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

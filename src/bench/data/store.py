@@ -77,7 +77,7 @@ class Store:
         rows = batch.view(np.uint8).reshape(len(positions), -1)
         size = rows.shape[1]
         for row, position in zip(rows, positions.tolist(), strict=True):
-            if os.preadv(self._file.fileno(), [row], position * size) != size:
+            if os.preadv(self._file.fileno(), [row.data], position * size) != size:
                 raise UserError(f"{self.folder} is shorter than it says; delete that folder to compute it again")
         return batch
 
