@@ -242,13 +242,13 @@ def test_hms_with_wavenet_goes_from_raw_files_to_a_submission(
 
     overrides = [
         "dataset=hms", "model=wavenet", "model.filters=[2,2]", "model.layers=[2,1]", "train.epochs=1",
-        "split.n_splits=2", "dataset.simulator.n_eegs=12", "dataset.simulator.n_patients=6",
+        "split.n_splits=2", "dataset.simulator.n_eegs=40", "dataset.simulator.n_patients=20",
         "dataset.simulator.n_test=3", f"data={tmp_path}/data", f"outputs={tmp_path}/outputs", "tracking.enabled=false",
     ]  # fmt: skip
     run = cross_validate(*compose(*overrides)).run
     rows, scores = pd.read_parquet(run.folder / "splits.parquet"), read_json(run.scores_path)
     assert (rows.groupby("group")["fold"].nunique() == 1).all()
-    assert (scores["metric"], scores["simulated"], scores["rows"]) == ("kl", True, 12)
+    assert (scores["metric"], scores["simulated"], scores["rows"]) == ("kl", True, 40)
     votes = [f"{c}_vote" for c in ("seizure", "lpd", "gpd", "lrda", "grda", "other")]
     submission = pd.read_csv(run.folder / "submission.csv")
     test = pd.read_csv(tmp_path / "data/simulated/hms/test.csv")

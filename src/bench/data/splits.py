@@ -126,16 +126,19 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
                 "choose split=group or mend the 'fold' column"
             )
     classes = [c.removeprefix("target_") for c in table.columns if c.startswith("target_")]
+    has = targets(table) > 0  # a soft target belongs to every class that it gives a share
     for k in range(n_splits):
         if not (fold == k).any():
             raise UserError(f"fold {k} of {n_splits} validates no row; choose a smaller split.n_splits")
-        missing = [classes[c] for c in np.setdiff1d(np.unique(label), np.unique(label[fold != k]))]
+        missing = [
+            c for c, here, at_all in zip(classes, has[fold != k].any(0), has.any(0), strict=True) if at_all > here
+        ]
         if missing:
             refuse(
                 f"class {', '.join(missing)} has no row in the training side of fold {k}; choose fewer folds "
                 "(split.n_splits) or another split"
             )
-    rare = [(classes[c], n) for c, n in enumerate(np.bincount(label, minlength=len(classes))) if 0 < n < n_splits]
+    rare = [(c, n) for c, n in zip(classes, has.sum(0), strict=True) if 0 < n < n_splits]
     notes += [f"class {c} has {n} rows for {n_splits} folds: some folds validate none of it" for c, n in rare]
     return Assignment(fold, n_splits, notes)
 
