@@ -29,6 +29,8 @@ LARGEST = float(np.finfo(np.float32).max)
 class Heartbeat(Dataset):
     """``train.csv`` (id, heartbeat_signals, label) and, where present, ``testA.csv`` (id, heartbeat_signals).
 
+    Columns ``group`` and ``fold`` of one's own in ``train.csv`` go to the table, for the splits that use them.
+
     The class names are the labels found, in ascending order; the length is the first row's. All beats of a
     part are held in memory as float32 once one is read (82 MB for the competition's 100,000); a pickle leaves
     them out.
@@ -49,6 +51,8 @@ class Heartbeat(Dataset):
         if beats.labels is not None:
             for label in np.unique(beats.labels):
                 table[f"{TARGET}{label}"] = (beats.labels == label).astype(np.float32)
+        for name, values in beats.extra.items():
+            table[name] = values
         return table
 
     def files(self, part: Part) -> list[Path]:
@@ -97,11 +101,15 @@ class Heartbeat(Dataset):
 
 @dataclass(frozen=True)
 class Beats:
-    """One CSV in memory: ``ids`` (N,), ``x_nt`` (N, length) float32, ``labels`` (N,) int64 or None."""
+    """One CSV in memory: ``ids`` (N,), ``x_nt`` (N, length) float32, ``labels`` (N,) int64 or None.
+
+    ``extra`` are columns of one's own for the split, as text, where the file has them: ``group`` and ``fold``.
+    """
 
     ids: np.ndarray
     x_nt: np.ndarray
     labels: np.ndarray | None
+    extra: dict[str, list[str]]
 
 
 def read_beats(path: Path, labelled: bool, length: int) -> Beats:
@@ -115,17 +123,19 @@ def read_beats(path: Path, labelled: bool, length: int) -> Beats:
     import pyarrow.csv as pa_csv
 
     needed = ["id", SIGNALS, *(["label"] if labelled else [])]
+    optional = ("group", "fold") if labelled else ()
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         header = next(csv.reader(file), [])
     absent = [c for c in needed if c not in header]
     if absent:
         raise UserError(f"{path} lacks the column {', '.join(absent)}; it has {', '.join(header) or 'no header'}")
+    extra = [c for c in optional if c in header]
     try:
         table = pa_csv.read_csv(
             path,
             read_options=pa_csv.ReadOptions(block_size=BLOCK),
             convert_options=pa_csv.ConvertOptions(
-                include_columns=needed, column_types=dict.fromkeys(needed, pa.string())
+                include_columns=needed + extra, column_types=dict.fromkeys(needed + extra, pa.string())
             ),
         )
     except (pa.ArrowInvalid, OSError) as error:
@@ -145,7 +155,7 @@ def read_beats(path: Path, labelled: bool, length: int) -> Beats:
         )
     labels = _labels(path, table.column("label").to_pylist(), ids) if labelled else None
     x_nt.setflags(write=False)
-    return Beats(_unique(path, ids), x_nt, labels)
+    return Beats(_unique(path, ids), x_nt, labels, {c: table.column(c).to_pylist() for c in extra})
 
 
 def _parse(chunk: pa.Array, out_nt: np.ndarray, ids: list[str], start: int) -> list[str]:
