@@ -36,11 +36,12 @@ def cross_validate(config: dict[str, Any], names: dict[str, str]) -> Outcome:
     """
     from filelock import FileLock, Timeout
 
-    from bench.results.mirrored import content
+    from bench.results.mirrored import content, public
     from bench.results.tracking import default_uri, start_mirror
 
     plan = make_plan(config, names)
     run = plan.run
+    run.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run.folder / ".lock", timeout=0)
     try:
         lock.acquire()
@@ -51,6 +52,7 @@ def cross_validate(config: dict[str, Any], names: dict[str, str]) -> Outcome:
         ) from None
     try:
         before = run.state()
+        plan.write()  # only now: another command may be training from these files
         tracking = config["tracking"]
         uri = (tracking["uri"] or default_uri(Path(config["outputs"]).resolve())) if tracking["enabled"] else None
         todo = folds.missing(run, plan.folds, plan.test_digest)
@@ -60,9 +62,8 @@ def cross_validate(config: dict[str, Any], names: dict[str, str]) -> Outcome:
             outcome = Outcome(run, run.scores(), [], None)
             _conclude(outcome, uri)
             return outcome
-        run.write_state(
-            status="running", pid=os.getpid(), host=os.uname().nodename, command=shlex.join(sys.orig_argv), failed=[]
-        )
+        command = public(shlex.join(sys.orig_argv))
+        run.write_state(status="running", pid=os.getpid(), host=os.uname().nodename, command=command, failed=[])
         mirror = start_mirror(run, uri, tracking["wait"]) if uri is not None else None
         try:
             outcome = _train_and_collect(plan, todo, config)
@@ -99,21 +100,31 @@ def _train_and_collect(plan: Plan, todo: list[int], config: dict[str, Any]) -> O
             failed = folds.train(run, todo, config["folds"]["parallel"], config["device"], config["compile"], screen)
     scores = None
     if any(fold.done.exists() for fold in run.folds):
-        from bench.results import plots
-
         scores = collect.collect(run, metric)
-        plots.draw(run)
-        test = run.folder / "test.parquet"
+        for note in scores.pop("notes"):
+            say(f"test      {note}")
+        test, submission = run.folder / "test.parquet", run.folder / "submission.csv"
         if test.exists():
             frame = pd.read_parquet(test)
-            plan.dataset.write_submission(
-                run.folder / "submission.csv", frame["id"].tolist(), collect.predictions(frame)
-            )
+            plan.dataset.write_submission(submission, frame["id"].tolist(), collect.predictions(frame))
+        else:
+            submission.unlink(missing_ok=True)
+        _draw(run)
     status = "failed" if failed else "finished" if scores and scores["complete"] else "partial"
     run.write_state(status=status, failed=failed)
     numbers = ", ".join(map(str, failed))
     sentence = f"fold {numbers} failed; the same command again trains only what is missing" if failed else None
     return Outcome(run, scores, failed, sentence)
+
+
+def _draw(run: Run) -> None:
+    """The pictures; a run is not lost for one that can't be drawn."""
+    from bench.results import plots
+
+    try:
+        plots.draw(run)
+    except (ValueError, OSError, KeyError) as error:
+        say(f"plots     not drawn: {type(error).__name__}: {error}")
 
 
 def _conclude(outcome: Outcome, uri: str | None) -> None:

@@ -109,7 +109,12 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
     group = table["group"].factorize()[0] if "group" in table else np.full(len(table), -1)
     content = _content(digests)
     notes = _copies(table, content)
-    fold = splitter(Rows(label, _tied(group, content), _tied(content), table))
+    try:
+        fold = splitter(Rows(label, _tied(group, content), _tied(content), table))
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"split can't be made: {error}; change split's options") from error
     n_splits = int(fold.max()) + 1
 
     def refuse(sentence: str) -> None:
@@ -130,9 +135,8 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
     for k in range(n_splits):
         if not (fold == k).any():
             raise UserError(f"fold {k} of {n_splits} validates no row; choose a smaller split.n_splits")
-        missing = [
-            c for c, here, at_all in zip(classes, has[fold != k].any(0), has.any(0), strict=True) if at_all > here
-        ]
+        absent = np.flatnonzero(has.any(0) & ~has[fold != k].any(0))
+        missing = [classes[c] for c in absent]
         if missing:
             refuse(
                 f"class {', '.join(missing)} has no row in the training side of fold {k}; choose fewer folds "
@@ -194,8 +198,10 @@ def _need_groups(rows: Rows, name: str) -> None:
 
 def _enough_blocks(rows: Rows, n_splits: int) -> None:
     n = len(np.unique(rows.block))
+    if n < 2:
+        raise UserError("all rows are of one group, which can't be parted; choose split=stratified")
     if n < n_splits:
-        raise UserError(f"{n} groups can't fill {n_splits} folds; set split.n_splits={max(2, n)} or fewer")
+        raise UserError(f"{n} groups can't fill {n_splits} folds; set split.n_splits={n} or fewer")
 
 
 def _folds(pairs: Iterable[tuple[np.ndarray, np.ndarray]], n: int) -> np.ndarray:

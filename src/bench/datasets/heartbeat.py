@@ -78,7 +78,8 @@ class Heartbeat(Dataset):
     def length(self) -> int:
         """Samples of a beat, from the first row alone: a model's size must not cost a parse of the file."""
         path = self.root / "train.csv"
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        csv.field_size_limit(1 << 27)  # a beat is one field, and Python's own limit is 20,000 samples
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             first = next(csv.DictReader(file), None)
         if first is None or first.get(SIGNALS) is None:
             raise UserError(f"{path} has no {SIGNALS} in its first row; expected the columns id, {SIGNALS}, label")
@@ -210,14 +211,15 @@ def _labels(path: Path, texts: list[str], ids: list[str]) -> np.ndarray:
 
 
 def _unique(path: Path, ids: list[str]) -> np.ndarray:
-    """Ids as int64 where all of them are whole numbers, else as text."""
+    """Ids as int64 where that loses nothing (007 stays text), else as text."""
     again = pd.Series(ids).duplicated()
     if again.any():
         raise several([_row(i, ids) for i in np.flatnonzero(again)], f"{path} has ids that were there before; remove")
     try:
-        return np.array(ids, dtype=np.int64)
-    except ValueError:
+        numbers = np.array(ids, dtype=np.int64)
+    except (ValueError, OverflowError):
         return np.array(ids)
+    return numbers if numbers.astype(str).tolist() == ids else np.array(ids)
 
 
 def _row(i: int | np.integer, ids: list[str]) -> str:
