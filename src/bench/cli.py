@@ -139,7 +139,7 @@ def _keys() -> list[str]:
     for file in conf().glob("*/*.yaml"):
         node = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
         node = node.get("dataset", node) if file.parent.name == "dataset" else node
-        keys += [f"{file.parent.name}.{key}" for key in node]
+        keys += [f"{file.parent.name}.{key}" for key in node or ()]
     return keys
 
 
