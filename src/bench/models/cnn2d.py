@@ -37,13 +37,14 @@ class CNN2D(nn.Module):
         hidden: int = 64,
     ) -> None:
         super().__init__()
-        height, width = (k - 1 for k in kernel_size)
+        rows, columns = kernel_size
+        height, width = rows - 1, columns - 1
         # Keras' 'same': of an odd number of zeros the larger half goes below and to the right
         same = (width // 2, width - width // 2, height // 2, height - height // 2)
         stages: list[nn.Module] = []
         channels = spec.channels
         for n in filters:
-            stages += [nn.ZeroPad2d(same), nn.Conv2d(channels, n, tuple(kernel_size)), nn.BatchNorm2d(n), nn.ReLU()]
+            stages += [nn.ZeroPad2d(same), nn.Conv2d(channels, n, (rows, columns)), nn.BatchNorm2d(n), nn.ReLU()]
             stages.append(nn.MaxPool2d(2))
             channels = n
         self.smallest = 2 ** len(filters)
