@@ -55,6 +55,20 @@ def accuracy(target: np.ndarray, probability: np.ndarray) -> float:
     return float((target.argmax(axis=1) == probability.argmax(axis=1)).mean())
 
 
+def mean_average_precision_3(target: np.ndarray, probability: np.ndarray) -> float:
+    """MAP@3, Freesound's score: the mean over rows of 1 / rank where the true class is among the three most probable.
+
+    Else a row counts 0. ``target`` and ``probability`` are (N, K); of a soft target the largest class is the true one,
+    and the first class wins a tie in the prediction.
+    """
+    target, probability = _pair(target, probability)
+    true = target.argmax(axis=1)[:, None]
+    own = np.take_along_axis(probability, true, axis=1)
+    earlier = np.arange(target.shape[1])[None] < true
+    rank = 1 + ((probability > own) | ((probability == own) & earlier)).sum(axis=1)
+    return float(np.where(rank <= 3, 1 / rank, 0.0).mean())
+
+
 def _pair(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 (N, K): float32 sums would move the fourth digit of a score over 100,000 rows."""
     target = np.asarray(target, np.float64)
@@ -72,4 +86,5 @@ def _pair(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.n
 
 KL = Metric("kl", "min", kl_divergence)
 L1_20K = Metric("l1_20k", "min", absolute_sum_20k)
+MAP3 = Metric("map3", "max", mean_average_precision_3)
 ACCURACY = Metric("accuracy", "max", accuracy)
