@@ -58,7 +58,13 @@ def make_run(folder: Path, rows: int) -> Run:
     spec = {"channels": 8, "size": [2000], "classes": CLASSES, "sample_rate": 40.0}
     write_json(
         folder / "inputs.json",
-        {"spec": spec, "n_splits": 5, "stores": {"train": str(store), "test": str(empty)}, "simulated": True},
+        {
+            "spec": spec,
+            "n_splits": 5,
+            "window": None,
+            "stores": {"train": str(store), "test": str(empty)},
+            "simulated": True,
+        },
     )
     return Run(folder)
 

@@ -27,7 +27,9 @@ def compose(*overrides: str) -> Composed:
         HydraConfig.instance().set_config(config)
         choices = config.hydra.runtime.choices
         names = {k: v for k, v in choices.items() if "/" not in k and isinstance(v, str)}
-        plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), resolve=True)
+        plain = OmegaConf.to_container(
+            OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), resolve=True
+        )
     return plain, names  # type: ignore[return-value]
 
 
