@@ -69,6 +69,23 @@ def mean_average_precision_3(target: np.ndarray, probability: np.ndarray) -> flo
     return float(np.where(rank <= 3, 1 / rank, 0.0).mean())
 
 
+def area_under_curve(target: np.ndarray, probability: np.ndarray) -> float:
+    """ROC AUC of the second of two classes, from (N, 2): the share of pairs put in order, ties counting half.
+
+    NaN where the rows are all of one class: there is nothing to order, and a fold too small for a positive should
+    not end a training. Raises ValueError where there are other than two classes.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    target, probability = _pair(target, probability)
+    if target.shape[1] != 2:
+        raise ValueError(f"AUC is of two classes, and there are {target.shape[1]}")
+    positive = target.argmax(axis=1) == 1
+    if positive.all() or not positive.any():
+        return float("nan")
+    return float(roc_auc_score(positive, probability[:, 1]))
+
+
 def _pair(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 (N, K): float32 sums would move the fourth digit of a score over 100,000 rows."""
     target = np.asarray(target, np.float64)
@@ -87,4 +104,5 @@ def _pair(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.n
 KL = Metric("kl", "min", kl_divergence)
 L1_20K = Metric("l1_20k", "min", absolute_sum_20k)
 MAP3 = Metric("map3", "max", mean_average_precision_3)
+AUC = Metric("auc", "max", area_under_curve)
 ACCURACY = Metric("accuracy", "max", accuracy)
