@@ -125,16 +125,15 @@ def test_some_folds_first_and_the_rest_later_is_the_whole(small: Small, finished
 def test_a_failing_fold_stops_no_other_and_is_trained_again(small: Small, capfd: pytest.CaptureFixture[str]) -> None:
     plan = make_plan(*small())
     broken = plan.run.fold(1)
-    broken.checkpoint.parent.mkdir(parents=True)
-    broken.checkpoint.write_bytes(b"not a checkpoint")
+    broken.weights.mkdir(parents=True)  # where a file must be written
     outcome = cross_validate(*small())
     assert outcome.failed == [1]
     assert [f.status() for f in plan.run.folds] == ["finished", "missing"]
     assert plan.run.state() == {**plan.run.state(), "status": "failed", "failed": [1]}
     said = capfd.readouterr().err
-    assert "checkpoint.pt can't be read" in said
+    assert "weights.safetensors" in said
     assert "fold 1 failed; the same command again trains only what is missing" in said
-    broken.checkpoint.unlink()
+    broken.weights.rmdir()
     assert cross_validate(*small()).failed == []
 
 
@@ -142,8 +141,10 @@ def test_a_run_that_is_being_trained_is_not_trained_twice(small: Small) -> None:
     from filelock import FileLock
 
     plan = make_plan(*small())
+    plan.run.folder.mkdir(parents=True)
     with FileLock(plan.run.folder / ".lock"), pytest.raises(UserError, match="being trained by another command"):
         cross_validate(*small())
+    assert [p.name for p in plan.run.folder.iterdir()] == [".lock"], "a refused command writes nothing"
 
 
 def start(overrides: list[str]) -> subprocess.Popen[bytes]:
@@ -204,19 +205,19 @@ def test_simulated_files_are_made_once_marked_and_kept_apart(tmp_path: Path, cap
         "dataset.simulator.n_train=80", "dataset.simulator.n_test=8", "device=cpu", "tracking.enabled=false",
     ]  # fmt: skip
     plan = make_plan(*compose(*overrides))
-    assert plan.run.inputs["simulated"] is True
+    assert plan.inputs["simulated"] is True
     assert "SIMULATED data in" in capfd.readouterr().err
     root = tmp_path / "data/simulated/heartbeat"
     made = (root / "train.csv").stat().st_mtime_ns
     assert make_plan(*compose(*overrides)).run.folder == plan.run.folder
     assert (root / "train.csv").stat().st_mtime_ns == made
-    assert make_plan(*compose(*overrides, f"dataset.root={root}")).run.inputs["simulated"] is True
+    assert make_plan(*compose(*overrides, f"dataset.root={root}")).inputs["simulated"] is True
     other = make_plan(*compose(*overrides, "dataset.simulator.seed=5"))
     assert other.run.folder != plan.run.folder
     assert (root / "train.csv").stat().st_mtime_ns == made
     os.rename(root, tmp_path / "data/heartbeat")
     (tmp_path / "data/heartbeat/SIMULATED.json").unlink()
-    assert make_plan(*compose(*overrides)).run.inputs["simulated"] is False
+    assert make_plan(*compose(*overrides)).inputs["simulated"] is False
 
 
 def test_changed_test_files_are_predicted_again_without_training(beats: Path, small: Small, tmp_path: Path) -> None:
@@ -224,14 +225,55 @@ def test_changed_test_files_are_predicted_again_without_training(beats: Path, sm
 
     root = tmp_path / "copy"
     shutil.copytree(beats, root)
-    first = cross_validate(*small(f"dataset.root={root}"))
-    lines = (root / "testA.csv").read_text().splitlines(keepends=True)
-    (root / "testA.csv").write_text("".join(lines[:11]))
+    overrides = [f"dataset.root={root}"]
+    first = cross_validate(*small(*overrides))
     histories = [f.folder.joinpath("history.json").read_text() for f in first.run.folds]
-    second = cross_validate(*small(f"dataset.root={root}"))
-    assert second.run.folder == first.run.folder
-    assert len(pd.read_parquet(second.run.folder / "test.parquet")) == 10
-    assert [f.folder.joinpath("history.json").read_text() for f in second.run.folds] == histories
+    lines = (root / "testA.csv").read_text().splitlines(keepends=True)
+    (root / "testA.csv").write_text("".join([lines[0], *lines[:0:-1]]))  # the same rows in another order
+    part = cross_validate(*small(*overrides, "folds.only=[1]"))
+    fold_1 = pd.read_parquet(part.run.fold(1).test)
+    pd.testing.assert_frame_equal(pd.read_parquet(part.run.folder / "test.parquet"), fold_1)
+    cross_validate(*small(*overrides))
+    submission = pd.read_csv(first.run.folder / "submission.csv")
+    assert submission["id"].tolist() == [int(line.split(",")[0]) for line in lines[:0:-1]]
+    assert [f.folder.joinpath("history.json").read_text() for f in first.run.folds] == histories
+    (root / "testA.csv").unlink()
+    cross_validate(*small(*overrides))
+    assert not (first.run.folder / "submission.csv").exists()
+    assert not (first.run.folder / "test.parquet").exists()
+
+
+def test_what_was_deleted_or_cut_comes_again(small: Small, finished: tuple[Run, list[str]]) -> None:
+    run = cross_validate(*small()).run
+    folds = run.folds
+    folds[0].oof.unlink()
+    folds[1].done.write_text("{")
+    folds[1].weights.unlink()
+    folds[1].checkpoint.write_bytes(folds[1].checkpoint.read_bytes()[:100])
+    (run.folder / "scores.json").unlink()
+    assert cross_validate(*small()).failed == []
+    assert oof_bytes(run) == oof_bytes(finished[0])
+
+
+def test_other_class_names_are_another_run(beats: Path, small: Small, tmp_path: Path) -> None:
+    (tmp_path / "renamed").mkdir()
+    frame = pd.read_csv(beats / "train.csv")
+    frame.replace({"label": {3: 7}}).to_csv(tmp_path / "renamed/train.csv", index=False)
+    a, b = (make_plan(*small(f"dataset.root={root}")) for root in (beats, tmp_path / "renamed"))
+    assert a.inputs["spec"]["classes"] != b.inputs["spec"]["classes"]
+    assert a.run.folder != b.run.folder
+
+
+@pytest.mark.parametrize("change", ["model.dropout=0", "split.strict=false"])
+def test_the_same_said_otherwise_is_the_same_run(small: Small, change: str) -> None:
+    assert make_plan(*small()).run.folder == make_plan(*small(change)).run.folder
+
+
+def test_a_password_in_the_tracking_uri_stays_out_of_the_run(small: Small) -> None:
+    plan = make_plan(*small("tracking.uri=http://bob:s3cret@127.0.0.1:9"))
+    plan.run.folder.mkdir(parents=True)
+    plan.write()
+    assert not [p for p in plan.run.folder.iterdir() if b"s3cret" in p.read_bytes()]
 
 
 @pytest.mark.slow
@@ -242,13 +284,13 @@ def test_hms_with_wavenet_goes_from_raw_files_to_a_submission(
 
     overrides = [
         "dataset=hms", "model=wavenet", "model.filters=[2,2]", "model.layers=[2,1]", "train.epochs=1",
-        "split.n_splits=2", "dataset.simulator.n_eegs=12", "dataset.simulator.n_patients=6",
+        "split.n_splits=2", "dataset.simulator.n_eegs=40", "dataset.simulator.n_patients=20",
         "dataset.simulator.n_test=3", f"data={tmp_path}/data", f"outputs={tmp_path}/outputs", "tracking.enabled=false",
     ]  # fmt: skip
     run = cross_validate(*compose(*overrides)).run
     rows, scores = pd.read_parquet(run.folder / "splits.parquet"), read_json(run.scores_path)
     assert (rows.groupby("group")["fold"].nunique() == 1).all()
-    assert (scores["metric"], scores["simulated"], scores["rows"]) == ("kl", True, 12)
+    assert (scores["metric"], scores["simulated"], scores["rows"]) == ("kl", True, 40)
     votes = [f"{c}_vote" for c in ("seizure", "lpd", "gpd", "lrda", "grda", "other")]
     submission = pd.read_csv(run.folder / "submission.csv")
     test = pd.read_csv(tmp_path / "data/simulated/hms/test.csv")

@@ -204,3 +204,18 @@ def test_a_submission_with_nan_or_missing_classes_is_refused(simulated: Path) ->
     with pytest.raises(ValueError, match=r"\(1, 3\), expected \(1, 4\)"):
         dataset.write_submission(simulated / "s.csv", [1], np.full((1, 3), 1 / 3))
     assert not (simulated / "s.csv").exists()
+
+
+def test_group_and_fold_columns_of_ones_own_reach_the_table(tmp_path: Path) -> None:
+    lines = [f'{i},"0.1,0.{i},0.3",{i % 2},p{i // 2},{i % 3}' for i in range(6)]
+    (tmp_path / "train.csv").write_text("\n".join(["id,heartbeat_signals,label,group,fold", *lines]) + "\n")
+    table = Heartbeat(tmp_path).table("train")
+    assert table["group"].tolist() == ["p0", "p0", "p1", "p1", "p2", "p2"]
+    assert table["fold"].tolist() == ["0", "1", "2", "0", "1", "2"]
+
+
+@pytest.mark.parametrize("ids", [["00", "01"], ["5", "0005"], ["123456789012345678901", "2"], ["a", "b"]])
+def test_ids_that_are_no_plain_numbers_stay_as_they_are(ids: list[str], tmp_path: Path) -> None:
+    rows = [f'{name},"0.1,0.{i},0.3",{i}' for i, name in enumerate(ids)]
+    (tmp_path / "train.csv").write_text("\n".join(["id,heartbeat_signals,label", *rows]) + "\n")
+    assert Heartbeat(tmp_path).table("train")["id"].tolist() == ids

@@ -257,3 +257,15 @@ def test_a_submission_of_no_probabilities_leaves_the_old_file(root: Path, tmp_pa
     with pytest.raises(ValueError, match="NaN, negative"):
         dataset.write_submission(path, [1], np.array([[bad, 0.2, 0.2, 0.2, 0.2, 0.2]]))
     assert path.read_text() == "old"
+
+
+def test_a_fold_column_of_ones_own_reaches_the_table(root: Path) -> None:
+    rows = pd.read_csv(root / "train.csv")
+    rows["fold"] = rows["patient_id"].factorize()[0] % 2
+    rows.to_csv(root / "train.csv", index=False)
+    table = HMS(root).table("train")
+    assert set(table["fold"]) == {0, 1}
+    rows.loc[rows["eeg_id"].duplicated(), "fold"] += 1
+    rows.to_csv(root / "train.csv", index=False)
+    with pytest.raises(UserError, match="more than one fold"):
+        _ = HMS(root).table("train")

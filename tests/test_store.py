@@ -198,6 +198,23 @@ def test_a_large_store_is_read_without_becoming_memory(tmp_path: Path, monkeypat
     assert resident() - before < 4 << 10
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "data.bin"])
+def test_a_store_that_is_not_whole_is_built_again(numbers: Numbers, tmp_path: Path, name: str) -> None:
+    folder = build(numbers, tmp_path / "store").folder
+    (folder / name).write_bytes((folder / name).read_bytes()[:-5])
+    np.testing.assert_array_equal(
+        build(numbers, tmp_path / "store").gather(np.arange(70))[:, 0, -1], np.arange(70) * 2.0
+    )
+    (folder / name).unlink()
+    assert len(build(numbers, tmp_path / "store")) == 70
+
+
+def test_minus_zero_is_no_difference(numbers: Numbers, tmp_path: Path) -> None:
+    (numbers.root / "3.txt").write_text("-0.0")
+    digests = np.load(build(numbers, tmp_path / "store").folder / "digests.npy")
+    assert (digests[3] == digests[0]).all()
+
+
 def test_a_truncated_store_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "IN_MEMORY", 0)
     np.zeros(12, np.float32).tofile(tmp_path / "data.bin")

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.spec import UserError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -38,4 +40,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What ``write_json`` wrote; UserError where something else has cut or changed the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not whole ({error}); delete it to have it made again") from error

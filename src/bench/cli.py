@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from bench.crossval import Outcome
 
 TRACEBACK = "BENCH_FULL_ERROR"  # what HYDRA_FULL_ERROR was before main() took it over
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
 
 
@@ -28,6 +31,10 @@ def main(door: Callable[[], None], module: str, about: str, config: str) -> None
     if {"-h", "--help"} & set(sys.argv[1:]):  # Hydra alone costs 0.7 s, and prints no more than this does
         print(help_page(module, about, config))
         sys.exit(0)
+    for flag in ("-m", "--multirun"):  # argparse takes it before the first override or after the last only
+        if flag in sys.argv[1:]:
+            sys.argv.remove(flag)
+            sys.argv.insert(1, flag)
     os.environ.setdefault(TRACEBACK, os.environ.get("HYDRA_FULL_ERROR", "0"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that we can say it in our words
     from hydra.errors import HydraException
@@ -48,6 +55,11 @@ def main(door: Callable[[], None], module: str, about: str, config: str) -> None
             raise
         say_mistake(reword(error))
         sys.exit(MISTAKE)
+    except Exception as error:  # Hydra's own, on overrides it does not expect
+        if os.environ[TRACEBACK] == "1":
+            raise
+        say_mistake(f"{error} ({type(error).__name__} while composing {' '.join(sys.argv[1:])})")
+        sys.exit(MISTAKE)
     except KeyboardInterrupt:
         print("bench: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -66,11 +78,25 @@ def run_job(work: Callable[[], Outcome]) -> None:
         multirun.note(FAILED if outcome.failed else 0, outcome.run.folder, outcome.scores, outcome.sentence)
     except Exception as error:
         if os.environ[TRACEBACK] == "1":
-            raise
-        mistake = isinstance(error, UserError)
-        sentence = str(error) if mistake else f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows where)"
+            traceback.print_exc()
+        mistake = isinstance(error, UserError) or (isinstance(error, OSError) and error.errno in NOT_THERE)
+        sentence = word(error)
         say_mistake(sentence)
         multirun.note(MISTAKE if mistake else FAILED, None, None, sentence)
+
+
+def word(error: Exception) -> str:
+    """An error as one sentence."""
+    from bench.spec import UserError
+
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = error.filename or "the run's folder"
+        return f"the disk is full ({where}); free some space, the same command goes on from here"
+    if isinstance(error, OSError) and error.errno in NOT_THERE:
+        return f"{error.filename}: {error.strerror}; check the paths given, and who may read and write there"
+    return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows where)"
 
 
 def say_mistake(sentence: str) -> None:
@@ -94,6 +120,8 @@ def reword(error: BaseException) -> str:
         group = wanted.rpartition("/")[0]
         options = sorted(p.stem for p in (conf() / group).glob("*.yaml"))
         return f"there is no {wanted.replace('/', '=', 1)}; choose {group}= one of {', '.join(options)}"
+    if "Lexer" in str(error) or "parsing override" in str(error):
+        return f"{lines[0]}; put a value with special characters in quotes twice: 'dataset.root=\"/a b/c=d\"'"
     return " ".join(lines).removesuffix(".") + "; python -m bench.train --help shows how a command is written"
 
 

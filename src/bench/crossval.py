@@ -36,10 +36,12 @@ def cross_validate(config: dict[str, Any], names: dict[str, str]) -> Outcome:
     """
     from filelock import FileLock, Timeout
 
+    from bench.results.mirrored import content, public
     from bench.results.tracking import default_uri, start_mirror
 
     plan = make_plan(config, names)
     run = plan.run
+    run.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run.folder / ".lock", timeout=0)
     try:
         lock.acquire()
@@ -49,15 +51,20 @@ def cross_validate(config: dict[str, Any], names: dict[str, str]) -> Outcome:
             "wait for it, or change the recipe or the seed"
         ) from None
     try:
-        run.write_state(
-            status="running", pid=os.getpid(), host=os.uname().nodename, command=shlex.join(sys.orig_argv), failed=[]
-        )
+        before = run.state()
+        plan.write()  # only now: another command may be training from these files
+        tracking = config["tracking"]
+        uri = (tracking["uri"] or default_uri(Path(config["outputs"]).resolve())) if tracking["enabled"] else None
         todo = folds.missing(run, plan.folds, plan.test_digest)
         kept = f", {len(plan.folds) - len(todo)} done before" if len(todo) < len(plan.folds) else ""
         say(f"run       {run.folder} ({len(todo)} of {len(plan.folds)} folds to train{kept})")
-        tracking = config["tracking"]
-        uri = tracking["uri"] or default_uri(Path(config["outputs"]).resolve())
-        mirror = start_mirror(run, uri, tracking["wait"]) if tracking["enabled"] else None
+        if not todo and _whole(run, before) and (uri is None or before.get("tracked") == content(uri.encode())):
+            outcome = Outcome(run, run.scores(), [], None)
+            _conclude(outcome, uri)
+            return outcome
+        command = public(shlex.join(sys.orig_argv))
+        run.write_state(status="running", pid=os.getpid(), host=os.uname().nodename, command=command, failed=[])
+        mirror = start_mirror(run, uri, tracking["wait"]) if uri is not None else None
         try:
             outcome = _train_and_collect(plan, todo, config)
         except BaseException as error:
@@ -67,12 +74,22 @@ def cross_validate(config: dict[str, Any], names: dict[str, str]) -> Outcome:
                 tracking["wait"] = min(tracking["wait"], 10)
             raise
         finally:
-            if mirror is not None and not mirror.finish(tracking["wait"]):
+            sent = mirror is not None and mirror.finish(tracking["wait"])
+            run.write_state(tracked=content(uri.encode()) if sent and uri else None)
+            if mirror is not None and not sent:
                 say(f"tracking  MLflow has not taken everything; later: python -m bench.track {run.folder}")
-        _conclude(outcome, uri if mirror else None)
+        _conclude(outcome, uri)
         return outcome
     finally:
         lock.release()
+
+
+def _whole(run: Run, state: dict[str, Any]) -> bool:
+    """Whether an earlier command has finished everything, and it is still there."""
+    names = ("oof.parquet", "scores.json", "test.parquet", "submission.csv", "plots")
+    has_test = bool(len(pd.read_parquet(run.folder / "test_ids.parquet")))
+    wanted = names if has_test else ("oof.parquet", "scores.json", "plots")
+    return state.get("status") == "finished" and all((run.folder / name).exists() for name in wanted)
 
 
 def _train_and_collect(plan: Plan, todo: list[int], config: dict[str, Any]) -> Outcome:
@@ -83,21 +100,31 @@ def _train_and_collect(plan: Plan, todo: list[int], config: dict[str, Any]) -> O
             failed = folds.train(run, todo, config["folds"]["parallel"], config["device"], config["compile"], screen)
     scores = None
     if any(fold.done.exists() for fold in run.folds):
-        from bench.results import plots
-
         scores = collect.collect(run, metric)
-        plots.draw(run)
-        test = run.folder / "test.parquet"
+        for note in scores.pop("notes"):
+            say(f"test      {note}")
+        test, submission = run.folder / "test.parquet", run.folder / "submission.csv"
         if test.exists():
             frame = pd.read_parquet(test)
-            plan.dataset.write_submission(
-                run.folder / "submission.csv", frame["id"].tolist(), collect.predictions(frame)
-            )
+            plan.dataset.write_submission(submission, frame["id"].tolist(), collect.predictions(frame))
+        else:
+            submission.unlink(missing_ok=True)
+        _draw(run)
     status = "failed" if failed else "finished" if scores and scores["complete"] else "partial"
     run.write_state(status=status, failed=failed)
     numbers = ", ".join(map(str, failed))
     sentence = f"fold {numbers} failed; the same command again trains only what is missing" if failed else None
     return Outcome(run, scores, failed, sentence)
+
+
+def _draw(run: Run) -> None:
+    """The pictures; a run is not lost for one that can't be drawn."""
+    from bench.results import plots
+
+    try:
+        plots.draw(run)
+    except (ValueError, OSError, KeyError) as error:
+        say(f"plots     not drawn: {type(error).__name__}: {error}")
 
 
 def _conclude(outcome: Outcome, uri: str | None) -> None:

@@ -93,6 +93,7 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
         device_half = build.build(config["features"], "features").device_half().to(device)
         if hasattr(device_half, "fit"):  # on the training side alone: nothing of the other is known to the model
             device_half.fit(batch.x for batch in train.in_order(settings.eval_batch_size))
+            checkpoint.save_weights(fold.folder / "features.safetensors", device_half)
         parts = loop.Parts(
             model=torch.compile(model) if options.compile else model,  # type: ignore[arg-type]
             device_half=device_half,
@@ -111,14 +112,20 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
 
         collect.write_frame(collect.oof_frame(rows[validated], predict(valid), spec.classes), fold.oof)
         test = stores["test"]
+        fold.test.unlink(missing_ok=True)
         if len(test):
             none = np.zeros((len(test), spec.n_classes), np.float32)
             probability = predict(Batches(test, np.arange(len(test)), none, None, device, window))
             ids = pd.read_parquet(run.folder / "test_ids.parquet")["id"]
             collect.write_frame(collect.prediction_frame(ids, probability, spec.classes), fold.test)
-        checkpoint.save_weights(fold.folder / "features.safetensors", device_half)
         kept = loop.best_epoch(fold.history(), settings, metric)
-        done = {"kept_epoch": kept + 1, "test": test.digest, "device": str(device), "peak_memory_mb": _peak_memory()}
+        done = {
+            "kept_epoch": kept + 1,
+            "test": run.inputs["test"],
+            "test_rows": len(test),
+            "device": str(device),
+            "peak_memory_mb": _peak_memory(),
+        }
         write_json(fold.done, done)
 
 

@@ -64,7 +64,7 @@ def l1(
 
     Source: the heartbeat write-up (168 points), which sums over the batch; with Adam the mean trains alike.
     """
-    low, high = label_smoothing / (target.shape[-1] - 1), 1 - label_smoothing
+    low, high = smoothing(label_smoothing) / (target.shape[-1] - 1), 1 - label_smoothing
     loss_b = (torch.softmax(logits, dim=-1) - target.clamp(low, high)).abs().sum(-1)
     return over_rows(loss_b, target, weight, class_weights, mask_above)
 
@@ -106,7 +106,14 @@ def focal(
     return over_rows(-(target * missing.pow(gamma) * log_p).sum(-1), target, weight, class_weights, mask_above)
 
 
+def smoothing(value: float) -> float:
+    if not 0 <= value < 1:
+        raise ValueError(f"label_smoothing={value} must lie in 0 ≤ … < 1")
+    return value
+
+
 def smoothed(target: Tensor, label_smoothing: float) -> Tensor:
+    label_smoothing = smoothing(label_smoothing)
     return target * (1 - label_smoothing) + label_smoothing / target.shape[-1]
 
 

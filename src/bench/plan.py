@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from bench.data import splits, store
 from bench.datasets import root
 from bench.datasets.base import Dataset
 from bench.features.base import Features
+from bench.results.mirrored import public
 from bench.results.run import Run, identity
 from bench.spec import InputSpec, UserError
 from bench.training.collect import write_frame
@@ -28,17 +31,36 @@ NOT_DECIDING = ("device", "compile", "outputs", "data", "store", "workers", "fol
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that is ready to train: its folder holds all that a fold's process needs."""
+    """A run that is ready to train, once ``write`` has put into its folder all that a fold's process needs.
+
+    test_digest is a hash of the test examples and their ids; nothing is written before the caller holds the run.
+    """
 
     run: Run
     dataset: Dataset
     folds: list[int]
     test_digest: str
+    config: dict[str, Any]
+    inputs: dict[str, Any]
+    rows: pd.DataFrame
+
+    def write(self) -> None:
+        import yaml
+
+        folder = self.run.folder
+        write_json(folder / "inputs.json", self.inputs)
+        write_frame(self.rows, folder / "splits.parquet")
+        write_frame(self.dataset.table("test")[["id"]], folder / "test_ids.parquet")
+        _write_environment(self.run)
+        uri = self.config["tracking"]["uri"]
+        shown = {**self.config, "tracking": {**self.config["tracking"], "uri": uri and public(uri)}}
+        write_text(folder / "config.yaml", yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))
 
 
 def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     """Everything before the first step of training: data, features, splits, checks, and the run's folder."""
     check(config)
+    original = dict(config)
     metric_owner = build.locate(config["dataset"], "dataset")
     model_class = build.locate(config["model"], "model")
     dataset, simulated = open_dataset(config)
@@ -55,6 +77,11 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
             f"model={names.get('model')} takes a {model_class.takes} and features={features_name} gives "  # type: ignore[attr-defined]
             f"a {features.kind}; choose features={fitting} or another model"
         )
+    for key in ("features", "scheduler", "augment"):
+        node = original[key]
+        if node.get("_target_") in ("default", "none") and len(node) > 1:
+            extra = ", ".join(f"{key}.{k}" for k in node if k != "_target_")
+            raise UserError(f"{extra} would do nothing: name the option it belongs to, {key}=<name>, as well")
     if config["scheduler"].get("_target_") == "default":
         chosen = (config.get("recipe") or {}).get("scheduler")
         config["scheduler"] = chosen or {"_target_": "bench.training.schedules.constant"}
@@ -68,43 +95,45 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     )
     for note in assignment.notes:
         say(f"split     {note}")
+    if level := int(stores["train"].flat().sum()):
+        say(f"split     {level} training examples are one number all over; they are not tied as copies of each other")
     rows = table.assign(fold=assignment.fold)
     only = config["folds"]["only"]
     if only is not None and (not only or not set(only) <= set(range(assignment.n_splits))):
         raise UserError(f"folds.only={only} must name folds from 0 to {assignment.n_splits - 1}")
     deciding = {k: v for k, v in config.items() if k not in NOT_DECIDING}
     deciding["dataset"] = {k: v for k, v in config["dataset"].items() if k not in ("root", "simulator")}
-    name = identity({"format": FORMAT, "config": deciding, "data": stores["train"].digest, "rows": _digest(rows)})
+    deciding["split"] = splitter
+    content = {"spec": asdict(spec), "data": stores["train"].digest, "rows": _digest(rows)}
+    name = identity({"format": FORMAT, "config": deciding, **content})
     run = Run((Path(config["outputs"]) / names["dataset"] / names["model"] / name).resolve())
-    run.folder.mkdir(parents=True, exist_ok=True)
+    test_ids = dataset.table("test")["id"].astype(str).tolist()
+    test = hashlib.sha256(f"{stores['test'].digest} {test_ids}".encode()).hexdigest()[:32]
     metric = dataset.metric
-    write_json(
-        run.folder / "inputs.json",
-        {
-            "names": {**names, "features": features_name},
-            "dataset": names["dataset"],
-            "model": names["model"],
-            "metric": metric.name,
-            "direction": metric.direction,
-            "simulated": simulated,
-            "n_splits": assignment.n_splits,
-            "spec": asdict(spec),
-            "window": features.window(dataset) if stores["train"].open else None,
-            "stores": {part: str(s.folder.resolve()) for part, s in stores.items()},
-        },
-    )
-    write_frame(rows, run.folder / "splits.parquet")
-    write_frame(dataset.table("test")[["id"]], run.folder / "test_ids.parquet")
-    _write_environment(run)
-    import yaml
-
-    write_text(run.folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    wanted = list(only) if only is not None else list(range(assignment.n_splits))
-    return Plan(run, dataset, wanted, stores["test"].digest)
+    inputs = {
+        "names": {**names, "features": features_name},
+        "dataset": names["dataset"],
+        "model": names["model"],
+        "metric": metric.name,
+        "direction": metric.direction,
+        "simulated": simulated,
+        "n_splits": assignment.n_splits,
+        "spec": asdict(spec),
+        "window": features.window(dataset) if stores["train"].open else None,
+        "stores": {part: str(s.folder.resolve()) for part, s in stores.items()},
+        "test": test,
+    }
+    wanted = sorted(set(only)) if only is not None else list(range(assignment.n_splits))
+    return Plan(run, dataset, wanted, test, config, inputs, rows)
 
 
 def check(config: dict[str, Any]) -> None:
     """The values that types alone can't judge."""
+    for key in ("dataset", "model", "features", "loss", "split", "augment", "optimizer", "scheduler"):
+        if not isinstance(config[key], dict):
+            raise UserError(f"{key}={config[key]} names nothing; python -m bench.train --help lists the options")
+    if "?" in str(config["outputs"]) and config["tracking"]["enabled"] and config["tracking"]["uri"] is None:
+        raise UserError(f"outputs={config['outputs']}: MLflow's database can't lie below a folder with '?' in its name")
     train = config["train"]
     for key, low in (("epochs", 1), ("batch_size", 1), ("eval_batch_size", 1)):
         if train[key] < low:
@@ -130,7 +159,7 @@ def check(config: dict[str, Any]) -> None:
 def open_dataset(config: dict[str, Any]) -> tuple[Dataset, bool]:
     """The data set on its root, and whether its files are simulated."""
     node = {k: v for k, v in config["dataset"].items() if k != "simulator"}
-    simulator = config["dataset"]["simulator"]
+    simulator = config["dataset"].get("simulator") or {}
     name = build.locate(node, "dataset").name  # type: ignore[attr-defined]
     settings = {k: v for k, v in simulator.items() if k != "_target_"}
     folder = root.find(
@@ -156,19 +185,38 @@ def check_parts(config: dict[str, Any], spec: InputSpec) -> None:
     for key in sorted(repeated & set(config["model"])):
         raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
     with torch.device("meta"):
-        model = build.build(config["model"], "model", spec)
+        try:
+            model = build.build(config["model"], "model", spec)
+        except (ValueError, TypeError, RuntimeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"model={config['model']} can't be built: {error}") from error
         try:
             answer = model.eval()(torch.empty(2, *spec.shape))
         except (RuntimeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
             raise UserError(
                 f"the model does not take {spec.kind} input of shape {spec.shape}: {str(error).splitlines()[0]}; "
                 "choose another model, its options or other features"
             ) from error
     if tuple(answer.shape) != (2, spec.n_classes):
         raise UserError(f"the model answers {tuple(answer.shape)} for 2 rows of {spec.n_classes} classes")
-    build.partial(config["loss"], "loss", 3)
-    build.partial(config["scheduler"], "scheduler", 3)
-    build.partial(config["optimizer"], "optimizer", 1)
+    loss = build.partial(config["loss"], "loss", 3)
+    schedule = build.partial(config["scheduler"], "scheduler", 3)
+    epochs, where = config["train"]["epochs"], "optimizer"
+    try:
+        optimizer = build.build(config["optimizer"], "optimizer", [torch.nn.Parameter(torch.zeros(1))])
+        where = "scheduler"
+        rates = [schedule(epoch, epochs, optimizer.param_groups[0]["lr"]) for epoch in range(epochs)]
+        where = "loss"
+        value = loss(torch.zeros(2, spec.n_classes), torch.full((2, spec.n_classes), 1 / spec.n_classes), None)
+    except (ValueError, TypeError, IndexError, RuntimeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{where}={config[where]} can't be used: {error}") from error
+    if not all(rate >= 0 for rate in rates) or not torch.isfinite(value):
+        raise UserError(f"the learning rates {rates[:5]} or the loss {float(value)} are not numbers to train with")
 
 
 def _features_node(
@@ -214,8 +262,6 @@ def _open_store(config: dict[str, Any], dataset: Dataset, features: Features, pa
 
 def _digest(rows: pd.DataFrame) -> str:
     """Hash of ids, targets and folds (and weights and groups where there are any)."""
-    import hashlib
-
     kept = rows.assign(id=rows["id"].astype(str))
     return hashlib.sha256(pd.util.hash_pandas_object(kept, index=False).to_numpy().tobytes()).hexdigest()
 
@@ -244,7 +290,7 @@ def _write_environment(run: Run) -> None:
     write_json(
         run.folder / "environment.json",
         {
-            "command": sys.orig_argv,
+            "command": public(shlex.join(sys.orig_argv)),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "cpus": os.cpu_count(),

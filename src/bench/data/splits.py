@@ -109,7 +109,12 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
     group = table["group"].factorize()[0] if "group" in table else np.full(len(table), -1)
     content = _content(digests)
     notes = _copies(table, content)
-    fold = splitter(Rows(label, _tied(group, content), _tied(content), table))
+    try:
+        fold = splitter(Rows(label, _tied(group, content), _tied(content), table))
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"split can't be made: {error}; change split's options") from error
     n_splits = int(fold.max()) + 1
 
     def refuse(sentence: str) -> None:
@@ -126,16 +131,18 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
                 "choose split=group or mend the 'fold' column"
             )
     classes = [c.removeprefix("target_") for c in table.columns if c.startswith("target_")]
+    has = targets(table) > 0  # a soft target belongs to every class that it gives a share
     for k in range(n_splits):
         if not (fold == k).any():
             raise UserError(f"fold {k} of {n_splits} validates no row; choose a smaller split.n_splits")
-        missing = [classes[c] for c in np.setdiff1d(np.unique(label), np.unique(label[fold != k]))]
+        absent = np.flatnonzero(has.any(0) & ~has[fold != k].any(0))
+        missing = [classes[c] for c in absent]
         if missing:
             refuse(
                 f"class {', '.join(missing)} has no row in the training side of fold {k}; choose fewer folds "
                 "(split.n_splits) or another split"
             )
-    rare = [(classes[c], n) for c, n in enumerate(np.bincount(label, minlength=len(classes))) if 0 < n < n_splits]
+    rare = [(c, n) for c, n in zip(classes, has.sum(0), strict=True) if 0 < n < n_splits]
     notes += [f"class {c} has {n} rows for {n_splits} folds: some folds validate none of it" for c, n in rare]
     return Assignment(fold, n_splits, notes)
 
@@ -191,8 +198,10 @@ def _need_groups(rows: Rows, name: str) -> None:
 
 def _enough_blocks(rows: Rows, n_splits: int) -> None:
     n = len(np.unique(rows.block))
+    if n < 2:
+        raise UserError("all rows are of one group, which can't be parted; choose split=stratified")
     if n < n_splits:
-        raise UserError(f"{n} groups can't fill {n_splits} folds; set split.n_splits={max(2, n)} or fewer")
+        raise UserError(f"{n} groups can't fill {n_splits} folds; set split.n_splits={n} or fewer")
 
 
 def _folds(pairs: Iterable[tuple[np.ndarray, np.ndarray]], n: int) -> np.ndarray:

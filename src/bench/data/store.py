@@ -4,6 +4,7 @@
         data.bin        (rows, *shape) in C order; examples of open length one after the other
         offsets.npy     (rows + 1,) int64, in numbers: where an example of open length begins
         digests.npy     (rows, 16) uint8: one hash an example's content
+        flat.npy        (rows,) bool: the example is one number all over
         manifest.json   shape, dtype, settings, digest of the whole
 
 The key is a hash of the settings and of the raw files' names, sizes and times. A folder under its final name is
@@ -35,6 +36,7 @@ CHUNK = 32  # examples a task: small enough for a live progress bar, large enoug
 POOL_FROM = 512  # below this many examples starting processes costs more than it saves
 IN_MEMORY = 64 << 20  # bytes of a store that is held rather than read
 Progress = Callable[[int, int], None]
+Chunk = tuple[int, np.ndarray, np.ndarray, list[str]]
 
 
 class Store:
@@ -74,7 +76,13 @@ class Store:
 
     def digests(self) -> np.ndarray:
         """(rows, 16) uint8, one hash an example; flat examples (no content to share) are all zero."""
-        return np.load(self.folder / "digests.npy", allow_pickle=False)
+        digests = np.load(self.folder / "digests.npy", allow_pickle=False)
+        digests[self.flat()] = 0
+        return digests
+
+    def flat(self) -> np.ndarray:
+        """(rows,) bool: examples that are one number all over, such as a recording of zeros."""
+        return np.load(self.folder / "flat.npy", allow_pickle=False)
 
     def gather(self, positions: np.ndarray) -> np.ndarray:
         """Copies the examples at ``positions`` (B,) → (B, *shape) in the stored dtype.
@@ -127,10 +135,10 @@ def open_or_build(
 
     name = features.stored_as or type(features).__module__.rsplit(".", 1)[-1]
     folder = root / dataset.name / f"{name}-{part}-{_key(dataset, features, part)}"
-    if not (folder / "manifest.json").exists():
+    if not _whole(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not (folder / "manifest.json").exists():
+            if not _whole(folder):
                 _build(dataset, features, part, folder, workers, progress or (lambda done, total: None))
     return Store(folder)
 
@@ -140,8 +148,16 @@ def _name(features: Features) -> str:
     return features.stored_as or type(features).__qualname__
 
 
+def _whole(folder: Path) -> bool:
+    """Whether the store is there with all its bytes: a person may have deleted or cut some since."""
+    try:
+        return (folder / "data.bin").stat().st_size == int(read_json(folder / "manifest.json")["bytes"])
+    except (OSError, UserError):
+        return False
+
+
 def _key(dataset: Dataset, features: Features, part: Part) -> str:
-    files = [(f.name, (s := f.stat()).st_size, s.st_mtime_ns) for f in dict.fromkeys(dataset.files(part))]
+    files = [(str(f.resolve()), (s := f.stat()).st_size, s.st_mtime_ns) for f in dict.fromkeys(dataset.files(part))]
     ids = [str(i) for i in dataset.table(part)["id"]]
     settings = [FORMAT, dataset.name, _name(features), features.settings(), features.reads, ids, files]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
@@ -162,14 +178,16 @@ def _build(dataset: Dataset, features: Features, part: Part, folder: Path, worke
             np.save(building / "offsets.npy", offsets)
         _reserve(path, _numbers(shape, rows, offsets) * dtype.itemsize)
         task = _Task(dataset, features, part, path, shape, offsets, str(dtype))
-        digests, problems = _run(task, rows, workers, progress)
+        digests, flat, problems = _run(task, rows, workers, progress)
         if problems:
             raise several(problems, f"{len(problems)} of {rows} {part} examples can't be used")
         np.save(building / "digests.npy", digests)
+        np.save(building / "flat.npy", flat)
         write_json(
             building / "manifest.json",
             {
                 "rows": rows,
+                "bytes": path.stat().st_size,
                 "shape": list(shape),
                 "dtype": str(dtype),
                 "features": _name(features),
@@ -177,6 +195,7 @@ def _build(dataset: Dataset, features: Features, part: Part, folder: Path, worke
                 "digest": hashlib.sha256(digests.tobytes()).hexdigest()[:32],
             },
         )
+        shutil.rmtree(folder, ignore_errors=True)  # what was found not to be whole
         os.replace(building, folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
@@ -218,11 +237,12 @@ class _Task:
         self.dataset, self.features, self.part = dataset, features, part
         self.path, self.shape, self.offsets, self.dtype = path, shape, offsets, dtype
 
-    def __call__(self, start: int, stop: int) -> tuple[int, np.ndarray, list[str]]:
-        """Stores rows start..stop; returns start, their digests (stop − start, 16) and what was wrong with them."""
+    def __call__(self, start: int, stop: int) -> Chunk:
+        """Stores rows start..stop; returns start, their digests (n, 16), which are flat (n,), and what was wrong."""
         empty = self.path.stat().st_size == 0  # which can't be mapped
-        flat: np.ndarray = np.empty(0, self.dtype) if empty else np.memmap(self.path, self.dtype, "r+")
+        numbers: np.ndarray = np.empty(0, self.dtype) if empty else np.memmap(self.path, self.dtype, "r+")
         digests = np.zeros((stop - start, 16), np.uint8)
+        flat = np.zeros(stop - start, bool)
         problems = []
         for row in range(start, stop):
             try:
@@ -237,17 +257,17 @@ class _Task:
                 problems.append(f"{self._name(row)}: {error}")
                 continue
             try:
-                stored = flat[self._place(row, value.shape)]
+                stored = numbers[self._place(row, value.shape)]
             except ValueError as error:
                 problems.append(f"{self._name(row)}: {error}")
                 continue
             stored[:] = value.ravel()
-            if value.size and (value != value.flat[0]).any():  # a flat example holds nothing that could leak
-                digest = hashlib.blake2b(stored.tobytes(), digest_size=16).digest()
-                digests[row - start] = np.frombuffer(digest, np.uint8)
-        if isinstance(flat, np.memmap):
-            flat.flush()
-        return start, digests, problems
+            flat[row - start] = not (value != value.flat[0]).any() if value.size else True
+            content = (stored + 0).tobytes()  # −0.0 is 0.0
+            digests[row - start] = np.frombuffer(hashlib.blake2b(content, digest_size=16).digest(), np.uint8)
+        if isinstance(numbers, np.memmap):
+            numbers.flush()
+        return start, digests, flat, problems
 
     def _place(self, row: int, shape: tuple[int, ...]) -> slice:
         """Where a row's numbers lie; ValueError where the example is not of the shape that was announced."""
@@ -267,17 +287,18 @@ class _Task:
         return f"{name} (id {self.dataset.table(self.part)['id'].iloc[row]})"
 
 
-def _run(task: _Task, rows: int, workers: int, progress: Progress) -> tuple[np.ndarray, list[str]]:
-    digests = np.zeros((rows, 16), np.uint8)
+def _run(task: _Task, rows: int, workers: int, progress: Progress) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    digests, flat = np.zeros((rows, 16), np.uint8), np.zeros(rows, bool)
     problems: list[str] = []
     ranges = [(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
     one_file = len(set(task.dataset.files(task.part))) <= 1
     done = 0
 
-    def take(result: tuple[int, np.ndarray, list[str]]) -> None:
+    def take(result: Chunk) -> None:
         nonlocal done
-        start, chunk, wrong = result
+        start, chunk, level, wrong = result
         digests[start : start + len(chunk)] = chunk
+        flat[start : start + len(chunk)] = level
         problems.extend(wrong)
         done += len(chunk)
         progress(done, rows)
@@ -285,7 +306,7 @@ def _run(task: _Task, rows: int, workers: int, progress: Progress) -> tuple[np.n
     if workers <= 1 or rows < POOL_FROM or one_file:  # one file is parsed once, by one process
         for start, stop in ranges:
             take(task(start, stop))
-        return digests, problems
+        return digests, flat, problems
 
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from multiprocessing import get_context
@@ -294,7 +315,7 @@ def _run(task: _Task, rows: int, workers: int, progress: Progress) -> tuple[np.n
         for future in as_completed([pool.submit(_work, start, stop) for start, stop in ranges]):
             take(future.result())
     problems.sort()
-    return digests, problems
+    return digests, flat, problems
 
 
 _task: _Task
@@ -317,5 +338,5 @@ def _start_worker(task: _Task) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(start: int, stop: int) -> tuple[int, np.ndarray, list[str]]:
+def _work(start: int, stop: int) -> Chunk:
     return _task(start, stop)

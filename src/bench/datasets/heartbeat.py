@@ -29,6 +29,8 @@ LARGEST = float(np.finfo(np.float32).max)
 class Heartbeat(Dataset):
     """``train.csv`` (id, heartbeat_signals, label) and, where present, ``testA.csv`` (id, heartbeat_signals).
 
+    Columns ``group`` and ``fold`` of one's own in ``train.csv`` go to the table, for the splits that use them.
+
     The class names are the labels found, in ascending order; the length is the first row's. All beats of a
     part are held in memory as float32 once one is read (82 MB for the competition's 100,000); a pickle leaves
     them out.
@@ -49,6 +51,8 @@ class Heartbeat(Dataset):
         if beats.labels is not None:
             for label in np.unique(beats.labels):
                 table[f"{TARGET}{label}"] = (beats.labels == label).astype(np.float32)
+        for name, values in beats.extra.items():
+            table[name] = values
         return table
 
     def files(self, part: Part) -> list[Path]:
@@ -74,7 +78,8 @@ class Heartbeat(Dataset):
     def length(self) -> int:
         """Samples of a beat, from the first row alone: a model's size must not cost a parse of the file."""
         path = self.root / "train.csv"
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        csv.field_size_limit(1 << 27)  # a beat is one field, and Python's own limit is 20,000 samples
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             first = next(csv.DictReader(file), None)
         if first is None or first.get(SIGNALS) is None:
             raise UserError(f"{path} has no {SIGNALS} in its first row; expected the columns id, {SIGNALS}, label")
@@ -97,11 +102,15 @@ class Heartbeat(Dataset):
 
 @dataclass(frozen=True)
 class Beats:
-    """One CSV in memory: ``ids`` (N,), ``x_nt`` (N, length) float32, ``labels`` (N,) int64 or None."""
+    """One CSV in memory: ``ids`` (N,), ``x_nt`` (N, length) float32, ``labels`` (N,) int64 or None.
+
+    ``extra`` are columns of one's own for the split, as text, where the file has them: ``group`` and ``fold``.
+    """
 
     ids: np.ndarray
     x_nt: np.ndarray
     labels: np.ndarray | None
+    extra: dict[str, list[str]]
 
 
 def read_beats(path: Path, labelled: bool, length: int) -> Beats:
@@ -115,17 +124,19 @@ def read_beats(path: Path, labelled: bool, length: int) -> Beats:
     import pyarrow.csv as pa_csv
 
     needed = ["id", SIGNALS, *(["label"] if labelled else [])]
+    optional = ("group", "fold") if labelled else ()
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         header = next(csv.reader(file), [])
     absent = [c for c in needed if c not in header]
     if absent:
         raise UserError(f"{path} lacks the column {', '.join(absent)}; it has {', '.join(header) or 'no header'}")
+    extra = [c for c in optional if c in header]
     try:
         table = pa_csv.read_csv(
             path,
             read_options=pa_csv.ReadOptions(block_size=BLOCK),
             convert_options=pa_csv.ConvertOptions(
-                include_columns=needed, column_types=dict.fromkeys(needed, pa.string())
+                include_columns=needed + extra, column_types=dict.fromkeys(needed + extra, pa.string())
             ),
         )
     except (pa.ArrowInvalid, OSError) as error:
@@ -145,7 +156,7 @@ def read_beats(path: Path, labelled: bool, length: int) -> Beats:
         )
     labels = _labels(path, table.column("label").to_pylist(), ids) if labelled else None
     x_nt.setflags(write=False)
-    return Beats(_unique(path, ids), x_nt, labels)
+    return Beats(_unique(path, ids), x_nt, labels, {c: table.column(c).to_pylist() for c in extra})
 
 
 def _parse(chunk: pa.Array, out_nt: np.ndarray, ids: list[str], start: int) -> list[str]:
@@ -200,14 +211,15 @@ def _labels(path: Path, texts: list[str], ids: list[str]) -> np.ndarray:
 
 
 def _unique(path: Path, ids: list[str]) -> np.ndarray:
-    """Ids as int64 where all of them are whole numbers, else as text."""
+    """Ids as int64 where that loses nothing (007 stays text), else as text."""
     again = pd.Series(ids).duplicated()
     if again.any():
         raise several([_row(i, ids) for i in np.flatnonzero(again)], f"{path} has ids that were there before; remove")
     try:
-        return np.array(ids, dtype=np.int64)
-    except ValueError:
+        numbers = np.array(ids, dtype=np.int64)
+    except (ValueError, OverflowError):
         return np.array(ids)
+    return numbers if numbers.astype(str).tolist() == ids else np.array(ids)
 
 
 def _row(i: int | np.integer, ids: list[str]) -> str:

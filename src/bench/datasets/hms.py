@@ -87,6 +87,12 @@ class HMS(Dataset):
         table = summed.div(total, axis=0)
         table.columns = [TARGET + c.removesuffix(VOTE) for c in votes]
         table.insert(0, "group", by_eeg["patient_id"].first())
+        if "fold" in rows:  # a split of one's own
+            folds = by_eeg["fold"].nunique(dropna=False)
+            if (folds > 1).any():
+                parted = [f"eeg_id {i}" for i in folds.index[folds > 1]]
+                raise several(parted, f"{path} gives an EEG more than one fold; an EEG is one row of the table")
+            table["fold"] = by_eeg["fold"].first()
         table = table.rename_axis("id").reset_index()
         self._refuse_missing_files("train", table["id"])
         return table

@@ -26,8 +26,17 @@ from bench.spec import InputSpec, UserError
 
 def identity(deciding: dict[str, Any]) -> str:
     """Twelve hex digits of what decides a result; equal dictionaries give equal identities on any machine."""
-    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    canonical = json.dumps(_plain(deciding), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _plain(value: Any) -> Any:
+    """The same with whole floats as integers: 0 and 0.0 on a command line mean the same."""
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @dataclass(frozen=True)
@@ -95,14 +104,14 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved recipe as plain containers (see ``recipe.load`` for what turns it into objects)."""
+        """The resolved recipe as plain containers (``build`` turns its nodes into objects)."""
         import yaml
 
         return yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """dataset, model, metric, direction, simulated, n_splits, spec, stores, features."""
+        """names, dataset, model, metric, direction, simulated, n_splits, spec, stores, test (a digest)."""
         return read_json(self.folder / "inputs.json")
 
     @property

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,6 @@ import torch
 from torch import nn
 
 from bench.atomic import replacing
-from bench.spec import UserError
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -19,28 +21,34 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Tensors and plain containers only, so that it loads with ``weights_only=True``."""
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    _write(path, buffer.getvalue())
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The last checkpoint, or None where the fold has none yet."""
+    """The last checkpoint, or None where the fold has none; one that can't be read is as good as none."""
     if not path.exists():
         return None
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"{path} can't be read ({type(error).__name__}); delete the fold's folder to train it again"
-        ) from error
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        print(f"{path} can't be read ({type(error).__name__}): this fold begins anew", file=sys.stderr)
+        return None
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    tensors = {name: value.detach().cpu().contiguous() for name, value in unwrapped(model).state_dict().items()}
+    _write(
+        path, save({name: value.detach().cpu().contiguous() for name, value in unwrapped(model).state_dict().items()})
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """By Python's own hand: torch and safetensors report a full disk as something else."""
     with replacing(path) as temporary:
-        save_file(tensors, temporary)
+        temporary.write_bytes(content)
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

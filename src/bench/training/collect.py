@@ -26,7 +26,7 @@ def collect(run: Run, metric: Metric) -> dict[str, Any]:
 
     ``oof`` is the metric on all validated rows at once, ``folds`` each fold's own, ``std`` their population
     standard deviation; ``baseline`` is the metric of always predicting the training side's mean target, on the
-    same rows. ``complete`` says whether every fold is in.
+    same rows. ``complete`` says whether every fold is in. ``notes`` (not written) are sentences for the person.
     """
     inputs = run.inputs
     done = [fold for fold in run.folds if fold.done.exists()]
@@ -35,7 +35,7 @@ def collect(run: Run, metric: Metric) -> dict[str, Any]:
     order = pd.Series(np.arange(len(rows)), index=rows["id"])
     oof = oof.iloc[np.argsort(order[oof["id"]].to_numpy(), kind="stable")].reset_index(drop=True)
     write_frame(oof, run.folder / "oof.parquet")
-    _average_test(run, [fold.number for fold in done])
+    notes = _average_test(run, [fold.number for fold in done])
     target, probability, number = targets(oof).astype(np.float64), predictions(oof), oof["fold"].to_numpy()
     folds = [metric.score(target[number == f.number], probability[number == f.number]) for f in done]
     scores = {
@@ -54,7 +54,7 @@ def collect(run: Run, metric: Metric) -> dict[str, Any]:
         "identity": run.identity,
     }
     write_json(run.scores_path, scores)
-    return scores
+    return {**scores, "notes": notes}
 
 
 def predictions(frame: pd.DataFrame) -> np.ndarray:
@@ -82,14 +82,19 @@ def _training_means(rows: pd.DataFrame) -> np.ndarray:
     return means / means.sum(1, keepdims=True)
 
 
-def _average_test(run: Run, numbers: list[int]) -> None:
-    """test.parquet: the arithmetic mean of the finished folds' probabilities."""
-    frames = [pd.read_parquet(run.fold(k).test) for k in numbers if run.fold(k).test.exists()]
-    if not frames:
-        return
+def _average_test(run: Run, numbers: list[int]) -> list[str]:
+    """test.parquet: the mean of the probabilities of the folds that saw today's test files; says which did not."""
+    path, today = run.folder / "test.parquet", run.inputs["test"]
+    fresh = [k for k in numbers if run.fold(k).test.exists() and read_json(run.fold(k).done)["test"] == today]
+    if not fresh or not len(pd.read_parquet(run.folder / "test_ids.parquet")):
+        path.unlink(missing_ok=True)
+        return []
+    frames = [pd.read_parquet(run.fold(k).test) for k in fresh]
     mean = np.mean([predictions(frame) for frame in frames], axis=0)
-    write_frame(prediction_frame(frames[0]["id"], mean, run.spec.classes), run.folder / "test.parquet")
-
-
-def failed_folds(run: Run) -> list[int]:
-    return list(read_json(run.folder / "state.json").get("failed", []))
+    write_frame(prediction_frame(frames[0]["id"], mean, run.spec.classes), path)
+    stale = [k for k in numbers if k not in fresh]
+    return (
+        [f"folds {stale} saw other test files and are left out; train without folds.only to predict anew"]
+        if stale
+        else []
+    )

@@ -29,11 +29,16 @@ LAST_LINES = 12
 
 
 def missing(run: Run, numbers: Sequence[int], test_digest: str) -> list[int]:
-    """The folds that have still to run: not done, or done on other test files than today's."""
-    from bench.atomic import read_json
+    """The folds that have still to run: not done, done on other test files than today's, or with a file gone."""
+    return [k for k in numbers if not _whole(run.fold(k), test_digest)]
 
-    folds = [run.fold(k) for k in numbers]
-    return [f.number for f in folds if not f.done.exists() or read_json(f.done)["test"] != test_digest]
+
+def _whole(fold: Fold, test_digest: str) -> bool:
+    try:
+        done = json.loads(fold.done.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return done["test"] == test_digest and fold.oof.exists() and (fold.test.exists() or not done["test_rows"])
 
 
 def side_by_side(parallel: int | None, n_splits: int, device: str) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from bench.training.schedules import Schedule
 Loss = Callable[..., Tensor]
 Augment = Callable[[Tensor, Batch], tuple[Tensor, Batch]]
 Report = Callable[[dict[str, Any]], None]
+HINT = "try a smaller optimizer.lr, train.clip=1.0 or train.precision=float32"
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
 
 
@@ -73,6 +74,12 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
     """
     state = checkpoint.load(fold.checkpoint, train.device)
     history: list[dict[str, float]] = []
+    if state is not None and not fold.weights.exists():
+        if settings.keep != "last":
+            state = None  # the best epoch's weights are gone: they come again only from the beginning
+        else:
+            checkpoint.unwrapped(parts.model).load_state_dict(state["model"])
+            checkpoint.save_weights(fold.weights, parts.model)
     if state is not None:
         checkpoint.unwrapped(parts.model).load_state_dict(state["model"])
         parts.optimizer.load_state_dict(state["optimizer"])
@@ -83,7 +90,10 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         loss = _train_epoch(parts, train, settings, fold, epoch, base, report)
         history.append({"epoch": epoch + 1, "step": (epoch + 1) * train.n_batches(settings.batch_size)})
         history[-1] |= {"lr": parts.optimizer.param_groups[0]["lr"], "train/loss": loss}
-        history[-1] |= evaluate(parts, valid, settings)
+        try:
+            history[-1] |= evaluate(parts, valid, settings)
+        except LossIsNaN as error:
+            raise LossIsNaN(f"{error} after epoch {epoch + 1}, step {history[-1]['step']}; {HINT}") from None
         history[-1] |= {"seconds": round(time.perf_counter() - started, 3), "time": round(time.time(), 3)}
         if best_epoch(history, settings, parts.metric) == epoch:
             checkpoint.save_weights(fold.weights, parts.model)
@@ -119,7 +129,7 @@ def evaluate(parts: Parts, rows: Batches, settings: Settings) -> dict[str, float
     answer = logits(parts.model, parts.device_half, rows, settings.eval_batch_size, settings.precision)
     loss = float(parts.loss(answer, rows.target, rows.weight))
     if not math.isfinite(loss):
-        raise LossIsNaN("the validation loss is not a number after this epoch; try a smaller optimizer.lr")
+        raise LossIsNaN(f"the validation loss is {loss}")
     target, probability = rows.target.double().cpu().numpy(), probabilities(answer)
     score = parts.metric.score(target, probability)
     return {
@@ -170,5 +180,5 @@ def _refuse_nan(losses: Tensor, epoch: int, n_steps: int) -> None:
     if len(bad):
         raise LossIsNaN(
             f"the loss is {float(losses[bad[0, 0]])} in epoch {epoch + 1}, step {int(bad[0, 0]) + 1} of {n_steps}; "
-            "try a smaller optimizer.lr, train.clip=1.0 or train.precision=float32"
+            f"{HINT}"
         )

@@ -18,6 +18,8 @@ def constant(epoch: float, epochs: int, base: float) -> float:
 
 def steps(epoch: float, epochs: int, base: float, factors: Sequence[float] = (1.0,)) -> float:
     """base × one factor an epoch, as listed; the last goes on where training is longer than the list."""
+    if not factors:
+        raise ValueError("factors is empty; give one factor an epoch")
     return base * factors[min(int(epoch), len(factors) - 1)]
 
 
