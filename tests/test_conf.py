@@ -25,8 +25,8 @@ EXPERIMENTS = sorted(p.stem for p in (conf() / "experiments").glob("*.yaml"))
 TINY = {
     "hms": {"n_eegs": 6, "n_patients": 3, "n_test": 1, "seed": 0},
     "heartbeat": {"n_train": 40, "n_test": 4, "length": 205, "seed": 0},
+    "freesound": {"n_train": 8, "n_test": 1, "n_classes": 4, "longest": 2.0, "seed": 0},
     "seti": {"n_train": 4, "n_test": 0, "n_old": 0, "height": 40, "width": 64, "seed": 0},
-    "freesound": {"n_train": 8, "n_test": 1, "n_classes": 4, "seed": 0},
 }
 # the same code with fewer parameters and layers, where a test of the whole would take minutes
 SMALL = {

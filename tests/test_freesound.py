@@ -31,7 +31,7 @@ ESC10 = REAL / "esc10"
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("freesound")
-    freesound.simulate(root, n_train=12, n_test=5, n_classes=4, seed=1)
+    freesound.simulate(root, n_train=12, n_test=5, n_classes=4, longest=4.0, seed=1)
     return root
 
 
@@ -71,6 +71,13 @@ def test_names_labels_and_order_are_the_files(root: Path) -> None:
 
 def test_verified_only_leaves_out_what_nobody_checked(root: Path) -> None:
     assert list(Freesound(root, verified_only=True).table("train")["id"]) == ["0.wav", "2.wav"]
+
+
+def test_unverified_clips_can_count_less(root: Path) -> None:
+    table = Freesound(root, unverified_weight=0.25).table("train")
+    assert list(table["weight"]) == [1, 0.25, 1, 0.25]
+    with pytest.raises(UserError, match="unverified_weight=2"):
+        Freesound(root, unverified_weight=2.0)
 
 
 def test_labels_that_look_like_something_else_stay_text_and_folds_pass_through(root: Path) -> None:
@@ -318,14 +325,14 @@ def test_map3_is_the_mean_of_one_over_the_rank() -> None:
 
 
 def test_the_simulator_writes_the_competitions_files_and_the_same_ones_again(simulated: Path, tmp_path: Path) -> None:
-    freesound.simulate(tmp_path, n_train=12, n_test=5, n_classes=4, seed=1)
+    freesound.simulate(tmp_path, n_train=12, n_test=5, n_classes=4, longest=4.0, seed=1)
     files = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())
     assert all((tmp_path / f).read_bytes() == (simulated / f).read_bytes() for f in files)
     rows = pd.read_csv(simulated / "train.csv")
     assert list(rows.columns) == ["fname", "label", "manually_verified"]
     info = soundfile.info(simulated / "audio_train" / rows["fname"][0])
     assert (info.channels, info.samplerate, info.subtype) == (1, 44_100, "PCM_16")
-    assert 0.29 < info.duration <= 10
+    assert 0.29 < info.duration <= 4
     assert rows["label"].nunique() == 4
     assert list(pd.read_csv(simulated / "sample_submission.csv").columns) == ["fname", "label"]
 

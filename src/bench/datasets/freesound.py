@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from bench.datasets.base import TARGET, Dataset, several
 from bench.metrics import MAP3
 from bench.spec import Kind, Metric, Part, UserError
 
+if TYPE_CHECKING:
+    import soundfile
+
 UNKNOWN = (0, 0xFFFFFFFF)
 """Lengths that a wave file's writer leaves in its header when it did not know better."""
 
@@ -21,9 +25,11 @@ UNKNOWN = (0, 0xFFFFFFFF)
 class Freesound(Dataset):
     """``train.csv`` (fname, label), ``audio_train/``; where present ``audio_test/`` and ``sample_submission.csv``.
 
-    ``manually_verified`` (1 or 0) may stand in train.csv, and must for ``verified_only``; a column ``fold`` is passed
-    on. Classes are the labels found, sorted. Any format that soundfile reads, at any rate, one channel. Files that
-    train.csv doesn't name are not looked at. A test file may be empty: it is predicted as silence.
+    ``manually_verified`` (1 or 0) may stand in train.csv, and must for ``verified_only``, which leaves the others out,
+    and for an ``unverified_weight`` below 1, which makes them count less (and doubtful to ``loss.mask_above``). A
+    column ``fold`` is passed on. Classes are the labels found, sorted. Any format that soundfile reads, at any rate,
+    one channel. Files that train.csv doesn't name are not looked at. A test file may be empty: it is predicted as
+    silence.
 
     The test table has the names of sample_submission.csv whose files are there (of the competition's 9,400 rows 7,800
     are padding, and copies of the data leave those files out); without that file, all of audio_test.
@@ -33,8 +39,10 @@ class Freesound(Dataset):
     metric: ClassVar[Metric] = MAP3
     features: ClassVar[dict[Kind, str]] = {"sequence": "freesound_waveform", "image": "freesound_logmel"}
 
-    def __init__(self, root: str | Path, verified_only: bool = False) -> None:
-        self.verified_only = verified_only
+    def __init__(self, root: str | Path, verified_only: bool = False, unverified_weight: float = 1.0) -> None:
+        if not 0 <= unverified_weight <= 1:
+            raise UserError(f"dataset.unverified_weight={unverified_weight:g} must lie between 0 and 1")
+        self.verified_only, self.unverified_weight = verified_only, unverified_weight
         super().__init__(root)
 
     def required(self) -> list[str]:
@@ -52,11 +60,11 @@ class Freesound(Dataset):
         Raises UserError naming the file where it can't be decoded whole, isn't mono, holds NaN, or is an empty
         training clip. Resampling is soxr's HQ; n samples become ceil(n · new / old), as ``lengths`` announces.
         """
-        path = self._folder(part) / self.table(part)["id"].to_numpy()[position]
-        frames, rate = header(path)
-        if frames == 0 and part == "train":
+        path = self._folder(part) / self.table(part)["id"].iat[position]
+        x_t = read_sound(path, what.get("sample_rate"))
+        if len(x_t) == 0 and part == "train":
             raise UserError(f"{path} holds no sound; take its row out, or download it again")
-        return read_sound(path, rate, what.get("sample_rate")) if frames else np.zeros(0, np.float32)
+        return x_t
 
     def lengths(self, part: Part, sample_rate: int) -> np.ndarray:
         """(N,) int64 samples of each clip at ``sample_rate`` Hz, from the files' headers.
@@ -114,14 +122,17 @@ class Freesound(Dataset):
 
     def _read_train(self) -> pd.DataFrame:
         path = self.root / "train.csv"
-        rows = _read_csv(path, ["fname", "label", *(["manually_verified"] if self.verified_only else [])])
+        looks = self.verified_only or self.unverified_weight < 1
+        rows = _read_csv(path, ["fname", "label", *(["manually_verified"] if looks else [])])
         _refuse_repeats(path, rows)
-        if self.verified_only:
+        if looks:
             verified = pd.to_numeric(rows["manually_verified"], errors="coerce")
             if not verified.isin([0, 1]).all():
                 lines = [f"line {i + 2}" for i in np.flatnonzero(~verified.isin([0, 1]))]
                 raise several(lines, f"{path} has a manually_verified that is neither 0 nor 1 in")
-            rows = rows[verified == 1].reset_index(drop=True)
+            rows["weight"] = np.where(verified == 1, 1.0, self.unverified_weight)
+            if self.verified_only:
+                rows = rows[verified == 1].reset_index(drop=True)
         spaced = sorted({label for label in rows["label"] if label.split() != [label]})
         if spaced and self._folder("test").is_dir():
             raise several(
@@ -142,6 +153,8 @@ class Freesound(Dataset):
         table = pd.DataFrame({"id": rows["fname"].to_numpy()})
         for label in classes:
             table[TARGET + label] = (rows["label"] == label).to_numpy(np.float32)
+        if self.unverified_weight < 1:
+            table["weight"] = rows["weight"].to_numpy(np.float32)
         if "fold" in rows:
             table["fold"] = rows["fold"].to_numpy()
         return table
@@ -179,21 +192,30 @@ def header(path: Path) -> tuple[int, int]:
 
     Raises UserError naming the file.
     """
+    with _opened(path) as file:
+        return (file.frames, file.samplerate) if file else (0, 44_100)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile | None]:
+    """A mono file that is as long as its header says, None for one of 0 bytes; what can't be read is a UserError."""
     import soundfile
 
-    size = path.stat().st_size
-    if size == 0:
-        return 0, 44_100
     try:
-        info = soundfile.info(str(path))
+        size = path.stat().st_size
+        if size == 0:
+            yield None
+            return
+        with soundfile.SoundFile(path) as file:
+            if file.channels != 1:
+                stereo = " (stereo)" if file.channels == 2 else ""
+                raise UserError(f"{path} has {file.channels} channels{stereo}, expected mono")
+            if _cut_short(path, size):
+                raise UserError(f"{path} is cut short: it ends before its header says")
+            yield file
     except (soundfile.LibsndfileError, OSError) as error:
         reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
         raise UserError(f"{path} can't be read as sound ({reason})") from error
-    if info.channels != 1:
-        raise UserError(f"{path} has {info.channels} channels{' (stereo)' * (info.channels == 2)}, expected mono")
-    if _cut_short(path, size):
-        raise UserError(f"{path} is cut short: it ends before its header says")
-    return info.frames, info.samplerate
 
 
 def _cut_short(path: Path, size: int) -> bool:
@@ -215,32 +237,27 @@ def _cut_short(path: Path, size: int) -> bool:
     return True
 
 
-def read_sound(path: Path, rate: int, sample_rate: int | None) -> np.ndarray:
-    """(samples,) float32 of a mono file of ``rate`` Hz, at ``sample_rate`` Hz; see ``Freesound.read``."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(path) as file:
-            if file.subtype == "PCM_16":  # the same numbers in a third of the time
-                x_t = file.read(dtype="int16").astype(np.float32)
-                x_t *= np.float32(2.0**-15)
-            else:
-                x_t = file.read(dtype="float32")
-            announced = file.frames
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise UserError(f"{path} can't be decoded ({error}); download it again") from error
+def read_sound(path: Path, sample_rate: int | None = None) -> np.ndarray:
+    """(samples,) float32 of a mono file, at ``sample_rate`` Hz or its own; see ``Freesound.read``."""
+    with _opened(path) as file:
+        if file is None or file.frames == 0:
+            return np.zeros(0, np.float32)
+        if file.subtype == "PCM_16":  # the same numbers in a third of the time that soundfile takes for floats
+            x_t = np.multiply(file.read(dtype="int16"), np.float32(2.0**-15), dtype=np.float32)
+        else:
+            x_t = file.read(dtype="float32")
+            if not np.isfinite(x_t).all():
+                raise UserError(f"{path} holds NaN or infinite samples; download it again, or take its row out")
+        announced, rate = file.frames, file.samplerate
     if len(x_t) != announced:
         raise UserError(f"{path} holds {len(x_t)} of the {announced} samples it announces; download it again")
-    if not np.isfinite(x_t).all():
-        raise UserError(f"{path} holds NaN or infinite samples; download it again, or take its row out")
     if sample_rate is None or sample_rate == rate:
         return x_t
     import soxr
 
-    out_t = np.zeros(resampled(len(x_t), rate, sample_rate), np.float32)
     y_t = soxr.resample(x_t, rate, sample_rate, quality="HQ")  # as long, to the nearest sample
-    out_t[: len(y_t)] = y_t[: len(out_t)]
-    return out_t
+    lacking = resampled(announced, rate, sample_rate) - len(y_t)
+    return np.pad(y_t, (0, lacking)) if lacking > 0 else y_t[: len(y_t) + lacking]
 
 
 def resampled(n: int, rate: int, sample_rate: int) -> int:

@@ -47,7 +47,9 @@ class Audio(Features):
         """(T,) float in [−1, 1] → (1, T) int16; raises ValueError where there is another number of axes."""
         if raw.ndim != 1:
             raise ValueError(f"shape {raw.shape}, expected one channel's (samples,)")
-        return np.clip(np.rint(raw / UNIT), -32768, 32767).astype(np.int16)[None]
+        x_t = raw * np.float32(1 / UNIT)
+        np.rint(x_t, out=x_t)
+        return np.clip(x_t, -32768, 32767, out=x_t).astype(np.int16)[None]
 
     def settings(self) -> dict[str, Any]:
         return {"version": 1, "sample_rate": self.sample_rate}

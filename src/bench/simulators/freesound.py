@@ -17,7 +17,7 @@ import pandas as pd
 from bench.spec import UserError
 
 RATE = 44_100
-SHORTEST, LONGEST = 0.3, 10.0  # seconds
+SHORTEST = 0.3  # seconds
 VERIFIED = 0.39
 """Share of the training clips whose label was checked: 3,710 of the competition's 9,473."""
 WRONG = 0.08
@@ -58,10 +58,13 @@ CLICKS = [(2.0, 0.1, 1000, 0.01), (8.0, 0.5, 2500, 0.005), (20.0, 0.8, 4000, 0.0
 CLICKS += [(4.0, 0.0, 300, 0.04), (12.0, 0.2, 700, 0.01), (1.5, 0.6, 5500, 0.03)]
 
 
-def simulate(root: Path, n_train: int = 410, n_test: int = 41, n_classes: int = 41, seed: int = 0) -> None:
+def simulate(
+    root: Path, n_train: int = 410, n_test: int = 41, n_classes: int = 41, longest: float = 10.0, seed: int = 0
+) -> None:
     """Writes train.csv, audio_train/, audio_test/ and sample_submission.csv into the empty folder ``root``.
 
-    Same arguments, same bytes. Of three test files or more the shortest is empty and the second one almost.
+    Clips have 0.3 to ``longest`` seconds. Same arguments, same bytes. Of three test files or more one is empty and
+    another almost.
     """
     root = Path(root)
     rows = labels(n_train, n_classes, seed)
@@ -70,12 +73,12 @@ def simulate(root: Path, n_train: int = 410, n_test: int = 41, n_classes: int = 
     for part in ("train", "test"):
         (root / f"audio_{part}").mkdir(parents=True, exist_ok=True)
     for i, (name, true) in enumerate(zip(train, rows["true"], strict=True)):
-        _write(root / "audio_train" / name, clip(true, np.random.default_rng([seed, 1, i])))
+        _write(root / "audio_train" / name, clip(true, np.random.default_rng([seed, 1, i]), longest))
     table = pd.DataFrame({"fname": train, "label": rows["label"], "manually_verified": rows["manually_verified"]})
     table.to_csv(root / "train.csv", index=False)
     classes = timbres(n_classes)
     for i, name in enumerate(test):
-        x_t = clip(classes[i % n_classes], np.random.default_rng([seed, 2, i]))
+        x_t = clip(classes[i % n_classes], np.random.default_rng([seed, 2, i]), longest)
         kept = {n_test - 1: 0, n_test - 2: NEAR_EMPTY}.get(i, len(x_t)) if n_test >= 3 else len(x_t)
         _write(root / "audio_test" / name, x_t[:kept])
     guess = " ".join(sorted(classes)[:3])
@@ -107,11 +110,11 @@ def timbres(n: int = 41) -> list[str]:
     return names[:n]
 
 
-def clip(timbre: str, rng: np.random.Generator) -> np.ndarray:
-    """(T,) int16 at 44.1 kHz, 0.3 to 10 s, short ones more often."""
+def clip(timbre: str, rng: np.random.Generator, longest: float = 10.0) -> np.ndarray:
+    """(T,) int16 at 44.1 kHz, 0.3 to ``longest`` seconds, short ones more often."""
     family, _, number = timbre.rpartition("_")
     make, settings = FAMILIES[family]
-    n = int(RATE * SHORTEST * (LONGEST / SHORTEST) ** (rng.random() ** 1.5))
+    n = int(RATE * SHORTEST * (longest / SHORTEST) ** (rng.random() ** 1.5))
     silent = int(n * max(0.0, rng.uniform(-0.2, 0.2)))
     x_t = make(n - silent, rng, *settings[int(number) - 1])
     ramp = min(200, len(x_t) // 2)  # a sound that starts or stops at once would click
