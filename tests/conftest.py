@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-REAL = Path(__file__).parents[1].parent / "shared/real"
 Composed = tuple[dict[str, Any], dict[str, str]]
 
 
