@@ -247,6 +247,10 @@ def test_what_was_deleted_or_cut_comes_again(small: Small, finished: tuple[Run, 
     run = cross_validate(*small()).run
     folds = run.folds
     folds[0].oof.unlink()
+    (run.folder / "oof.parquet").unlink()
+    other = cross_validate(*small("folds.only=[1]")).scores
+    assert other is not None
+    assert other["fold_numbers"] == [1], "what is gone is not collected"
     folds[1].done.write_text("{")
     folds[1].weights.unlink()
     folds[1].checkpoint.write_bytes(folds[1].checkpoint.read_bytes()[:100])

@@ -99,7 +99,7 @@ def _train_and_collect(plan: Plan, todo: list[int], config: dict[str, Any]) -> O
         with display(metric.name, config["train"]["epochs"]) as screen:
             failed = folds.train(run, todo, config["folds"]["parallel"], config["device"], config["compile"], screen)
     scores = None
-    if any(fold.done.exists() for fold in run.folds):
+    if any(fold.finished for fold in run.folds):
         scores = collect.collect(run, metric)
         for note in scores.pop("notes"):
             say(f"test      {note}")

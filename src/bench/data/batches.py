@@ -1,4 +1,4 @@
-"""Batches of a store's rows: gathered from the map, or held on the device where all of them fit."""
+"""Batches of a store's rows: gathered from the store, or held on the device where all of them fit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Batches:
     """The rows of one side of a fold.
 
     rows (N,) are positions in the store; target (N, K) float32; weight (N,) float32 or None. On a CPU the batch is
-    gathered from the store's map. On another device the rows are kept there when they take at most 40 % of its free
+    gathered from the store. On another device the rows are kept there when they take at most 40 % of its free
     memory, else gathered and copied through pinned memory while the device works. ``where`` says which.
     """
 

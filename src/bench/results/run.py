@@ -70,6 +70,11 @@ class Fold:
     def done(self) -> Path:
         return self.folder / "done.json"
 
+    @property
+    def finished(self) -> bool:
+        """Whether its predictions are there to be collected: a person may have deleted them since."""
+        return self.done.exists() and self.oof.exists()
+
     def history(self) -> list[dict[str, float]]:
         """One entry an epoch: epoch (from 1), step, seconds, lr, train/loss, valid/loss, valid/<metric>, …"""
         path = self.folder / "history.json"

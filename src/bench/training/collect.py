@@ -29,7 +29,7 @@ def collect(run: Run, metric: Metric) -> dict[str, Any]:
     same rows. ``complete`` says whether every fold is in. ``notes`` (not written) are sentences for the person.
     """
     inputs = run.inputs
-    done = [fold for fold in run.folds if fold.done.exists()]
+    done = [fold for fold in run.folds if fold.finished]
     oof = pd.concat([pd.read_parquet(fold.oof) for fold in done], ignore_index=True)
     rows = pd.read_parquet(run.folder / "splits.parquet")
     order = pd.Series(np.arange(len(rows)), index=rows["id"])
