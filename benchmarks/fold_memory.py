@@ -61,6 +61,7 @@ def make_run(folder: Path, rows: int) -> Run:
         {
             "spec": spec,
             "n_splits": 5,
+            "window": None,
             "stores": {"train": str(store), "test": str(empty)},
             "simulated": True,
             "test": "",

@@ -25,6 +25,15 @@ EXPERIMENTS = sorted(p.stem for p in (conf() / "experiments").glob("*.yaml"))
 TINY = {
     "hms": {"n_eegs": 6, "n_patients": 3, "n_test": 1, "seed": 0},
     "heartbeat": {"n_train": 40, "n_test": 4, "length": 205, "seed": 0},
+    "freesound": {"n_train": 8, "n_test": 1, "n_classes": 4, "longest": 2.0, "seed": 0},
+    "seti": {"n_train": 4, "n_test": 0, "n_old": 0, "height": 40, "width": 64, "seed": 0},
+}
+# the same code with fewer parameters and layers, where a test of the whole would take minutes
+SMALL = {
+    "efficientnetv2": {"variant": "tf_efficientnetv2_b0", "resizer": [64, 64]},
+    "heartbeat_net5": {"hidden": [64]},
+    "squeezeformer1d": {"blocks": 1},
+    "tinyvit": {"variant": "tiny_vit_5m_224"},
 }
 
 
@@ -96,7 +105,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Input
 def test_every_model_goes_forward_backward_and_through_compile(
     specs: dict[str, dict[str, InputSpec]], dataset: str, model: str
 ) -> None:
-    node = load(conf() / "model" / f"{model}.yaml")
+    node = load(conf() / "model" / f"{model}.yaml") | SMALL.get(model, {})
     takes = build.locate(node, "model").takes  # type: ignore[attr-defined]
     assert takes in ("sequence", "image")
     if takes not in specs[dataset]:

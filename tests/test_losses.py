@@ -10,10 +10,14 @@ import torch
 from torch.nn import functional as F
 
 from bench import losses
+from bench.cli import conf
+from bench.spec import UserError
 
 LOGITS = torch.tensor([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3]])
 SOFT = torch.tensor([[0.7, 0.3, 0.0], [0.2, 0.2, 0.6]])
 HARD = torch.eye(3)[[0, 2]]
+Loss = Callable[..., torch.Tensor]
+LOSSES: list[Loss] = [getattr(losses, p.stem) for p in sorted((conf() / "loss").glob("*.yaml")) if p.stem != "default"]
 
 
 def test_kl_is_torchs_batchmean() -> None:
@@ -38,8 +42,99 @@ def test_l1_by_hand() -> None:
     assert float(losses.l1(logits, torch.eye(3)[:1], label_smoothing=0.1)) == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("loss", [losses.kl, losses.ce, losses.l1])
-def test_weights_choose_rows(loss: Callable[..., torch.Tensor]) -> None:
+@pytest.mark.parametrize("target", [SOFT, HARD])
+def test_bce_is_torchs_summed_over_classes(target: torch.Tensor) -> None:
+    expected = F.binary_cross_entropy_with_logits(LOGITS, target, reduction="none").sum(1).mean()
+    torch.testing.assert_close(losses.bce(LOGITS, target), expected)
+    p = torch.sigmoid(LOGITS[0, 0])
+    by_hand = -(0.7 * 0.8 + 0.2 / 3) * p.log() - (1 - 0.7 * 0.8 - 0.2 / 3) * (1 - p).log()
+    one = losses.bce(LOGITS[:1, :1], torch.tensor([[0.7 * 0.8 + 0.2 / 3]]))
+    torch.testing.assert_close(one, by_hand)
+    smooth = losses.bce(LOGITS, target, label_smoothing=0.2)
+    torch.testing.assert_close(smooth, losses.bce(LOGITS, target * 0.8 + 0.2 / 3))
+
+
+def test_bce_is_least_where_each_sigmoid_is_its_target() -> None:
+    best = torch.logit(SOFT.clamp(1e-6, 1 - 1e-6))
+    assert losses.bce(best, SOFT) < losses.bce(best + 0.1, SOFT)
+    assert losses.bce(best, SOFT) < losses.bce(best - 0.1, SOFT)
+
+
+def test_focal_by_hand() -> None:
+    logits = torch.tensor([[math.log(0.7), math.log(0.2), math.log(0.1)]])
+    assert float(losses.focal(logits, torch.eye(3)[:1])) == pytest.approx(-(0.3**2) * math.log(0.7))
+    soft = -(0.5 * 0.3 * math.log(0.7) + 0.5 * 0.8 * math.log(0.2))
+    assert float(losses.focal(logits, torch.tensor([[0.5, 0.5, 0.0]]), gamma=1.0)) == pytest.approx(soft)
+    torch.testing.assert_close(losses.focal(LOGITS, SOFT, gamma=0.0), losses.ce(LOGITS, SOFT))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_every_loss_has_a_slope_where_a_model_is_wholly_sure(loss: Loss, gamma: float) -> None:
+    logits = torch.tensor([[200.0, 0.0, -200.0], [-200.0, 0.0, 200.0]], requires_grad=True)
+    options = {"gamma": gamma} if loss is losses.focal else {}
+    (slope,) = torch.autograd.grad(loss(logits, torch.eye(3)[[0, 0]], **options), logits)
+    assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_choose_rows(loss: Loss) -> None:
     one = loss(LOGITS[:1], SOFT[:1])
     torch.testing.assert_close(loss(LOGITS, SOFT, torch.tensor([2.0, 0.0])), one)
     assert float(loss(LOGITS, SOFT, torch.zeros(2))) == 0.0
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_class_weights_weigh_rows_by_their_classes(loss: Loss) -> None:
+    weights = [2.0, 1.0, 4.0]
+    by_class = SOFT @ torch.tensor(weights)
+    torch.testing.assert_close(loss(LOGITS, SOFT, class_weights=weights), loss(LOGITS, SOFT, by_class))
+    own = torch.tensor([0.5, 3.0])
+    torch.testing.assert_close(loss(LOGITS, SOFT, own, class_weights=weights), loss(LOGITS, SOFT, own * by_class))
+    with pytest.raises(UserError, match="2 entries for 3 classes"):
+        loss(LOGITS, SOFT, class_weights=[1.0, 2.0])
+
+
+def test_class_weights_of_hard_targets_are_torchs() -> None:
+    weights = torch.tensor([2.0, 1.0, 4.0])
+    expected = F.cross_entropy(LOGITS, HARD.argmax(1), weight=weights)
+    torch.testing.assert_close(losses.ce(LOGITS, HARD, class_weights=weights.tolist()), expected)
+
+
+# five rows of class 0, the first the hardest by far, the second next to it
+HARDEST = torch.tensor([[-4.0, 0.0], [-3.8, 0.0], [1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
+FIRST = torch.eye(2)[[0] * 5]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_without_weights_rows_near_the_largest_loss_are_masked(loss: Loss) -> None:
+    torch.testing.assert_close(loss(HARDEST, FIRST, mask_above=0.8), loss(HARDEST[2:], FIRST[2:]))
+    torch.testing.assert_close(loss(HARDEST, FIRST, mask_above=1.0), loss(HARDEST, FIRST))
+
+
+def test_with_weights_only_rows_below_one_are_masked() -> None:
+    weight = torch.tensor([1.0, 0.5, 1.0, 0.5, 1.0])
+    kept = torch.tensor([1.0, 0.0, 1.0, 0.5, 1.0])
+    ours = losses.ce(HARDEST, FIRST, weight, mask_above=0.8)
+    torch.testing.assert_close(ours, losses.ce(HARDEST, FIRST, kept))
+    every = losses.ce(HARDEST, FIRST, torch.ones(5), mask_above=0.8)
+    torch.testing.assert_close(every, losses.ce(HARDEST, FIRST))
+
+
+def test_class_weights_make_no_row_doubtful() -> None:
+    ours = losses.ce(HARDEST, FIRST, torch.ones(5), class_weights=[0.5, 1.0], mask_above=0.8)
+    torch.testing.assert_close(ours, losses.ce(HARDEST, FIRST))
+
+
+def test_a_row_of_weight_zero_does_not_set_the_largest_loss() -> None:
+    weight = torch.tensor([0.0, 0.5, 0.5, 0.5, 0.5])
+    ours = losses.ce(HARDEST, FIRST, weight, mask_above=0.8)
+    torch.testing.assert_close(ours, losses.ce(HARDEST[2:], FIRST[2:]))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_alike_losses_are_not_masked_away(loss: Loss) -> None:
+    """As at the start of training: every row is near the largest, and a batch without rows would never learn."""
+    logits = torch.zeros(5, 2, requires_grad=True)
+    (slope,) = torch.autograd.grad(loss(logits, FIRST, mask_above=0.8), logits)
+    assert slope.abs().sum() > 0

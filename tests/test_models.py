@@ -1,34 +1,73 @@
-"""Every model that reads a sequence: sizes, logits for any spec, and WaveNet against the write-up's own arithmetic."""
+"""Every model of conf/model: sizes, logits for any spec, and some against the write-up's own arithmetic."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+import yaml
 from torch import Tensor, nn
 
-from bench.models import wavenet
-from bench.models.mlp import MLP
-from bench.models.resnet1d import ResNet1D
+from bench import build
+from bench.cli import conf
+from bench.models import squeezeformer1d, wavenet
+from bench.models.cnn1d import CNN1D
+from bench.models.cnn2d import CNN2D
+from bench.models.efficientnetv2 import EfficientNetV2, GeM
+from bench.models.heartbeat_net3 import HeartbeatNet3
+from bench.models.heartbeat_net4 import HeartbeatNet4
+from bench.models.heartbeat_net5 import HeartbeatNet5
+from bench.models.inceptiontime import InceptionTime
+from bench.models.resizer import Resizer
+from bench.models.squeezeformer1d import Squeezeformer1D
+from bench.models.timm_backbone import TimmBackbone
+from bench.models.tinyvit import TinyViT
 from bench.models.wavenet import WaveNet
 from bench.spec import InputSpec, UserError
 
-HMS = InputSpec(8, (2000,), ("seizure", "lpd", "gpd", "lrda", "grda", "other"), 40.0)
-HEARTBEAT = InputSpec(1, (205,), ("0", "1", "2", "3"))
-SPECS = [(1, 205, 4), (8, 300, 6), (3, 64, 2), (6, 17, 41), (2, 1, 2)]  # channels, length, classes
+
+def spec_of(channels: int, size: tuple[int, ...], classes: int) -> InputSpec:
+    return InputSpec(channels, size, tuple(f"class {i}" for i in range(classes)))
+
+
+HMS = spec_of(8, (2000,), 6)
+HEARTBEAT = spec_of(1, (205,), 4)
+SPECS: dict[str, list[tuple[int, tuple[int, ...], int]]] = {
+    "sequence": [(1, (205,), 4), (8, (300,), 6), (3, (64,), 2), (6, (17,), 41), (2, (1,), 2)],
+    "image": [(1, (64, 64), 2), (3, (40, 173), 6), (2, (33, 50), 41)],
+}  # channels, size, classes
+# what a model is tried with here where its YAML is a GPU's work
+SMALL: dict[str, dict[str, Any]] = {
+    "efficientnetv2": {"variant": "tf_efficientnetv2_b0", "resizer": [64, 48], "pooling": "gem"},
+    "heartbeat_net5": {"hidden": [8]},
+    "tinyvit": {"variant": "tiny_vit_5m_224"},
+}
+NODES: dict[str, dict[str, Any]] = {
+    p.stem: yaml.safe_load(p.read_text(encoding="utf-8")) | SMALL.get(p.stem, {})
+    for p in sorted((conf() / "model").glob("*.yaml"))
+}
+NODES["wavenet, small"] = NODES["wavenet"] | {"filters": [3, 4, 5], "layers": [6, 2, 1], "hidden": 7}
+NODES["timm_backbone, of fixed size"] = NODES["timm_backbone"] | {"name": "test_vit"}
+KINDS: dict[str, str] = {n: build.locate(node, "model").takes for n, node in NODES.items()}  # type: ignore[attr-defined]
+DEEP = ("efficientnetv2", "tinyvit")  # captured in more than ten seconds
+IMAGES = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else [])
+    for name, kind in KINDS.items()
+    if kind == "image" and "," not in name
+]
+EACH = [(name, *spec) for name, kind in KINDS.items() for spec in SPECS[kind]]
+
+
+def model_of(name: str, spec: InputSpec) -> nn.Module:
+    return build.build(NODES[name], "model", spec)
 
 
 def small_wavenet(spec: InputSpec) -> WaveNet:
     return WaveNet(spec, filters=(3, 4, 5), layers=(6, 2, 1), hidden=7)
-
-
-Build = Callable[[InputSpec], nn.Module]
-MODELS: list[Build] = [MLP, ResNet1D, WaveNet, small_wavenet]
-
-
-def spec_of(channels: int, length: int, classes: int) -> InputSpec:
-    return InputSpec(channels, (length,), tuple(f"class {i}" for i in range(classes)))
 
 
 @pytest.fixture(autouse=True)
@@ -87,12 +126,35 @@ def with_biases(model: WaveNet) -> WaveNet:
     return model
 
 
-def test_parameter_counts_are_the_write_ups() -> None:
-    def count(model: nn.Module) -> int:
-        return sum(p.numel() for p in model.parameters())
+@pytest.mark.parametrize(
+    ("model", "spec", "options", "count"),
+    [
+        ("wavenet", HMS, {}, 97_958),
+        ("resnet1d", HEARTBEAT, {}, 1_459_332),
+        ("cnn1d", spec_of(1, (32_000,), 41), {}, 360_513),
+        ("cnn2d", spec_of(1, (40, 173), 41), {}, 168_361),
+        ("heartbeat_net1", HEARTBEAT, {}, 1_306_118),
+        ("heartbeat_net2", HEARTBEAT, {}, 447_556),
+        ("heartbeat_net3", HEARTBEAT, {}, 3_425_158),
+        ("heartbeat_net4", HEARTBEAT, {}, 9_773_958),
+        ("heartbeat_net4", HEARTBEAT, {"parts": 1}, 9_773_958),
+        ("heartbeat_net5", HEARTBEAT, {}, 108_064_452),
+        ("efficientnetv2", spec_of(1, (384, 384), 2), {}, 20_179_618),
+        ("tinyvit", spec_of(1, (640, 1920), 6), {}, 20_693_718),
+    ],
+)
+def test_parameter_counts_are_the_write_ups(model: str, spec: InputSpec, options: dict[str, Any], count: int) -> None:
+    node = yaml.safe_load((conf() / "model" / f"{model}.yaml").read_text(encoding="utf-8")) | options
+    with torch.device("meta"):
+        net = build.build(node, "model", spec)
+    assert sum(p.numel() for p in net.parameters()) == count
 
-    assert count(WaveNet(HMS)) == 97_958
-    assert count(ResNet1D(HEARTBEAT)) == 1_459_332
+
+@pytest.mark.parametrize("model", ["heartbeat_net1", "heartbeat_net5", "cnn1d", "resnet1d"])
+def test_a_head_has_the_same_size_whatever_the_length(model: str) -> None:
+    with torch.device("meta"):
+        counts = {sum(p.numel() for p in model_of(model, spec_of(1, (n,), 4)).parameters()) for n in (20, 205, 3000)}
+    assert len(counts) == 1
 
 
 @pytest.mark.parametrize("way", ["products", "convolutions"])
@@ -103,7 +165,7 @@ def test_wavenet_equals_the_write_up_in_outputs_and_gradients(
     monkeypatch.setattr(wavenet, "CHUNK_COLUMNS", 5 * length)  # chunks that cut through examples, and a short last
     if way == "convolutions":
         monkeypatch.setattr(WaveNet, "extract_by_products", WaveNet.extract_by_convolutions)
-    spec = spec_of(channels, length, 3)
+    spec = spec_of(channels, (length,), 3)
     model = with_biases(WaveNet(spec, filters=(3, 4, 6), layers=(6, 3, 2), kernel_size=kernel_size, hidden=5))
     x = torch.randn(3, channels, length)
     logits, gradients = outcome(model, model, x)
@@ -123,7 +185,7 @@ def test_wavenet_equals_the_write_up_at_the_competitions_size() -> None:
 
 
 def test_wavenets_written_derivative_is_the_numerical_one() -> None:
-    model = with_biases(WaveNet(spec_of(2, 6, 2), filters=(2, 3), layers=(4, 1), hidden=2)).double()
+    model = with_biases(WaveNet(spec_of(2, (6,), 2), filters=(2, 3), layers=(4, 1), hidden=2)).double()
     x = torch.randn(2, 2, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(model, x)
 
@@ -139,7 +201,7 @@ def test_wavenet_keeps_float32_under_cpu_autocast_and_trains() -> None:
 
 
 def test_wavenet_is_one_graph_to_torch_compile() -> None:
-    model, x = WaveNet(spec_of(2, 20, 3), filters=(3, 4), layers=(2, 1)), torch.randn(3, 2, 20)
+    model, x = WaveNet(spec_of(2, (20,), 3), filters=(3, 4), layers=(2, 1)), torch.randn(3, 2, 20)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     logits, gradients = outcome(compiled, model, x)
     expected, expected_gradients = outcome(model, model, x)
@@ -150,7 +212,7 @@ def test_wavenet_is_one_graph_to_torch_compile() -> None:
 
 def test_wavenet_averages_chains_and_falls_back_to_single_channels() -> None:
     assert WaveNet(HMS).hidden.in_features == 4 * 64
-    assert WaveNet(spec_of(3, 50, 2)).hidden.in_features == 3 * 64
+    assert WaveNet(spec_of(3, (50,), 2)).hidden.in_features == 3 * 64
     assert WaveNet(HMS, chain_size=4).hidden.in_features == 2 * 64
 
 
@@ -160,35 +222,156 @@ def test_wavenet_refuses_shapes_that_make_no_sense(wrong: dict[str, object]) -> 
         WaveNet(HMS, **wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("build", MODELS)
-@pytest.mark.parametrize(("channels", "length", "classes"), SPECS)
-def test_every_model_takes_any_sequence_spec_and_an_odd_batch(
-    build: Build, channels: int, length: int, classes: int
+@pytest.mark.parametrize(("name", "channels", "size", "classes"), EACH)
+def test_every_model_takes_any_spec_of_its_kind_and_an_odd_batch(
+    name: str, channels: int, size: tuple[int, ...], classes: int
 ) -> None:
-    spec = spec_of(channels, length, classes)
-    model = build(spec)
+    spec = spec_of(channels, size, classes)
+    with torch.device("meta"):  # what the plan does first
+        assert model_of(name, spec).eval()(torch.empty(2, *spec.shape)).shape == (2, classes)
+    model = model_of(name, spec)
     logits = model(torch.randn(5, *spec.shape))
     assert logits.shape == (5, classes)
     logits.log_softmax(1)[:, 0].sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("build", MODELS)
-def test_every_model_predicts_a_row_alone_as_in_a_batch(build: Build) -> None:
-    spec = spec_of(4, 130, 3)
-    model = build(spec)
-    x = torch.randn(7, *spec.shape)
+@pytest.mark.parametrize("name", NODES)
+def test_every_model_predicts_a_row_alone_as_in_a_batch(name: str) -> None:
+    spec = spec_of(4, (130,) if KINDS[name] == "sequence" else (48, 56), 3)
+    model = model_of(name, spec)
+    x = torch.randn(5, *spec.shape)
     model(x)  # batch statistics that are not the initial ones
     model.eval()
     with torch.no_grad():
         together, alone = model(x), torch.cat([model(row[None]) for row in x])
-    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("build", MODELS)
-def test_every_model_says_that_it_takes_sequences_and_returns_logits(build: Build) -> None:
-    model = build(HEARTBEAT)
-    assert model.takes == "sequence"
-    model.eval()
-    rows = model(100 * torch.randn(3, *HEARTBEAT.shape)).sum(1)
+@pytest.mark.parametrize("name", NODES)
+def test_every_model_says_what_it_takes_and_returns_logits(name: str) -> None:
+    spec = HEARTBEAT if KINDS[name] == "sequence" else spec_of(1, (48, 56), 4)
+    assert spec.kind == KINDS[name]
+    rows = model_of(name, spec).eval()(100 * torch.randn(3, *spec.shape)).sum(1)
     assert not torch.allclose(rows, torch.ones(3))  # a softmax's rows would sum to one
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_every_image_model_goes_through_compile(name: str) -> None:
+    spec = spec_of(1, (64, 64), 3)
+    model, x = model_of(name, spec).eval(), torch.randn(2, *spec.shape)
+    with torch.no_grad():
+        compiled = torch.compile(model, backend="aot_eager")(x)
+        torch.testing.assert_close(compiled, model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("build_it", "spec"),
+    [(HeartbeatNet3, HEARTBEAT), (HeartbeatNet5, HEARTBEAT), (CNN2D, spec_of(1, (40, 173), 41))],
+)
+def test_pools_for_other_lengths_leave_the_original_one_alone(
+    build_it: Callable[..., nn.Module], spec: InputSpec
+) -> None:
+    model = build_it(spec, hidden=(8,)) if build_it is HeartbeatNet5 else build_it(spec)
+    model.eval()
+    x = torch.randn(2, *spec.shape)
+    before = model(x)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.AdaptiveMaxPool1d | nn.AdaptiveMaxPool2d):
+                setattr(module, name, nn.Identity())
+    assert "Adaptive" not in str(model)
+    torch.testing.assert_close(model(x), before)
+
+
+def test_cnn1d_reads_from_1616_samples_on_and_says_so() -> None:
+    assert CNN1D(HEARTBEAT).shortest == 1616
+    assert CNN1D(HEARTBEAT).stages(torch.randn(1, 1, 1616)).shape[2] == 1
+    with pytest.raises(UserError, match="a pool between each two"):
+        CNN1D(HEARTBEAT, pools=(16, 4))
+
+
+def test_cnn2d_pads_an_even_kernel_as_same_does() -> None:
+    model, x = CNN2D(spec_of(1, (40, 173), 41)), torch.randn(2, 1, 40, 173)
+    convolution = model.stages[1]
+    assert isinstance(convolution, nn.Conv2d)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch tells that it copies the input to do this
+        expected = F.conv2d(x, convolution.weight, convolution.bias, padding="same")
+    torch.testing.assert_close(model.stages[:2](x), expected)
+
+
+def test_net4_remembers_what_it_read_before() -> None:
+    """With the printed single step the recurrent weights meet zeros only."""
+    used = {}
+    for parts in (1, 4):
+        model = HeartbeatNet4(HEARTBEAT, parts=parts)
+        model(torch.randn(3, *HEARTBEAT.shape)).square().sum().backward()
+        slope = model.get_parameter("lstm.weight_hh_l0").grad
+        assert slope is not None
+        used[parts] = bool(slope.any())
+    assert used == {1: False, 4: True}
+
+
+def test_squeezeformers_positions_count_by_their_distance_alone() -> None:
+    vector = torch.randn(2, 1, 1, 1, 8).expand(2, 1, 1, 20, 8)
+    cos, sin = squeezeformer1d.rotary(vector[0])
+    q, k = (squeezeformer1d.turned(v, cos, sin)[0, 0] for v in vector)
+    scores = q @ k.T
+    for distance in (-3, 0, 5):
+        along = scores.diagonal(distance)
+        torch.testing.assert_close(along, along[:1].expand_as(along), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(scores[0, 0], scores[0, 5])
+
+
+@pytest.mark.parametrize(
+    ("build_it", "wrong", "sentence"),
+    [
+        (Squeezeformer1D, {"width": 100, "heads": 3}, "twice the heads"),
+        (InceptionTime, {"kernels": [40, 20, 10]}, "odd"),
+        (HeartbeatNet4, {"parts": 0}, "1 or more"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    build_it: Callable[..., nn.Module], wrong: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        build_it(HEARTBEAT, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("build_it", "wrong", "sentence"),
+    [
+        (EfficientNetV2, {"variant": "resnet18"}, "timm_backbone"),
+        (EfficientNetV2, {"resizer": [384]}, r"\[height, width\]"),
+        (TinyViT, {"variant": "vit_tiny"}, "timm_backbone"),
+        (TimmBackbone, {"name": "resnet19"}, "resnet18"),
+        (TimmBackbone, {"name": "hf-hub:timm/resnet18.a1_in1k"}, "no network"),
+    ],
+)
+def test_a_name_that_is_none_is_refused_with_one_that_is(
+    build_it: Callable[..., nn.Module], wrong: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        build_it(spec_of(1, (64, 64), 2), **wrong)
+
+
+def test_the_resizer_reads_every_row_also_in_bf16() -> None:
+    resizer, x = Resizer(1, (20, 20)), torch.randn(1, 1, 90, 41, requires_grad=True)
+    (slope,) = torch.autograd.grad(resizer.resize(x).sum(), x)
+    assert (slope > 0).all()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert resizer(x).shape == (1, 1, 20, 20)
+
+
+def test_gem_is_the_mean_at_one_and_nears_the_maximum() -> None:
+    x = torch.rand(2, 3, 4, 5)
+    torch.testing.assert_close(GeM(1.0)(x), x.mean((2, 3)))
+    torch.testing.assert_close(GeM(80.0)(x), x.amax((2, 3)), rtol=0.1, atol=0)
+
+
+def test_stem_stride_one_keeps_twice_the_rows() -> None:
+    spec = spec_of(1, (64, 64), 2)
+    for stride, rows in ((2, 32), (1, 64)):
+        model = EfficientNetV2(spec, variant="tf_efficientnetv2_b0", stem_stride=stride).eval()
+        assert model.backbone.get_submodule("conv_stem")(torch.randn(1, 1, 64, 64)).shape[2] == rows

@@ -59,7 +59,7 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
     from bench.data.store import Store
     from bench.datasets.base import targets
     from bench.results.run import Run
-    from bench.training import collect, inference, loop
+    from bench.training import checkpoint, collect, inference, loop
 
     def report(event: dict[str, Any]) -> None:
         events.write(json.dumps(event) + "\n")
@@ -75,22 +75,28 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
     with FileLock(fold.folder / ".lock", timeout=60):  # a predecessor that is being ended may still hold it
         rows = pd.read_parquet(run.folder / "splits.parquet")
         stores = {part: Store(Path(path)) for part, path in run.inputs["stores"].items()}
+        window = run.inputs["window"]
         validated = rows["fold"].to_numpy() == fold.number
         target = targets(rows)
         weight = rows["weight"].to_numpy(np.float32) if "weight" in rows else None
 
         def side(mask: np.ndarray) -> Batches:
             chosen = np.flatnonzero(mask)
-            return Batches(stores["train"], chosen, target[mask], None if weight is None else weight[mask], device)
+            chosen_weight = None if weight is None else weight[mask]
+            return Batches(stores["train"], chosen, target[mask], chosen_weight, device, window)
 
         train, valid = side(~validated), side(validated)
         report({"kind": "note", "text": f"training on {train.where}"})
         torch.manual_seed(loop.epoch_seed(settings.seed, fold.number))
         model = build.build(config["model"], "model", spec).to(device)
         optimizer = build.build(config["optimizer"], "optimizer", model.parameters())
+        device_half = build.build(config["features"], "features").device_half().to(device)
+        if hasattr(device_half, "fit"):  # on the training side alone: nothing of the other is known to the model
+            device_half.fit(batch.x for batch in train.in_order(settings.eval_batch_size))
+            checkpoint.save_weights(fold.folder / "features.safetensors", device_half)
         parts = loop.Parts(
             model=torch.compile(model) if options.compile else model,  # type: ignore[arg-type]
-            device_half=build.build(config["features"], "features").device_half().to(device),
+            device_half=device_half,
             loss=build.partial(config["loss"], "loss", 3),
             optimizer=optimizer,
             schedule=build.partial(config["scheduler"], "scheduler", 3),
@@ -109,7 +115,7 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
         fold.test.unlink(missing_ok=True)
         if len(test):
             none = np.zeros((len(test), spec.n_classes), np.float32)
-            probability = predict(Batches(test, np.arange(len(test)), none, None, device))
+            probability = predict(Batches(test, np.arange(len(test)), none, None, device, window))
             ids = pd.read_parquet(run.folder / "test_ids.parquet")["id"]
             collect.write_frame(collect.prediction_frame(ids, probability, spec.classes), fold.test)
         kept = loop.best_epoch(fold.history(), settings, metric)

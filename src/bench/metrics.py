@@ -55,6 +55,37 @@ def accuracy(target: np.ndarray, probability: np.ndarray) -> float:
     return float((target.argmax(axis=1) == probability.argmax(axis=1)).mean())
 
 
+def mean_average_precision_3(target: np.ndarray, probability: np.ndarray) -> float:
+    """MAP@3, Freesound's score: the mean over rows of 1 / rank where the true class is among the three most probable.
+
+    Else a row counts 0. ``target`` and ``probability`` are (N, K); of a soft target the largest class is the true one,
+    and the first class wins a tie in the prediction.
+    """
+    target, probability = _pair(target, probability)
+    true = target.argmax(axis=1)[:, None]
+    own = np.take_along_axis(probability, true, axis=1)
+    earlier = np.arange(target.shape[1])[None] < true
+    rank = 1 + ((probability > own) | ((probability == own) & earlier)).sum(axis=1)
+    return float(np.where(rank <= 3, 1 / rank, 0.0).mean())
+
+
+def area_under_curve(target: np.ndarray, probability: np.ndarray) -> float:
+    """ROC AUC of the second of two classes, from (N, 2): the share of pairs put in order, ties counting half.
+
+    NaN where the rows are all of one class: there is nothing to order, and a fold too small for a positive should
+    not end a training. Raises ValueError where there are other than two classes.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    target, probability = _pair(target, probability)
+    if target.shape[1] != 2:
+        raise ValueError(f"AUC is of two classes, and there are {target.shape[1]}")
+    positive = target.argmax(axis=1) == 1
+    if positive.all() or not positive.any():
+        return float("nan")
+    return float(roc_auc_score(positive, probability[:, 1]))
+
+
 def _pair(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 (N, K): float32 sums would move the fourth digit of a score over 100,000 rows."""
     target = np.asarray(target, np.float64)
@@ -72,4 +103,6 @@ def _pair(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.n
 
 KL = Metric("kl", "min", kl_divergence)
 L1_20K = Metric("l1_20k", "min", absolute_sum_20k)
+MAP3 = Metric("map3", "max", mean_average_precision_3)
+AUC = Metric("auc", "max", area_under_curve)
 ACCURACY = Metric("accuracy", "max", accuracy)

@@ -119,6 +119,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
         "simulated": simulated,
         "n_splits": assignment.n_splits,
         "spec": asdict(spec),
+        "window": features.window(dataset) if stores["train"].open else None,
         "stores": {part: str(s.folder.resolve()) for part, s in stores.items()},
         "test": test,
     }

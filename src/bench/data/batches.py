@@ -33,15 +33,21 @@ class Batches:
     """
 
     def __init__(
-        self, store: Store, rows: np.ndarray, target: np.ndarray, weight: np.ndarray | None, device: torch.device
+        self,
+        store: Store,
+        rows: np.ndarray,
+        target: np.ndarray,
+        weight: np.ndarray | None,
+        device: torch.device,
+        window: int | None = None,
     ) -> None:
-        self.store, self.rows, self.device = store, rows, device
+        self.store, self.rows, self.device, self.window = store, rows, device, window
         self.target = torch.from_numpy(target).to(device)
         self.weight = None if weight is None else torch.from_numpy(weight).to(device)
         self.resident: Tensor | None = None
-        size = len(rows) * int(np.prod(store.shape, dtype=np.int64)) * store.dtype.itemsize
+        size = store.nbytes * len(rows) // max(1, len(store))
         self.where = f"{len(rows)} rows ({size / 1e6:.0f} MB) gathered from the store"
-        if device.type == "cuda":
+        if device.type == "cuda" and window is None:
             free = torch.cuda.mem_get_info(device)[0]
             if size <= RESIDENT_SHARE * free:
                 self.resident = torch.from_numpy(store.gather(rows)).to(device)
@@ -52,27 +58,37 @@ class Batches:
 
     def shuffled(self, batch_size: int, seed: tuple[int, ...]) -> Iterator[Batch]:
         """Every row once, in an order that ``seed`` alone decides: a resumed epoch sees what it would have seen."""
-        return self._batches(np.random.default_rng(seed).permutation(len(self)), batch_size)
+        rng = np.random.default_rng(seed)
+        return self._batches(rng.permutation(len(self)), batch_size, rng)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        return self._batches(np.arange(len(self)), batch_size)
+        """Every row once, as the table has them; of examples of open length the middle window."""
+        return self._batches(np.arange(len(self)), batch_size, None)
 
     def n_batches(self, batch_size: int) -> int:
         return len(cut(len(self), batch_size))
 
-    def _batches(self, order: np.ndarray, batch_size: int) -> Iterator[Batch]:
+    def _batches(self, order: np.ndarray, batch_size: int, rng: np.random.Generator | None) -> Iterator[Batch]:
         for start, stop in cut(len(self), batch_size):
-            yield self._take(order[start:stop])
+            yield self._take(order[start:stop], rng)
 
-    def _take(self, chosen: np.ndarray) -> Batch:
+    def _take(self, chosen: np.ndarray, rng: np.random.Generator | None) -> Batch:
         index = torch.from_numpy(chosen).to(self.device)
         if self.resident is not None:
             x = self.resident.index_select(0, index)
         else:
-            x = torch.from_numpy(self.store.gather(self.rows[chosen]))
+            x = torch.from_numpy(self._gather(self.rows[chosen], rng))
             if self.device.type == "cuda":
                 x = x.pin_memory().to(self.device, non_blocking=True)
         return Batch(x, self.target[index], None if self.weight is None else self.weight[index])
+
+    def _gather(self, positions: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        if self.window is None:
+            return self.store.gather(positions)
+        spare = self.store.lengths[positions] - self.window  # below 0: the example is shorter than the window
+        share = 0.5 if rng is None else rng.random(len(positions))
+        starts = np.sign(spare) * np.floor(share * (np.abs(spare) + 1)).astype(np.int64)
+        return self.store.windows(positions, starts, self.window)
 
 
 def cut(n: int, size: int) -> list[tuple[int, int]]:

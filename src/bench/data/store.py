@@ -1,7 +1,8 @@
 """The store: the stored half of the features, computed once, in parallel over files, and gathered every epoch.
 
     <store>/<dataset>/<features>-<part>-<key>/
-        data.bin        (rows, *shape) in C order
+        data.bin        (rows, *shape) in C order; examples of open length one after the other
+        offsets.npy     (rows + 1,) int64, in numbers: where an example of open length begins
         digests.npy     (rows, 16) uint8: one hash an example's content
         flat.npy        (rows,) bool: the example is one number all over
         manifest.json   shape, dtype, settings, digest of the whole
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import weakref
@@ -44,18 +46,28 @@ class Store:
         self.folder = folder
         self.manifest: dict[str, Any] = read_json(folder / "manifest.json")
         self.shape = tuple(self.manifest["shape"])
+        self.open = self.shape[-1:] == (None,)
+        self.offsets = np.load(folder / "offsets.npy", allow_pickle=False) if self.open else None
         self.dtype = np.dtype(self.manifest["dtype"])
         self._file = open(folder / "data.bin", "rb")  # noqa: SIM115 (open as long as the store is)
         weakref.finalize(self, self._file.close)
         small = self.nbytes <= IN_MEMORY
-        self._array = np.fromfile(self._file, self.dtype).reshape(len(self), *self.shape) if small else None
+        self._array = np.fromfile(self._file, self.dtype) if small else None
+        if self._array is not None and not self.open:
+            self._array = self._array.reshape(len(self), *self.shape)
 
     def __len__(self) -> int:
         return int(self.manifest["rows"])
 
     @property
     def nbytes(self) -> int:
-        return int(len(self) * np.prod(self.shape, dtype=np.int64) * self.dtype.itemsize)
+        return _numbers(self.shape, len(self), self.offsets) * self.dtype.itemsize
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(rows,) int64: each example's own length, where it is open."""
+        assert self.offsets is not None
+        return np.diff(self.offsets) // math.prod(n or 0 for n in self.shape[:-1])
 
     @property
     def digest(self) -> str:
@@ -79,6 +91,7 @@ class Store:
         map of it would count as memory once touched (in pieces of 2 MB, whatever the row's size), and grow with
         the data set. The system's cache keeps the file warm either way.
         """
+        assert not self.open
         if self._array is not None:
             return self._array[positions]
         batch = np.empty((len(positions), *self.shape), self.dtype)
@@ -89,6 +102,30 @@ class Store:
                 raise UserError(f"{self.folder} is shorter than it says; delete that folder to compute it again")
         return batch
 
+    def windows(self, positions: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
+        """(B, *leading, size): of each example of open length its samples from ``starts`` on, zeros outside of it.
+
+        A start below 0 puts an example that far behind the window's beginning.
+        """
+        assert self.offsets is not None
+        lead = self.shape[:-1]
+        batch = np.zeros((len(positions), int(math.prod(lead)), size), self.dtype)
+        lengths = self.lengths[positions]
+        for row, (position, start, length) in enumerate(
+            zip(positions.tolist(), starts.tolist(), lengths.tolist(), strict=True)
+        ):
+            first, last = max(start, 0), min(start + size, length)
+            if last <= first:
+                continue
+            for channel, line in enumerate(batch[row]):
+                at = int(self.offsets[position]) + channel * length + first
+                into = line[first - start : last - start]
+                if self._array is not None:
+                    into[:] = self._array[at : at + last - first]
+                elif os.preadv(self._file.fileno(), [into.data], at * self.dtype.itemsize) != into.nbytes:
+                    raise UserError(f"{self.folder} is shorter than it says; delete that folder to compute it again")
+        return batch.reshape(len(positions), *lead, size)
+
 
 def open_or_build(
     dataset: Dataset, features: Features, part: Part, root: Path, workers: int, progress: Progress | None = None
@@ -96,7 +133,7 @@ def open_or_build(
     """The part's store below ``root``, built first where it is not there; waits for a build under way elsewhere."""
     from filelock import FileLock
 
-    name = type(features).__module__.rsplit(".", 1)[-1]
+    name = features.stored_as or type(features).__module__.rsplit(".", 1)[-1]
     folder = root / dataset.name / f"{name}-{part}-{_key(dataset, features, part)}"
     if not _whole(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +141,11 @@ def open_or_build(
             if not _whole(folder):
                 _build(dataset, features, part, folder, workers, progress or (lambda done, total: None))
     return Store(folder)
+
+
+def _name(features: Features) -> str:
+    """Whose stored half it is: features of one name and equal settings share a store."""
+    return features.stored_as or type(features).__qualname__
 
 
 def _whole(folder: Path) -> bool:
@@ -117,7 +159,7 @@ def _whole(folder: Path) -> bool:
 def _key(dataset: Dataset, features: Features, part: Part) -> str:
     files = [(str(f.resolve()), (s := f.stat()).st_size, s.st_mtime_ns) for f in dict.fromkeys(dataset.files(part))]
     ids = [str(i) for i in dataset.table(part)["id"]]
-    settings = [FORMAT, dataset.name, type(features).__qualname__, features.settings(), features.reads, ids, files]
+    settings = [FORMAT, dataset.name, _name(features), features.settings(), features.reads, ids, files]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -129,8 +171,13 @@ def _build(dataset: Dataset, features: Features, part: Part, folder: Path, worke
         rows = len(dataset.table(part))
         shape, dtype = features.stored_shape(dataset), np.dtype(features.stored_dtype)
         path = building / "data.bin"
-        _reserve(path, int(rows * np.prod(shape, dtype=np.int64) * dtype.itemsize))
-        task = _Task(dataset, features, part, path, (rows, *shape), str(dtype))
+        offsets = None
+        if shape[-1:] == (None,):
+            lead = math.prod(n or 0 for n in shape[:-1])
+            offsets = np.concatenate([[0], np.cumsum(features.stored_lengths(dataset, part) * lead)]).astype(np.int64)
+            np.save(building / "offsets.npy", offsets)
+        _reserve(path, _numbers(shape, rows, offsets) * dtype.itemsize)
+        task = _Task(dataset, features, part, path, shape, offsets, str(dtype))
         digests, flat, problems = _run(task, rows, workers, progress)
         if problems:
             raise several(problems, f"{len(problems)} of {rows} {part} examples can't be used")
@@ -143,7 +190,7 @@ def _build(dataset: Dataset, features: Features, part: Part, folder: Path, worke
                 "bytes": path.stat().st_size,
                 "shape": list(shape),
                 "dtype": str(dtype),
-                "features": type(features).__qualname__,
+                "features": _name(features),
                 "settings": features.settings(),
                 "digest": hashlib.sha256(digests.tobytes()).hexdigest()[:32],
             },
@@ -153,6 +200,11 @@ def _build(dataset: Dataset, features: Features, part: Part, folder: Path, worke
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
+
+
+def _numbers(shape: tuple[int | None, ...], rows: int, offsets: np.ndarray | None) -> int:
+    """How many numbers a store holds."""
+    return rows * math.prod(n or 0 for n in shape) if offsets is None else int(offsets[-1])
 
 
 def _reserve(path: Path, size: int) -> None:
@@ -173,14 +225,22 @@ class _Task:
     """What a worker needs to fill a range of rows; picklable."""
 
     def __init__(
-        self, dataset: Dataset, features: Features, part: Part, path: Path, shape: tuple[int, ...], dtype: str
+        self,
+        dataset: Dataset,
+        features: Features,
+        part: Part,
+        path: Path,
+        shape: tuple[int | None, ...],
+        offsets: np.ndarray | None,
+        dtype: str,
     ) -> None:
         self.dataset, self.features, self.part = dataset, features, part
-        self.path, self.shape, self.dtype = path, shape, dtype
+        self.path, self.shape, self.offsets, self.dtype = path, shape, offsets, dtype
 
     def __call__(self, start: int, stop: int) -> Chunk:
         """Stores rows start..stop; returns start, their digests (n, 16), which are flat (n,), and what was wrong."""
-        array = np.memmap(self.path, self.dtype, "r+", shape=self.shape)
+        empty = self.path.stat().st_size == 0  # which can't be mapped
+        numbers: np.ndarray = np.empty(0, self.dtype) if empty else np.memmap(self.path, self.dtype, "r+")
         digests = np.zeros((stop - start, 16), np.uint8)
         flat = np.zeros(stop - start, bool)
         problems = []
@@ -196,16 +256,34 @@ class _Task:
             except ValueError as error:
                 problems.append(f"{self._name(row)}: {error}")
                 continue
-            array[row] = value
+            try:
+                stored = numbers[self._place(row, value.shape)]
+            except ValueError as error:
+                problems.append(f"{self._name(row)}: {error}")
+                continue
+            stored[:] = value.ravel()
             flat[row - start] = not (value != value.flat[0]).any() if value.size else True
-            content = (array[row] + 0).tobytes()  # −0.0 is 0.0
+            content = (stored + 0).tobytes()  # −0.0 is 0.0
             digests[row - start] = np.frombuffer(hashlib.blake2b(content, digest_size=16).digest(), np.uint8)
-        array.flush()
+        if isinstance(numbers, np.memmap):
+            numbers.flush()
         return start, digests, flat, problems
+
+    def _place(self, row: int, shape: tuple[int, ...]) -> slice:
+        """Where a row's numbers lie; ValueError where the example is not of the shape that was announced."""
+        if self.offsets is None:
+            size = math.prod(n or 0 for n in self.shape)
+            if shape != self.shape:
+                raise ValueError(f"shape {shape}, expected {self.shape}")
+            return slice(row * size, (row + 1) * size)
+        first, last = int(self.offsets[row]), int(self.offsets[row + 1])
+        if int(np.prod(shape, dtype=np.int64)) != last - first:
+            raise ValueError(f"{shape[-1]} samples, but its header announced {last - first}")
+        return slice(first, last)
 
     def _name(self, row: int) -> str:
         files = self.dataset.files(self.part)
-        name = str(files[row] if len(files) == self.shape[0] else files[0])
+        name = str(files[row] if len(files) > 1 else files[0])
         return f"{name} (id {self.dataset.table(self.part)['id'].iloc[row]})"
 
 

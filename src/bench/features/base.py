@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from bench.spec import InputSpec, Kind
+from bench.spec import InputSpec, Kind, Part
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+class NotOpenError(TypeError):
+    """A feature of fixed shape was asked for lengths or windows."""
 
 
 class Features(ABC):
@@ -30,14 +34,30 @@ class Features(ABC):
     """Names of the data sets it can read; empty: any."""
     stored_dtype: ClassVar[str] = "float16"
     reads: ClassVar[dict[str, Any]] = {}
+    stored_as: ClassVar[str | None] = None
+    """A name that several classes give their stored half, so that they share stores; None: the class's own."""
 
     @abstractmethod
     def spec(self, dataset: Any) -> InputSpec:
         """What a model sees after the device half."""
 
     @abstractmethod
-    def stored_shape(self, dataset: Any) -> tuple[int, ...]:
-        """One stored example's shape, without the example axis."""
+    def stored_shape(self, dataset: Any) -> tuple[int | None, ...]:
+        """One stored example's shape, without the example axis; None as the last: every example has its own length."""
+
+    def stored_lengths(self, dataset: Any, part: Part) -> np.ndarray:
+        """(N,) int64 lengths of the last axis where ``stored_shape`` leaves it open, from the files' headers.
+
+        They are asked for before anything is decoded, so that the store can be written in place by many processes.
+        """
+        raise NotOpenError(type(self).__name__)
+
+    def window(self, dataset: Any) -> int:
+        """How many samples of an example of open length a batch takes.
+
+        In training at random (a shorter example lies at a random place among zeros), else in the middle.
+        """
+        raise NotOpenError(type(self).__name__)
 
     @abstractmethod
     def store(self, raw: np.ndarray) -> np.ndarray:
@@ -51,7 +71,11 @@ class Features(ABC):
         """
 
     def device_half(self) -> nn.Module:
-        """A module from the gathered stored batch (any dtype, on the device) to the model's float32 input."""
+        """A module from the gathered stored batch (any dtype, on the device) to the model's float32 input.
+
+        Where it has a method ``fit(batches)``, that is called once before training with the gathered batches of the
+        training rows alone (middle windows, in order); what it learns must be in its buffers.
+        """
         from bench.features.cast import ToFloat32
 
         return ToFloat32()

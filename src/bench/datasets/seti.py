@@ -1,0 +1,220 @@
+"""SETI Breakthrough Listen (Kaggle 2021): cadences of six spectrograms, one file each → is there a signal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from bench.atomic import replacing
+from bench.datasets.base import TARGET, Dataset, several
+from bench.metrics import AUC
+from bench.spec import Kind, Metric, Part, UserError
+
+PANELS = 6
+"""Spectrograms of a cadence: ON target, OFF, ON, OFF, ON, OFF."""
+LABELS = ("0", "1")
+EDITIONS: dict[str, tuple[str, str]] = {
+    "current": ("train_labels.csv", "train"),
+    "withdrawn": ("old_leaky_data/train_labels_old.csv", "old_leaky_data/train_old"),
+}
+"""Labels and cadences of each edition, below the root."""
+
+
+class Seti(Dataset):
+    """``train_labels.csv`` (id, target 0 or 1) and ``train/<first digit of the id>/<id>.npy``; for a submission
+    ``sample_submission.csv`` and ``test/`` in the same way (where one of the two is absent there is no test part).
+
+    ``edition="withdrawn"`` reads the first edition instead, which leaked and is good for pre-training alone:
+    ``old_leaky_data/train_labels_old.csv`` and ``old_leaky_data/train_old/``; it has no test part here. Its names
+    are those of a listing of the competition's download; the files themselves were not at hand.
+
+    A cadence is (6, rows of time, bins of frequency) float16, all of the shape that the first sound file has;
+    the competition's are (6, 273, 256). Classes are the labels, "0" (none) and "1" (a signal).
+    """
+
+    name: ClassVar[str] = "seti"
+    metric: ClassVar[Metric] = AUC
+    features: ClassVar[dict[Kind, str]] = {"image": "seti_stacked", "sequence": "seti_sequence"}
+
+    def __init__(self, root: str | Path, edition: Literal["current", "withdrawn"] = "current") -> None:
+        if edition not in EDITIONS:
+            raise UserError(f"dataset.edition={edition} is not one of {', '.join(EDITIONS)}")
+        self.edition = edition
+        super().__init__(root)
+
+    def required(self) -> list[str]:
+        return list(EDITIONS[self.edition])
+
+    def read_table(self, part: Part) -> pd.DataFrame:
+        if not self._there(part):
+            return pd.DataFrame({"id": np.zeros(0, str)})
+        path = self._csv(part)
+        rows = _read_csv(path, ["id", "target"] if part == "train" else ["id"])
+        self._refuse_unmatched(part, rows["id"])
+        table = pd.DataFrame({"id": rows["id"].to_numpy()})
+        if part == "train":
+            target = _labels(path, rows)
+            for label in LABELS:
+                table[TARGET + label] = (target == label).astype(np.float32)
+        return table
+
+    def files(self, part: Part) -> list[Path]:
+        folder = self._folder(part)
+        return [folder / i[0] / f"{i}.npy" for i in self.table(part)["id"]]
+
+    def read(self, part: Part, position: int, **what: Any) -> np.ndarray:
+        """One cadence as (6, time, frequency) float16.
+
+        Raises UserError naming the file where it can't be read, is of another shape or type, or holds NaN or
+        infinite values.
+        """
+        cadence_id = self.table(part)["id"].iloc[position]
+        return read_cadence(self._folder(part) / cadence_id[0] / f"{cadence_id}.npy", self.shape)
+
+    def write_submission(self, path: Path, ids: Sequence[Any], probability: np.ndarray) -> None:
+        """``id`` and ``target``, the probability of a signal from (N, 2), in the order of sample_submission.csv."""
+        probability = np.asarray(probability, np.float64)
+        if probability.shape != (len(ids), len(LABELS)):
+            raise ValueError(f"predictions are {probability.shape}, expected ({len(ids)}, {len(LABELS)})")
+        if not (np.isfinite(probability).all() and (probability >= 0).all() and (probability <= 1).all()):
+            raise ValueError("predictions hold values that are not in [0, 1]; a submission needs probabilities")
+        wanted = self.table("test")["id"].to_numpy()
+        given = pd.Series(probability[:, 1], index=pd.Index(ids))
+        if len(given) != len(wanted) or set(given.index) != set(wanted):
+            raise ValueError(f"predictions are for {len(ids)} ids, expected the {len(wanted)} of sample_submission.csv")
+        with replacing(path) as temporary:
+            pd.DataFrame({"id": wanted, "target": given[wanted].to_numpy()}).to_csv(temporary, index=False)
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """(6, rows, bins) of the first training cadence that says so: broken ones are named later, all at once."""
+        problem: UserError | None = None
+        for path in self.files("train")[:100]:
+            try:
+                with _opened(path) as file:
+                    return _header(path, file)
+            except UserError as error:
+                problem = problem or error
+        assert problem is not None  # a table without rows was refused
+        raise problem
+
+    def _csv(self, part: Part) -> Path:
+        return self.root / (EDITIONS[self.edition][0] if part == "train" else "sample_submission.csv")
+
+    def _folder(self, part: Part) -> Path:
+        return self.root / (EDITIONS[self.edition][1] if part == "train" else "test")
+
+    def _there(self, part: Part) -> bool:
+        if part == "train":
+            return True
+        return self.edition == "current" and self._csv(part).exists() and self._folder(part).is_dir()
+
+    def _refuse_unmatched(self, part: Part, ids: pd.Series) -> None:
+        """Refuses ids without a file and files without an id."""
+        folder, csv = self._folder(part), self._csv(part).name
+        there: set[str] = set()
+        for entry in os.scandir(folder):  # sixteen listings: 60,000 stats are slow on a network
+            if entry.is_dir():
+                there |= {f"{entry.name}/{name}" for name in os.listdir(entry.path) if name.endswith(".npy")}
+        wanted = [f"{i[0]}/{i}.npy" for i in ids]
+        problems = [f"{name} is not there" for name in wanted if name not in there]
+        missing = len(problems)
+        problems += [f"{name} has no row" for name in sorted(there.difference(wanted))]
+        if problems:
+            raise several(
+                problems,
+                f"{missing} of {len(ids)} ids of {csv} have no file in {folder} and {len(problems) - missing} files "
+                "there have no row; unpack both again, or take out what has no partner",
+            )
+
+
+def read_cadence(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """One .npy file as ``Seti.read`` says."""
+    with _opened(path) as file:
+        found = _header(path, file)
+        if found != shape:
+            raise UserError(f"{path} has the shape {found}, expected {shape}; download it again")
+        file.seek(0)
+        try:
+            cadence_phw = np.load(file, allow_pickle=False)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path} is cut short ({_first_line(error)}); download it again") from error
+    # a float16 is not finite where all bits of its exponent are set: 25 times as fast as numpy.isfinite
+    if ((cadence_phw.view(np.uint16) & 0x7C00) == 0x7C00).any():
+        bad = np.argwhere(~np.isfinite(cadence_phw))
+        raise UserError(
+            f"{path} holds {len(bad)} values that are NaN or infinite, the first in panel {bad[0, 0]}, "
+            f"row {bad[0, 1]}, column {bad[0, 2]}; download it again, or take its row out"
+        )
+    return cadence_phw
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path} can't be opened ({error.strerror}); unpack it again") from error
+
+
+def _header(path: Path, file: IO[bytes]) -> tuple[int, int, int]:
+    """Shape of an opened .npy file; UserError where it is none, or not six panels of float16."""
+    if os.fstat(file.fileno()).st_size == 0:
+        raise UserError(f"{path} is empty; download it again")
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} can't be read as npy ({_first_line(error)}); download it again") from error
+    if dtype != np.float16:
+        raise UserError(f"{path} holds {dtype}, expected float16; download it again")
+    if len(shape) != 3 or shape[0] != PANELS or 0 in shape:
+        raise UserError(f"{path} has the shape {shape}, expected ({PANELS}, rows, bins); download it again")
+    return shape
+
+
+def _read_csv(path: Path, needed: list[str]) -> pd.DataFrame:
+    """``needed`` as text: an id such as 12345678901e234 must not become a number."""
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} can't be read as CSV ({_first_line(error)}); download it again") from error
+    absent = [c for c in needed if c not in rows.columns]
+    if absent:
+        raise UserError(f"{path} lacks the column {', '.join(absent)}; it has {', '.join(map(str, rows.columns))}")
+    if rows.empty:
+        raise UserError(f"{path} has no rows; download it again")
+    empty = np.flatnonzero(rows["id"].to_numpy() == "")
+    if len(empty):
+        raise several([f"line {i + 2}" for i in empty], f"{path} has rows without an id; correct or remove")
+    again = np.flatnonzero(rows["id"].duplicated().to_numpy())
+    if len(again):
+        raise several(
+            [f"line {i + 2} (id {rows['id'].iloc[i]})" for i in again],
+            f"{path} has ids that were there before; remove",
+        )
+    return rows[needed]
+
+
+def _labels(path: Path, rows: pd.DataFrame) -> np.ndarray:
+    """(N,) of "0" and "1"."""
+    target = rows["target"].str.strip().to_numpy(object)
+    bad = np.flatnonzero(~np.isin(target, LABELS))
+    if len(bad):
+        raise several(
+            [f"line {i + 2} (id {rows['id'].iloc[i]}) has target {target[i]!r}" for i in bad],
+            f"{path} has {len(bad)} targets that are not 0 or 1; correct or remove their rows",
+        )
+    if len(set(target)) < 2:
+        raise UserError(f"{path} has the target {target[0]} alone; expected both 0 and 1 to tell apart")
+    return target
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

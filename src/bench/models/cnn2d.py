@@ -1,0 +1,61 @@
+"""The MFCC network of the Freesound write-up: four wide convolutions, each halving the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from bench.models.parts import at_least, glorot
+from bench.spec import InputSpec
+
+POOLED = (2, 10)  # what four halvings leave of 40 × 173: the grid that the head sees, whatever the image's size
+
+
+class CNN2D(nn.Module):
+    """Logits (B, K) from images (B, C, H, W).
+
+    Each of ``filters``: a convolution over ``kernel_size`` (height, width) that keeps the size, batch normalisation,
+    ReLU, the maximum of 2 × 2. Then one normalised ReLU layer of ``hidden`` units on the flattened grid. 168,361
+    trainable parameters at 1 × 40 × 173 and 41 classes.
+
+    Source: the Freesound beginner's write-up (Keras), its initialisation included. Changed: the loss owns the
+    softmax; the last grid is max-pooled to 2 × 10, which leaves 40 × 173 as it was; images that four halvings would
+    use up get zeros below and to the right; batch normalisation keeps torch's momentum, because Keras' 0.99 needs
+    some hundreds of steps to forget its start, more than a small data set's first epochs have. A batch of one cannot
+    be trained on (normalisation of the head), only predicted.
+    """
+
+    takes: ClassVar[str] = "image"
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        filters: Sequence[int] = (32, 32, 32, 32),
+        kernel_size: tuple[int, int] = (4, 10),
+        hidden: int = 64,
+    ) -> None:
+        super().__init__()
+        rows, columns = kernel_size
+        height, width = rows - 1, columns - 1
+        # Keras' 'same': of an odd number of zeros the larger half goes below and to the right
+        same = (width // 2, width - width // 2, height // 2, height - height // 2)
+        stages: list[nn.Module] = []
+        channels = spec.channels
+        for n in filters:
+            stages += [nn.ZeroPad2d(same), nn.Conv2d(channels, n, (rows, columns)), nn.BatchNorm2d(n), nn.ReLU()]
+            stages.append(nn.MaxPool2d(2))
+            channels = n
+        self.smallest = 2 ** len(filters)
+        self.stages = nn.Sequential(*stages, nn.AdaptiveMaxPool2d(POOLED), nn.Flatten())
+        self.head = nn.Sequential(
+            nn.Linear(channels * POOLED[0] * POOLED[1], hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, spec.n_classes),
+        )
+        glorot(self)
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        return self.head(self.stages(at_least(x_bchw, self.smallest, self.smallest)))

@@ -1,0 +1,151 @@
+"""timm's networks for any channel and class count, and where their first weights come from.
+
+A wrapper here keeps timm's network as ``backbone``; a run's own weights file is known by that prefix.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.spec import InputSpec, UserError
+
+State = dict[str, Tensor]
+PREFIX = "backbone."
+ANSWER_WITHIN = 5  # seconds that the hub has to say hello
+log = logging.getLogger(__name__)
+
+
+def timm_network(
+    name: str, spec: InputSpec, pretrained: bool, weights: str | None, **options: Any
+) -> tuple[Any, State]:
+    """timm's network ``name`` for ``spec``, and what a run's file holds beside one (empty for any other source).
+
+    ``pretrained`` takes timm's own weights, from the local cache where they are, else from the hub; ``weights`` is a
+    local state dict, timm's or a run's ``weights.safetensors``. Input channels are summed or repeated to the spec's,
+    as timm does; a head for another number of classes starts untrained. On the meta device nothing is loaded, but
+    the source is read: what is missing is found out before a fold starts.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise UserError(f"timm has no network {name!r}" + (f"; near it are {', '.join(near)}" if near else ""))
+    if pretrained and weights is not None:
+        raise UserError("model.pretrained=true and model.weights are two sources of the same weights; give one")
+    given = {"in_chans": spec.channels, "num_classes": spec.n_classes, **options}
+    state, rest = read(Path(weights)) if weights is not None else (hub_state(name) if pretrained else {}, {})
+    if not state:
+        return timm.create_model(name, **given), rest
+    file_says = told_by(name, state)
+    same_head = file_says["num_classes"] == spec.n_classes
+    if weights is not None and not same_head:
+        log.warning("%s answers %d classes: its head is not used", weights, file_says["num_classes"])
+    if torch.get_default_device().type == "meta":
+        return timm.create_model(name, **given), rest
+    given["num_classes"] = file_says["num_classes"]
+    try:
+        network = timm.create_model(
+            name, pretrained=True, pretrained_cfg_overlay={"state_dict": state, **file_says}, **given
+        )
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"the weights in {weights or 'the hub'} are not those of {name}: {reason}") from error
+    network.pretrained_cfg["state_dict"] = None  # a copy of all weights otherwise lives as long as the network
+    if not same_head:
+        network.reset_classifier(spec.n_classes)
+    return network, rest
+
+
+def add_rest(model: nn.Module, rest: State, source: str | None) -> None:
+    """Loads what a run's file holds beside the backbone into ``model``; says what has no counterpart."""
+    own = {key for key in model.state_dict() if not key.startswith(PREFIX)}
+    if source is None or not (rest or own):
+        return
+    if not any(p.is_meta for p in model.parameters()):
+        try:
+            model.load_state_dict({key: value for key, value in rest.items() if key in own}, strict=False)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"{source} was trained with other options of this model: {reason}") from error
+    for what, keys in (("starts untrained", own - set(rest)), ("of the file is not used", set(rest) - own)):
+        if keys:
+            log.warning("%s: %s %s", source, ", ".join(sorted({key.split(".")[0] for key in keys})), what)
+
+
+def read(path: Path) -> tuple[State, State]:
+    """A local state dict under timm's names, and what else a run's file has."""
+    from timm.models import load_state_dict
+
+    if not path.is_file():
+        raise UserError(f"model.weights={path} is not a file; give a .safetensors or .pt state dict")
+    try:
+        state = load_state_dict(str(path), weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"model.weights={path} can't be read as a state dict ({type(error).__name__}); "
+            "give a .safetensors or .pt one"
+        ) from error
+    if not any(key.startswith(PREFIX) for key in state):
+        return state, {}
+    inner = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    return inner, {key: value for key, value in state.items() if not key.startswith(PREFIX)}
+
+
+def told_by(name: str, state: State) -> dict[str, Any]:
+    """What timm must know of a file to fit it to other channels and classes."""
+    from timm.models import get_pretrained_cfg
+
+    known = get_pretrained_cfg(name)
+
+    def first(names: str | tuple[str, ...] | None) -> Tensor | None:
+        return state.get(f"{names if isinstance(names, str) or not names else names[0]}.weight")
+
+    stem, head = first(known.first_conv), first(known.classifier)
+    channels = stem.shape[1] if stem is not None and stem.ndim == 4 else known.input_size[0]
+    classes = head.shape[0] if head is not None else known.num_classes
+    return {"input_size": (channels, *known.input_size[1:]), "num_classes": classes}
+
+
+def hub_state(name: str) -> State:
+    """timm's weights of ``name``, from the local cache or the hub; UserError at once where neither has them.
+
+    huggingface_hub alone would retry a dead network for most of a minute.
+    """
+    from timm.models import get_pretrained_cfg, load_state_dict_from_hf
+
+    where = getattr(get_pretrained_cfg(name), "hf_hub_id", None)
+    if not where:
+        raise UserError(f"timm has no pretrained weights of {name}; set model.pretrained=false or choose another")
+    with contextlib.suppress(Exception), cache_alone():
+        return load_state_dict_from_hf(where)
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=ANSWER_WITHIN)
+        return load_state_dict_from_hf(where)
+    except Exception as error:
+        raise UserError(
+            f"the pretrained weights {where} are not in {constants.HF_HUB_CACHE} and {constants.ENDPOINT} did not give "
+            f"them ({type(error).__name__}); set model.pretrained=false or model.weights=<a local file>"
+        ) from error
+
+
+@contextlib.contextmanager
+def cache_alone() -> Iterator[None]:
+    """The hub's client reads HF_HUB_OFFLINE once, at its import: later only this constant keeps it off the network."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before

@@ -1,0 +1,57 @@
+"""Any of timm's networks by its name."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from bench.models.parts import at_least
+from bench.models.pretrained import add_rest, timm_network
+from bench.spec import InputSpec
+
+
+class TimmBackbone(nn.Module):
+    """Logits (B, K) from images (B, C, H, W): ``python -c "import timm; print(timm.list_models())"`` has the names.
+
+    A network made for one image size (most transformers) is made for the spec's, rounded up to whole patches; the
+    rest is zeros below and to the right. ``drop_rate`` and ``drop_path_rate`` are passed on where they are set: not
+    every network takes them.
+    """
+
+    takes: ClassVar[str] = "image"
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        name: str = "resnet18",
+        drop_rate: float | None = None,
+        drop_path_rate: float | None = None,
+        pretrained: bool = False,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
+        given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+        self.size = made_for(name, spec)
+        if self.size is not None:
+            given["img_size"] = self.size
+        self.backbone, rest = timm_network(name, spec, pretrained, weights, **given)
+        add_rest(self, rest, weights)
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        return self.backbone(x_bchw if self.size is None else at_least(x_bchw, *self.size))
+
+
+def made_for(name: str, spec: InputSpec) -> tuple[int, ...] | None:
+    """The image size to make a network of fixed size for; None for one that takes any."""
+    from timm.models import get_pretrained_cfg
+
+    known = get_pretrained_cfg(name) if ":" not in name else None
+    if known is None or not known.fixed_input_size:
+        return None
+    found = re.search(r"patch(\d+)", name)
+    patch = int(found[1]) if found else 32
+    step = patch if patch > 8 else 32  # small patches are merged three times on the way
+    return tuple(-(-side // step) * step for side in spec.size)
