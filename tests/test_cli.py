@@ -32,7 +32,7 @@ def bench(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     [
         ("trian.epochs=3", "there is no key trian.epochs here; did you mean train.epochs?"),
         ("train.epochs=many", "train.epochs=many can't be used: Value 'many' of type 'str' could not be converted"),
-        ("model=transformer9", "there is no model=transformer9; choose model= one of mlp,"),
+        ("model=transformer9", "there is no model=transformer9; choose model= one of "),
         ("dataset=null", ""),
         ("dataset.root=/a=b", ""),
         ("dataset.root=/nowhere", "dataset.root=/nowhere is not a folder; give the folder that holds train.csv"),

@@ -56,8 +56,9 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
     from bench import build
     from bench.atomic import write_json
     from bench.data.batches import Batches
+    from bench.data.row_weights import RowWeights
     from bench.data.store import Store
-    from bench.datasets.base import targets
+    from bench.datasets.base import serves, targets
     from bench.results.run import Run
     from bench.training import checkpoint, collect, inference, loop
 
@@ -76,16 +77,22 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
         rows = pd.read_parquet(run.folder / "splits.parquet")
         stores = {part: Store(Path(path)) for part, path in run.inputs["stores"].items()}
         window = run.inputs["window"]
-        validated = rows["fold"].to_numpy() == fold.number
+        held_out = rows["fold"].to_numpy() == fold.number
+        trained, validated = ~held_out & serves(rows, "trained"), held_out & serves(rows, "validated")
         target = targets(rows)
+        example = rows["example"].factorize()[0] if "example" in rows else np.arange(len(rows))
         weight = rows["weight"].to_numpy(np.float32) if "weight" in rows else None
 
         def side(mask: np.ndarray) -> Batches:
-            chosen = np.flatnonzero(mask)
-            chosen_weight = None if weight is None else weight[mask]
-            return Batches(stores["train"], chosen, target[mask], chosen_weight, device, window)
+            own = None if weight is None else weight[mask]
+            return Batches(stores["train"], np.flatnonzero(mask), target[mask], own, device, window, example[mask])
 
-        train, valid = side(~validated), side(validated)
+        train, valid = side(trained), side(validated)
+        own = np.ones(len(train), np.float32) if weight is None else weight[trained]
+        by_epoch = None
+        if config["row_weights"]["_target_"] != "none":
+            factors: RowWeights = build.partial(config["row_weights"], "row_weights", 3)
+            by_epoch = lambda epoch: own * factors(rows[trained], epoch, settings.epochs)  # noqa: E731
         report({"kind": "note", "text": f"training on {train.where}"})
         torch.manual_seed(loop.epoch_seed(settings.seed, fold.number))
         model = build.build(config["model"], "model", spec).to(device)
@@ -101,6 +108,7 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
             optimizer=optimizer,
             schedule=build.partial(config["scheduler"], "scheduler", 3),
             metric=metric,
+            row_weights=by_epoch,
         )
         loop.fit(parts, train, valid, settings, fold, report)
 

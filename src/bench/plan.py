@@ -16,7 +16,7 @@ from bench import build
 from bench.atomic import write_json, write_text
 from bench.data import splits, store
 from bench.datasets import root
-from bench.datasets.base import Dataset
+from bench.datasets.base import Dataset, serves
 from bench.features.base import Features
 from bench.results.mirrored import public
 from bench.results.run import Run, identity
@@ -77,7 +77,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
             f"model={names.get('model')} takes a {model_class.takes} and features={features_name} gives "  # type: ignore[attr-defined]
             f"a {features.kind}; choose features={fitting} or another model"
         )
-    for key in ("features", "scheduler", "augment"):
+    for key in ("features", "scheduler", "augment", "row_weights"):
         node = original[key]
         if node.get("_target_") in ("default", "none") and len(node) > 1:
             extra = ", ".join(f"{key}.{k}" for k in node if k != "_target_")
@@ -98,6 +98,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     if level := int(stores["train"].flat().sum()):
         say(f"split     {level} training examples are one number all over; they are not tied as copies of each other")
     rows = table.assign(fold=assignment.fold)
+    _check_row_weights(config, rows)
     only = config["folds"]["only"]
     if only is not None and (not only or not set(only) <= set(range(assignment.n_splits))):
         raise UserError(f"folds.only={only} must name folds from 0 to {assignment.n_splits - 1}")
@@ -129,7 +130,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
 
 def check(config: dict[str, Any]) -> None:
     """The values that types alone can't judge."""
-    for key in ("dataset", "model", "features", "loss", "split", "augment", "optimizer", "scheduler"):
+    for key in ("dataset", "model", "features", "loss", "split", "augment", "row_weights", "optimizer", "scheduler"):
         if not isinstance(config[key], dict):
             raise UserError(f"{key}={config[key]} names nothing; python -m bench.train --help lists the options")
     if "?" in str(config["outputs"]) and config["tracking"]["enabled"] and config["tracking"]["uri"] is None:
@@ -217,6 +218,23 @@ def check_parts(config: dict[str, Any], spec: InputSpec) -> None:
         raise UserError(f"{where}={config[where]} can't be used: {error}") from error
     if not all(rate >= 0 for rate in rates) or not torch.isfinite(value):
         raise UserError(f"the learning rates {rates[:5]} or the loss {float(value)} are not numbers to train with")
+
+
+def _check_row_weights(config: dict[str, Any], rows: pd.DataFrame) -> None:
+    """Refuses weights that a fold would refuse, or that leave it no row to train on, in any epoch."""
+    node, epochs = config["row_weights"], config["train"]["epochs"]
+    if node.get("_target_") == "none":
+        return
+    weights = build.partial(node, "row_weights", 3)
+    own = rows["weight"].to_numpy() if "weight" in rows else 1.0
+    for epoch in range(epochs):
+        counts = (own * weights(rows, epoch, epochs) > 0) & serves(rows, "trained")
+        empty = [k for k in rows["fold"].unique() if not (counts & (rows["fold"] != k)).any()]
+        if empty:
+            raise UserError(
+                f"row_weights leaves fold {min(empty)} no row to train on in epoch {epoch + 1}; give some range a "
+                "factor above 0"
+            )
 
 
 def _features_node(

@@ -42,6 +42,7 @@ class Keys:
     loss: Any = MISSING
     split: Any = MISSING
     augment: Any = MISSING
+    row_weights: Any = MISSING
     optimizer: Any = MISSING
     scheduler: Any = MISSING
     recipe: Any = None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.data.store import Store
+from bench.spec import UserError
 
 RESIDENT_SHARE = 0.4  # of the device's free memory: the rest is the model's
 
@@ -27,9 +28,10 @@ class Batch:
 class Batches:
     """The rows of one side of a fold.
 
-    rows (N,) are positions in the store; target (N, K) float32; weight (N,) float32 or None. On a CPU the batch is
-    gathered from the store. On another device the rows are kept there when they take at most 40 % of its free
-    memory, else gathered and copied through pinned memory while the device works. ``where`` says which.
+    rows (N,) are positions in the store; target (N, K) float32; weight (N,) float32 or None. Rows of one ``example``
+    (N,) take turns in training: each epoch draws one of them. Rows whose weight is 0 are not drawn. On a CPU the
+    batch is gathered from the store. On another device the rows are kept there when they take at most 40 % of its
+    free memory, else gathered and copied through pinned memory while the device works. ``where`` says which.
     """
 
     def __init__(
@@ -40,10 +42,12 @@ class Batches:
         weight: np.ndarray | None,
         device: torch.device,
         window: int | None = None,
+        example: np.ndarray | None = None,
     ) -> None:
         self.store, self.rows, self.device, self.window = store, rows, device, window
+        self.example = np.arange(len(rows)) if example is None else example
         self.target = torch.from_numpy(target).to(device)
-        self.weight = None if weight is None else torch.from_numpy(weight).to(device)
+        self.set_weight(weight)
         self.resident: Tensor | None = None
         size = store.nbytes * len(rows) // max(1, len(store))
         self.where = f"{len(rows)} rows ({size / 1e6:.0f} MB) gathered from the store"
@@ -56,20 +60,31 @@ class Batches:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def set_weight(self, weight: np.ndarray | None) -> None:
+        """Gives every row (N,) another weight, and draws no longer, or again, those whose weight is, or was, 0."""
+        self.weight = None if weight is None else torch.from_numpy(weight).to(self.device)
+        drawn = np.arange(len(self)) if weight is None else np.flatnonzero(weight > 0)
+        if not len(drawn):
+            raise UserError("every training row has weight 0; choose other row_weights or another dataset weight")
+        self._by_example = drawn[np.argsort(self.example[drawn], kind="stable")]
+        _, self._first, self._count = np.unique(self.example[self._by_example], return_index=True, return_counts=True)
+
     def shuffled(self, batch_size: int, seed: tuple[int, ...]) -> Iterator[Batch]:
-        """Every row once, in an order that ``seed`` alone decides: a resumed epoch sees what it would have seen."""
+        """A row of every example, in an order that ``seed`` alone decides: a resumed epoch sees the same again."""
         rng = np.random.default_rng(seed)
-        return self._batches(rng.permutation(len(self)), batch_size, rng)
+        chosen = self._first + rng.integers(self._count) if (self._count > 1).any() else self._first
+        return self._batches(rng.permutation(self._by_example[chosen]), batch_size, rng)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """Every row once, as the table has them; of examples of open length the middle window."""
         return self._batches(np.arange(len(self)), batch_size, None)
 
     def n_batches(self, batch_size: int) -> int:
-        return len(cut(len(self), batch_size))
+        """Batches of a training epoch."""
+        return len(cut(len(self._first), batch_size))
 
     def _batches(self, order: np.ndarray, batch_size: int, rng: np.random.Generator | None) -> Iterator[Batch]:
-        for start, stop in cut(len(self), batch_size):
+        for start, stop in cut(len(order), batch_size):
             yield self._take(order[start:stop], rng)
 
     def _take(self, chosen: np.ndarray, rng: np.random.Generator | None) -> Batch:

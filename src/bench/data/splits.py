@@ -1,7 +1,8 @@
 """Which fold validates which row. Every split passes the same checks, so that none can leak.
 
 A splitter takes ``Rows`` and returns the validation fold of each row. Rows of one ``block`` may not be parted: a
-block is a group (a patient) or a set of rows with the same content, and groups that share content are one block.
+block is a group (a patient), the rows of one example or a set of rows with the same content, and groups that share
+content are one block.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.datasets.base import targets
+from bench.datasets.base import serves, targets
 from bench.spec import UserError
 
 
@@ -21,7 +22,7 @@ from bench.spec import UserError
 class Rows:
     """What a splitter may look at: label, block and content (N,) int each, and the table.
 
-    ``content`` ties copies alone, ``block`` copies and groups.
+    ``content`` ties copies and the rows of an example, ``block`` groups, too.
     """
 
     label: np.ndarray
@@ -106,11 +107,13 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
     both sides, or a class missing from a training fold, is a UserError; without, it is a note.
     """
     label = targets(table).argmax(1)
-    group = table["group"].factorize()[0] if "group" in table else np.full(len(table), -1)
+    none = np.full(len(table), -1)
+    group = table["group"].factorize()[0] if "group" in table else none
+    example = table["example"].factorize()[0] if "example" in table else none
     content = _content(digests)
     notes = _copies(table, content)
     try:
-        fold = splitter(Rows(label, _tied(group, content), _tied(content), table))
+        fold = splitter(Rows(label, _tied(group, example, content), _tied(example, content), table))
     except ValueError as error:
         if isinstance(error, UserError):
             raise
@@ -122,9 +125,9 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
             raise UserError(f"{sentence} (split.strict=false trains all the same)")
         notes.append(f"warning: {sentence}")
 
-    for codes, what in ((group, "one group"), (content, "the same content")):
+    for codes, what in ((group, "group"), (example, "example"), (content, "the same content")):
         if len(crossing := _crossing(codes, fold)):
-            name = f"group {table['group'].iloc[crossing[0]]}" if codes is group else what
+            name = what if codes is content else f"{what} {table[what].iloc[crossing[0]]}"
             refuse(
                 f"{name} stands in folds {sorted(set(fold[crossing].tolist()))} at once "
                 f"(ids {_ids(table, crossing)}), so validation rows would be trained on; "
@@ -132,10 +135,13 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
             )
     classes = [c.removeprefix("target_") for c in table.columns if c.startswith("target_")]
     has = targets(table) > 0  # a soft target belongs to every class that it gives a share
+    trained, validated = serves(table, "trained"), serves(table, "validated")
     for k in range(n_splits):
-        if not (fold == k).any():
+        if not (validated & (fold == k)).any():
             raise UserError(f"fold {k} of {n_splits} validates no row; choose a smaller split.n_splits")
-        absent = np.flatnonzero(has.any(0) & ~has[fold != k].any(0))
+        if not (trained & (fold != k)).any():
+            raise UserError(f"fold {k} of {n_splits} trains on no row; choose another split.n_splits")
+        absent = np.flatnonzero(has[trained].any(0) & ~has[trained & (fold != k)].any(0))
         missing = [classes[c] for c in absent]
         if missing:
             refuse(

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,17 @@ TARGET = "target_"
 class Dataset(ABC):
     """A competition's folder of raw files.
 
-    ``table("train")`` is a frame with one row an example: ``id`` (unique), ``target_<class>`` (a distribution),
-    and where the competition has them ``group`` (rows that may not be parted), ``weight`` and ``fold``
-    (a split the authors published). ``table("test")`` has ``id`` alone; it is empty where there are no test files.
-    Classes, lengths and column names are read from the files wherever the files say them.
+    ``table("train")`` is a frame with one row an example: ``id`` (unique), ``target_<class>`` (a distribution), and
+    where the competition has them
+
+    - ``group``: rows that no split may part (a patient); ``fold``: a split the authors published;
+    - ``weight``: how much a row counts in the loss;
+    - ``example``: several rows with one value show one thing (an EEG's sub-records): an epoch trains on one of them,
+      drawn at random, and no split parts them;
+    - ``trained``, ``validated`` (bool): rows that serve one side of a fold alone; each is True where it is absent.
+
+    ``table("test")`` has ``id`` alone; it is empty where there are no test files. Classes, lengths and column names
+    are read from the files wherever the files say them.
 
     A subclass is cheap to construct and to pickle: tables are read when first asked for.
     """
@@ -49,8 +56,15 @@ class Dataset(ABC):
         """The raw files behind a part: one per row in the table's order, or the single file that holds all."""
 
     @abstractmethod
-    def read(self, part: Part, position: int, **what: Any) -> np.ndarray:
-        """One raw example by its row in the part's table; raises UserError naming the file."""
+    def read(self, part: Part, position: int, **what: Any) -> Any:
+        """One raw example by its row in the part's table, an array or a dict of some; UserError naming the file.
+
+        ``what`` is the features' ``reads``: which part of the raw example they want.
+        """
+
+    def also_read(self, part: Part, **what: Any) -> list[Path | str]:
+        """What decides ``read`` besides ``files`` and ids: further files, or text such as where windows begin."""
+        return []
 
     @abstractmethod
     def write_submission(self, path: Path, ids: Sequence[Any], probability: np.ndarray) -> None:
@@ -89,6 +103,11 @@ def targets(table: pd.DataFrame) -> np.ndarray:
     """The (N, K) float32 target distributions of a table."""
     columns = [c for c in table.columns if c.startswith(TARGET)]
     return table[columns].to_numpy(np.float32)
+
+
+def serves(table: pd.DataFrame, side: Literal["trained", "validated"]) -> np.ndarray:
+    """(N,) bool: the rows that a fold may train on, or that it validates."""
+    return table[side].to_numpy(bool) if side in table else np.ones(len(table), bool)
 
 
 def several(problems: Sequence[str], what: str) -> UserError:

@@ -3,50 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
 from bench.atomic import replacing
 from bench.datasets.base import TARGET, Dataset, several
-from bench.features.hms_waveform import SAMPLE_RATE, WINDOW
+from bench.datasets.hms_files import read_csv, read_eeg, read_spectrogram, refuse_unmatched
+from bench.features.hms_waveform import SAMPLE_RATE
 from bench.metrics import KL
 from bench.spec import Kind, Metric, Part, UserError
 
 VOTE = "_vote"
+PLACES = ("eeg_id", "eeg_start", "spectrogram_id", "spectrogram_start")
+"""Where a row of the table lies in its files: seconds at which a window begins, None for the middle."""
 
 
 class HMS(Dataset):
     """``train.csv`` (a row a judged 50 s), ``train_eegs/<eeg_id>.parquet``; the same for test, where present.
 
-    One example is one EEG: the votes of its judged sub-records are summed and normalised, as the first
-    write-up does (their windows overlap, and its model reads the middle one). ``group`` is the patient.
-    Classes are the ``*_vote`` columns in the file's order.
+    ``records="summed"``: one example is one EEG's middle 50 s; the votes of its judged sub-records are summed and
+    normalised, as the first write-up does (their windows overlap). ``records="each"``: every judged sub-record is a
+    row with its own window and votes; the rows of an EEG take turns in training, the central one is validated.
+
+    ``min_votes`` leaves out what fewer people judged, in training; ``min_votes_valid`` in validation (None: the same).
+    An EEG's ``votes`` are the most that one of its sub-records got. ``group`` is the patient. Classes are the
+    ``*_vote`` columns in the file's order. Spectrograms (``train_spectrograms/<spectrogram_id>.parquet``) are looked
+    for only where the features read them.
     """
 
     name: ClassVar[str] = "hms"
     metric: ClassVar[Metric] = KL
-    features: ClassVar[dict[Kind, str]] = {"sequence": "hms_waveform"}
+    features: ClassVar[dict[Kind, str]] = {"sequence": "hms_waveform", "image": "hms_image"}
     sample_rate: ClassVar[float] = SAMPLE_RATE
+
+    def __init__(
+        self,
+        root: str | Path,
+        records: Literal["summed", "each"] = "summed",
+        min_votes: int = 1,
+        min_votes_valid: int | None = None,
+    ) -> None:
+        if records not in ("summed", "each"):
+            raise UserError(f"dataset.records={records} is not one of summed, each")
+        self.records, self.min_votes = records, min_votes
+        self.min_votes_valid = min_votes if min_votes_valid is None else min_votes_valid
+        super().__init__(root)
 
     def required(self) -> list[str]:
         return ["train.csv", "train_eegs"]
 
     def read_table(self, part: Part) -> pd.DataFrame:
-        return self._read_train() if part == "train" else self._read_test()
+        return self._rows(part).drop(columns=list(PLACES), errors="ignore")
 
     def files(self, part: Part) -> list[Path]:
-        return [self._path(part, eeg_id) for eeg_id in self.table(part)["id"]]
+        return [self._file(part, "eegs", i) for i in self._rows(part)["eeg_id"]]
 
-    def read(self, part: Part, position: int, **what: Any) -> np.ndarray:
-        """One EEG as (rows, columns) float32 in µV at 200 Hz, each column contiguous; missing values are NaN.
+    def also_read(self, part: Part, **what: Any) -> list[Path | str]:
+        """Where windows begin, and the spectrograms' files; UserError naming all that are not there."""
+        places = self._rows(part).filter(list(PLACES))
+        if not what.get("spectrogram"):
+            return [places[["eeg_id", "eeg_start"]].to_csv()] if self.records == "each" else []
+        if places.empty:
+            return []
+        if "spectrogram_id" not in places:
+            raise UserError(f"{self.root / part}.csv lacks the column spectrogram_id; choose features=hms_waveform")
+        folder = self.root / f"{part}_spectrograms"
+        refuse_unmatched(folder, f"{part}.csv", self._csv(part)["spectrogram_id"], "spectrograms")
+        return [places.to_csv(), *(self._file(part, "spectrograms", i) for i in places["spectrogram_id"].unique())]
 
-        ``columns`` names and orders the electrodes; without it all of the file's. Raises UserError naming the
-        file where it can't be read, lacks a column, holds other than floats or fewer than 10,000 rows.
+    def read(self, part: Part, position: int, **what: Any) -> np.ndarray | dict[str, np.ndarray]:
+        """The judged 50 s of one EEG as (10000, columns) float32 in µV at 200 Hz, each column contiguous.
+
+        ``columns`` names and orders the electrodes; without it all of the file's. With ``spectrogram`` instead the
+        10 minutes around them, (300, 400) float32, a row 2 s, columns as the file orders them (regions LL, RL, LP,
+        RP); with both a dict of ``eeg`` and ``spectrogram``. Missing values are NaN. Raises UserError naming the file
+        where it can't be read, lacks a column, holds other than floats or is too short.
         """
-        return read_eeg(self._path(part, self.table(part)["id"].to_numpy()[position]), what.get("columns"))
+        place = {name: self._rows(part)[name].iat[position] for name in PLACES if name in self._rows(part)}
+        found: dict[str, np.ndarray] = {}
+        if "columns" in what or not what.get("spectrogram"):
+            path = self._file(part, "eegs", place["eeg_id"])
+            found["eeg"] = read_eeg(path, what.get("columns"), place["eeg_start"])
+        if what.get("spectrogram"):
+            path = self._file(part, "spectrograms", place["spectrogram_id"])
+            found["spectrogram"] = read_spectrogram(path, place["spectrogram_start"])
+        return found if len(found) > 1 else next(iter(found.values()))
 
     def write_submission(self, path: Path, ids: Sequence[Any], probability: np.ndarray) -> None:
         """``eeg_id`` and the vote columns; each row of (N, K) is normalised to sum to 1 in float64."""
@@ -63,116 +108,128 @@ class HMS(Dataset):
         with replacing(path) as temporary:
             pd.DataFrame(columns).to_csv(temporary, index=False)
 
-    def _path(self, part: Part, eeg_id: Any) -> Path:
-        return self.root / f"{part}_eegs" / f"{eeg_id}.parquet"
+    def _file(self, part: Part, what: Literal["eegs", "spectrograms"], number: int) -> Path:
+        return self.root / f"{part}_{what}" / f"{number}.parquet"
 
-    def _read_train(self) -> pd.DataFrame:
+    def _rows(self, part: Part) -> pd.DataFrame:
+        """The part's table with its places."""
+        return self._train_rows if part == "train" else self._test_rows
+
+    def _csv(self, part: Part) -> pd.DataFrame:
+        return self._train_csv if part == "train" else self._test_csv
+
+    @cached_property
+    def _train_csv(self) -> pd.DataFrame:
         path = self.root / "train.csv"
-        rows = _read_csv(path, ["eeg_id", "eeg_sub_id", "patient_id"])
+        rows = read_csv(path, ["eeg_id", "eeg_sub_id", "patient_id"])
         votes = [c for c in rows.columns if c.endswith(VOTE)]
         if len(votes) < 2:
             raise UserError(f"{path} has {len(votes)} columns that end in {VOTE}, expected one a class")
         _refuse_repeats(path, rows)
         _refuse_bad_votes(path, rows, votes)
-        by_eeg = rows.groupby("eeg_id", sort=True)
-        patients = by_eeg["patient_id"].nunique(dropna=False)
-        if (patients > 1).any():
-            shared = [f"eeg_id {i}" for i in patients.index[patients > 1]]
-            raise several(shared, f"{path} gives an EEG more than one patient_id; correct it, or a split would leak")
-        summed = by_eeg[votes].sum().astype(np.float64)
-        total = summed.sum(axis=1)
-        if (total == 0).any():
-            empty = [f"eeg_id {i}" for i in total.index[total == 0]]
-            raise several(empty, f"{path} has EEGs whose votes sum to zero; remove their rows")
-        table = summed.div(total, axis=0)
-        table.columns = [TARGET + c.removesuffix(VOTE) for c in votes]
-        table.insert(0, "group", by_eeg["patient_id"].first())
+        _refuse_parted(path, rows, "patient_id", "correct it, or a split would leak")
         if "fold" in rows:  # a split of one's own
-            folds = by_eeg["fold"].nunique(dropna=False)
-            if (folds > 1).any():
-                parted = [f"eeg_id {i}" for i in folds.index[folds > 1]]
-                raise several(parted, f"{path} gives an EEG more than one fold; an EEG is one row of the table")
-            table["fold"] = by_eeg["fold"].first()
-        table = table.rename_axis("id").reset_index()
-        self._refuse_missing_files("train", table["id"])
-        return table
+            _refuse_parted(path, rows, "fold", "an EEG is validated as a whole")
+        refuse_unmatched(self.root / "train_eegs", "train.csv", rows["eeg_id"], "EEGs")
+        return rows
 
-    def _read_test(self) -> pd.DataFrame:
+    @cached_property
+    def _test_csv(self) -> pd.DataFrame:
         path = self.root / "test.csv"
         if not path.exists():
-            return pd.DataFrame({"id": np.zeros(0, np.int64)})
-        ids = _read_csv(path, ["eeg_id"])["eeg_id"]
-        if ids.duplicated().any():
+            return pd.DataFrame({"eeg_id": np.zeros(0, np.int64)})
+        rows = read_csv(path, ["eeg_id"])
+        again = rows["eeg_id"].duplicated()
+        if again.any():
             raise several(
-                [f"eeg_id {i}" for i in ids[ids.duplicated()]], f"{path} has an EEG twice; keep one row of it"
+                [f"eeg_id {i}" for i in rows["eeg_id"][again]], f"{path} has an EEG twice; keep one row of it"
             )
-        self._refuse_missing_files("test", ids)
-        return pd.DataFrame({"id": ids.to_numpy()})
+        refuse_unmatched(self.root / "test_eegs", "test.csv", rows["eeg_id"], "EEGs")
+        return rows
 
-    def _refuse_missing_files(self, part: Part, ids: pd.Series) -> None:
-        folder = self.root / f"{part}_eegs"
-        there = (
-            {p.name for p in folder.iterdir()} if folder.is_dir() else set()
-        )  # one listing: 17,089 stats are slow on a network
-        missing = [f"{i}.parquet" for i in ids if f"{i}.parquet" not in there]
-        if missing:
-            raise several(
-                missing,
-                f"{len(missing)} of {len(ids)} EEGs of {part}.csv have no file in {folder}; unpack it again, "
-                "or take their rows out",
+    @cached_property
+    def _train_rows(self) -> pd.DataFrame:
+        path, rows = self.root / "train.csv", self._train_csv
+        table = _summed(rows) if self.records == "summed" else _each(path, rows)
+        columns = [c for c in table.columns if c.endswith(VOTE)]
+        total = table[columns].sum(axis=1)
+        if (total == 0).any():
+            empty = [f"id {i}" for i in table["id"][total == 0]]
+            raise several(empty, f"{path} has EEGs whose votes sum to zero; remove their rows")
+        for column in columns:
+            table[TARGET + column.removesuffix(VOTE)] = table.pop(column) / total
+        trained = table["votes"] >= self.min_votes
+        validated = table["votes"] >= self.min_votes_valid
+        if not (trained.any() and validated.any()):
+            raise UserError(
+                f"dataset.min_votes={self.min_votes} and min_votes_valid={self.min_votes_valid} leave a side no EEG; "
+                f"the most votes in {path} are {table['votes'].max()}"
             )
+        if self.records == "each":
+            validated &= _central(table[validated]).reindex(table.index, fill_value=False)
+        kept = trained | validated
+        for name, serving in (("trained", trained), ("validated", validated)):
+            if not serving[kept].all():
+                table[name] = serving
+        return table[kept].reset_index(drop=True)
+
+    @cached_property
+    def _test_rows(self) -> pd.DataFrame:
+        table = self._test_csv[["eeg_id"]].assign(id=self._test_csv["eeg_id"], eeg_start=None)
+        if "spectrogram_id" in self._test_csv:
+            table = table.assign(spectrogram_id=self._test_csv["spectrogram_id"], spectrogram_start=0.0)
+        return table[["id", *(c for c in table.columns if c != "id")]]
 
 
-def read_eeg(path: Path, columns: Sequence[str] | None = None) -> np.ndarray:
-    """One EEG file as ``HMS.read`` says."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # One thread: many files are read side by side by processes, and a file is too small to share out.
-        with pq.ParquetFile(path, memory_map=False) as file:
-            names = file.schema_arrow.names
-            wanted = list(columns) if columns is not None else names
-            absent = [c for c in wanted if c not in names]
-            if absent:
-                raise UserError(
-                    f"{path} lacks the column {', '.join(absent)}; expected the competition's 20 electrodes"
-                )
-            if file.metadata.num_rows < WINDOW:
-                raise UserError(
-                    f"{path} has {file.metadata.num_rows} rows, expected at least {WINDOW} "
-                    f"(50 s at {SAMPLE_RATE} Hz); download it again"
-                )
-            table = file.read(columns=wanted, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} can't be read as parquet ({reason}); download it again") from error
-    eeg_ct = np.empty((len(wanted), table.num_rows), np.float32)
-    for row, name in enumerate(wanted):
-        column = table.column(name)
-        if not pa.types.is_floating(column.type):
-            raise UserError(f"{path}, column {name}, holds {column.type}, expected float32 in µV")
-        eeg_ct[row] = column.to_numpy()  # a missing value comes out as NaN
-    return eeg_ct.T
+def _each(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a sub-record: id, group, example, votes, fold where there is one, the classes' votes and its places."""
+    if "eeg_label_offset_seconds" not in rows:
+        raise UserError(f"{path} lacks the column eeg_label_offset_seconds; choose dataset.records=summed")
+    classes = [c for c in rows.columns if c.endswith(VOTE)]
+    names = [f"{i}_{sub}" for i, sub in zip(rows["eeg_id"], rows["eeg_sub_id"], strict=True)]
+    table = pd.DataFrame({"id": names, "group": rows["patient_id"], "example": rows["eeg_id"]})
+    table["votes"] = rows[classes].sum(axis=1)
+    table = table.join(rows[[*(["fold"] if "fold" in rows else []), *classes, "eeg_id"]])
+    table["eeg_start"] = rows["eeg_label_offset_seconds"].astype(float)
+    if {"spectrogram_id", "spectrogram_label_offset_seconds"} <= set(rows.columns):
+        table["spectrogram_id"] = rows["spectrogram_id"]
+        table["spectrogram_start"] = rows["spectrogram_label_offset_seconds"].astype(float)
+    return table.sort_values(["eeg_id", "eeg_start"], kind="stable").reset_index(drop=True)
 
 
-def _read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
-    try:
-        rows = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} can't be read as CSV ({error}); download it again") from error
-    absent = [c for c in needed if c not in rows.columns]
-    if absent:
-        raise UserError(f"{path} lacks the column {', '.join(absent)}; it has {', '.join(map(str, rows.columns))}")
-    if rows.empty:
-        raise UserError(f"{path} has no rows; download it again")
-    for column in needed:
-        if rows[column].isna().any():
-            raise several([f"line {i + 2}" for i in np.flatnonzero(rows[column].isna())], f"{path} has no {column} in")
-    if not pd.api.types.is_integer_dtype(rows["eeg_id"]):
-        # File names are built from it: 1628180742.0 would look for a file that nobody wrote.
-        raise UserError(f"{path}, column eeg_id, holds {rows['eeg_id'].dtype}, expected whole numbers")
-    return rows
+def _summed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same with a row an EEG, its sub-records' votes summed; its spectrogram is the first one's, around the middle
+    of what was judged of it."""
+    classes = [c for c in rows.columns if c.endswith(VOTE)]
+    by_eeg = rows.groupby("eeg_id", sort=True)
+    table = pd.DataFrame({"id": by_eeg["eeg_id"].first(), "group": by_eeg["patient_id"].first()})
+    table["votes"] = rows[classes].sum(axis=1).groupby(rows["eeg_id"]).max()
+    if "fold" in rows:
+        table["fold"] = by_eeg["fold"].first()
+    table = table.join(by_eeg[classes].sum())
+    table["eeg_id"], table["eeg_start"] = table["id"], None
+    if {"spectrogram_id", "spectrogram_label_offset_seconds"} <= set(rows.columns):
+        table["spectrogram_id"] = by_eeg["spectrogram_id"].first()
+        own = rows[rows["spectrogram_id"] == rows["eeg_id"].map(table["spectrogram_id"])]
+        span = own.groupby("eeg_id")["spectrogram_label_offset_seconds"].agg(["min", "max"])
+        table["spectrogram_start"] = span.mean(axis=1)
+    return table.reset_index(drop=True)
+
+
+def _central(table: pd.DataFrame) -> pd.Series:
+    """Which row of each EEG lies closest to the middle of its judged span; the first of two."""
+    span = table.groupby("eeg_id")["eeg_start"]
+    distance = (table["eeg_start"] - (span.transform("min") + span.transform("max")) / 2).abs()
+    closest = distance.groupby(table["eeg_id"]).idxmin()
+    return pd.Series(table.index.isin(closest), table.index)
+
+
+def _refuse_parted(path: Path, rows: pd.DataFrame, column: str, why: str) -> None:
+    """Refuses an EEG whose rows disagree in a column."""
+    values = rows.groupby("eeg_id")[column].nunique(dropna=False)
+    if (values > 1).any():
+        parted = [f"eeg_id {i}" for i in values.index[values > 1]]
+        raise several(parted, f"{path} gives an EEG more than one {column}; {why}")
 
 
 def _refuse_repeats(path: Path, rows: pd.DataFrame) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.atomic import read_json, replacing, write_json
-from bench.datasets.base import TARGET, targets
+from bench.datasets.base import TARGET, serves, targets
 from bench.metrics import accuracy
 from bench.results.run import Run
 from bench.spec import Metric
@@ -74,11 +74,14 @@ def oof_frame(rows: pd.DataFrame, probability: np.ndarray, classes: tuple[str, .
 
 
 def _training_means(rows: pd.DataFrame) -> np.ndarray:
-    """(N, K): for each row the mean target of the rows that its fold trains on."""
+    """(N, K): for each row the mean target of what its fold trains on, several rows of an example counting as one."""
     target, fold = targets(rows).astype(np.float64), rows["fold"].to_numpy()
+    count = serves(rows, "trained").astype(np.float64)
+    if "example" in rows:
+        count /= np.maximum(1, rows.assign(trained=count).groupby("example")["trained"].transform("sum").to_numpy())
     means = np.empty_like(target)
     for k in np.unique(fold):
-        means[fold == k] = target[fold != k].mean(0)
+        means[fold == k] = count[fold != k] @ target[fold != k]
     return means / means.sum(1, keepdims=True)
 
 

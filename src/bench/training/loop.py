@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,7 +49,10 @@ class Settings:
 
 @dataclass
 class Parts:
-    """The objects of a fold. ``optimizer`` holds the model's parameters; ``augment`` may be None."""
+    """The objects of a fold. ``optimizer`` holds the model's parameters; ``augment`` may be None.
+
+    ``row_weights`` gives the training rows' weights (N,) of an epoch (from 0); None leaves them as they are.
+    """
 
     model: nn.Module
     device_half: nn.Module
@@ -57,12 +61,11 @@ class Parts:
     schedule: Schedule
     metric: Metric
     augment: Augment | None = None
+    row_weights: Callable[[int], np.ndarray] | None = None
 
 
 def epoch_seed(*numbers: int) -> int:
     """A seed of 63 bits from a few numbers; neighbours share nothing."""
-    import numpy as np
-
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -87,8 +90,11 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
     base = [group["lr"] for group in parts.optimizer.param_groups] if state is None else state["base"]
     for epoch in range(len(history), settings.epochs):
         started = time.perf_counter()
+        if parts.row_weights is not None:
+            train.set_weight(parts.row_weights(epoch))
         loss = _train_epoch(parts, train, settings, fold, epoch, base, report)
-        history.append({"epoch": epoch + 1, "step": (epoch + 1) * train.n_batches(settings.batch_size)})
+        steps = (history[-1]["step"] if history else 0) + train.n_batches(settings.batch_size)
+        history.append({"epoch": epoch + 1, "step": steps})
         history[-1] |= {"lr": parts.optimizer.param_groups[0]["lr"], "train/loss": loss}
         try:
             history[-1] |= evaluate(parts, valid, settings)
