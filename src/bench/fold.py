@@ -60,7 +60,7 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
     from bench.data.store import Store
     from bench.datasets.base import serves, targets
     from bench.results.run import Run
-    from bench.training import checkpoint, collect, inference, loop
+    from bench.training import checkpoint, collect, inference, initial, loop
 
     def report(event: dict[str, Any]) -> None:
         events.write(json.dumps(event) + "\n")
@@ -95,7 +95,10 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
             by_epoch = lambda epoch: own * factors(rows[trained], epoch, settings.epochs)  # noqa: E731
         report({"kind": "note", "text": f"training on {train.where}"})
         torch.manual_seed(loop.epoch_seed(settings.seed, fold.number))
-        model = build.build(config["model"], "model", spec).to(device)
+        node = dict(config["model"])
+        if node.get("weights"):
+            node["weights"] = initial.file_for(node["weights"], fold.number)
+        model = build.build(node, "model", spec).to(device)
         optimizer = build.build(config["optimizer"], "optimizer", model.parameters())
         device_half = build.build(config["features"], "features").device_half().to(device)
         if hasattr(device_half, "fit"):  # on the training side alone: nothing of the other is known to the model

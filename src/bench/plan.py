@@ -21,6 +21,7 @@ from bench.features.base import Features
 from bench.results.mirrored import public
 from bench.results.run import Run, identity
 from bench.spec import InputSpec, UserError
+from bench.training import initial
 from bench.training.collect import write_frame
 from bench.training.progress import say
 
@@ -85,6 +86,8 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     if config["scheduler"].get("_target_") == "default":
         chosen = (config.get("recipe") or {}).get("scheduler")
         config["scheduler"] = chosen or {"_target_": "bench.training.schedules.constant"}
+    if weights := config["model"].get("weights"):
+        config["model"] = config["model"] | {"weights": str(Path(weights).resolve())}
     spec = features.spec(dataset)
     check_parts(config, spec)
     stores = {part: _open_store(config, dataset, features, part) for part in ("train", "test")}
@@ -102,9 +105,13 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     only = config["folds"]["only"]
     if only is not None and (not only or not set(only) <= set(range(assignment.n_splits))):
         raise UserError(f"folds.only={only} must name folds from 0 to {assignment.n_splits - 1}")
+    wanted = sorted(set(only)) if only is not None else list(range(assignment.n_splits))
     deciding = {k: v for k, v in config.items() if k not in NOT_DECIDING}
     deciding["dataset"] = {k: v for k, v in config["dataset"].items() if k not in ("root", "simulator")}
     deciding["split"] = splitter
+    if weights := config["model"].get("weights"):
+        initial.refuse_leak(weights, names["dataset"], rows, wanted)
+        deciding["model"] = config["model"] | {"weights": initial.digest(weights)}
     content = {"spec": asdict(spec), "data": stores["train"].digest, "rows": _digest(rows)}
     name = identity({"format": FORMAT, "config": deciding, **content})
     run = Run((Path(config["outputs"]) / names["dataset"] / names["model"] / name).resolve())
@@ -124,7 +131,6 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
         "stores": {part: str(s.folder.resolve()) for part, s in stores.items()},
         "test": test,
     }
-    wanted = sorted(set(only)) if only is not None else list(range(assignment.n_splits))
     return Plan(run, dataset, wanted, test, config, inputs, rows)
 
 
@@ -185,9 +191,13 @@ def check_parts(config: dict[str, Any], spec: InputSpec) -> None:
     repeated = {"channels", "size", "classes", "sample_rate", "n_classes", "num_classes", "in_chans", "in_channels"}
     for key in sorted(repeated & set(config["model"])):
         raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
+    node = dict(config["model"])
+    if node.get("weights"):
+        initial.digest(node["weights"])  # all files are there
+        node["weights"] = initial.file_for(node["weights"], 0)
     with torch.device("meta"):
         try:
-            model = build.build(config["model"], "model", spec)
+            model = build.build(node, "model", spec)
         except (ValueError, TypeError, RuntimeError) as error:
             if isinstance(error, UserError):
                 raise

@@ -1,0 +1,90 @@
+"""Weights to start from: each fold takes those that never saw what it validates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.atomic import write_json
+from bench.spec import UserError
+from bench.training import initial
+
+
+def run(folder: Path, fold: list[int], **columns: object) -> Path:
+    """A finished run of len(fold) rows, each fold's weights a file of its own content."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text("{}")
+    write_json(folder / "inputs.json", {"dataset": "heartbeat", "n_splits": max(fold) + 1})
+    rows(fold, **columns).to_parquet(folder / "splits.parquet")
+    for k in set(fold):
+        (folder / "folds" / str(k)).mkdir(parents=True)
+        (folder / "folds" / str(k) / "weights.safetensors").write_bytes(bytes([k]))
+    return folder
+
+
+def rows(fold: list[int], **columns: object) -> pd.DataFrame:
+    return pd.DataFrame({"id": np.arange(len(fold)), "fold": fold, **columns})
+
+
+def test_each_fold_takes_its_own_number_of_a_run_and_all_take_one_file(tmp_path: Path) -> None:
+    source = run(tmp_path / "a", [0, 1, 2])
+    assert initial.file_for(str(source), 2) == str(source / "folds/2/weights.safetensors")
+    assert initial.file_for("other.pt", 2) == "other.pt"
+
+
+def test_a_run_that_split_alike_leaks_nothing(tmp_path: Path) -> None:
+    source = run(tmp_path / "a", [0, 1, 2, 0, 1, 2])
+    initial.refuse_leak(str(source), "heartbeat", rows([0, 1, 2, 0, 1, 2]), [0, 1, 2])
+
+
+def test_a_run_that_split_otherwise_is_refused_with_the_rows(tmp_path: Path) -> None:
+    source = run(tmp_path / "a", [0, 1, 2, 0, 1, 2])
+    with pytest.raises(UserError, match=r"trained on 1 rows that fold 0 validates \(first: 1\); use the split that"):
+        initial.refuse_leak(str(source), "heartbeat", rows([0, 0, 2, 0, 1, 2]), [0, 1, 2])
+
+
+def test_one_folds_file_serves_that_fold_alone(tmp_path: Path) -> None:
+    source = run(tmp_path / "a", [0, 1, 2, 0, 1, 2])
+    file = str(source / "folds/1/weights.safetensors")
+    initial.refuse_leak(file, "heartbeat", rows([0, 1, 2, 0, 1, 2]), [1])
+    with pytest.raises(UserError, match=r"that fold 0 validates \(first: 0, 3\); train the fold of its number alone"):
+        initial.refuse_leak(file, "heartbeat", rows([0, 1, 2, 0, 1, 2]), [0, 1, 2])
+
+
+def test_a_patient_under_other_ids_is_a_leak_too(tmp_path: Path) -> None:
+    source = run(tmp_path / "a", [0, 0, 1, 1], group=[5, 5, 6, 6])
+    here = rows([1, 0], group=[5, 6]).assign(id=["5_0", "6_0"])
+    with pytest.raises(UserError, match="rows or their groups that fold 0 validates"):
+        initial.refuse_leak(str(source), "heartbeat", here, [0, 1])
+
+
+def test_rows_that_were_not_trained_on_leak_nothing(tmp_path: Path) -> None:
+    source = run(tmp_path / "a", [0, 1, 1], trained=[True, False, True])
+    initial.refuse_leak(str(source), "heartbeat", rows([0, 0, 1]), [0])
+
+
+@pytest.mark.parametrize("elsewhere", ["another data set", "a file of no run"])
+def test_what_has_no_rows_in_common_is_not_asked(tmp_path: Path, elsewhere: str) -> None:
+    source = run(tmp_path / "a", [0, 1])
+    if elsewhere == "another data set":
+        initial.refuse_leak(str(source), "hms", rows([1, 0]), [0, 1])
+    else:
+        (tmp_path / "timm.safetensors").touch()
+        initial.refuse_leak(str(tmp_path / "timm.safetensors"), "heartbeat", rows([1, 0]), [0, 1])
+
+
+def test_the_digest_is_the_contents_and_not_the_paths(tmp_path: Path) -> None:
+    one, other = run(tmp_path / "a", [0, 1]), run(tmp_path / "b", [0, 1])
+    assert initial.digest(str(one)) == initial.digest(str(other))
+    (other / "folds/1/weights.safetensors").write_bytes(b"trained on")
+    assert initial.digest(str(one)) != initial.digest(str(other))
+
+
+def test_a_run_that_lacks_a_folds_weights_is_named(tmp_path: Path) -> None:
+    source = run(tmp_path / "a", [0, 1])
+    (source / "folds/1/weights.safetensors").unlink()
+    with pytest.raises(UserError, match=r"folds/1/weights.safetensors is not a file; .* whose folds are all trained"):
+        initial.digest(str(source))
