@@ -25,7 +25,9 @@ def compose(*overrides: str) -> Composed:
         config = hydra.compose("train", list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(config)
         choices = config.hydra.runtime.choices
-        names = {k: v for k, v in choices.items() if "/" not in k and isinstance(v, str)}
+        names = {
+            k: v if isinstance(v, str) else ",".join(v) for k, v in choices.items() if "/" not in k and v is not None
+        }
         plain = OmegaConf.to_container(
             OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), resolve=True
         )

@@ -23,7 +23,7 @@ from bench.plan import make_plan
 from bench.results.run import Run
 from bench.spec import UserError
 from bench.training.collect import predictions
-from conftest import Composed, small_overrides
+from conftest import Composed, compose, small_overrides
 
 Small = Callable[..., Composed]
 
@@ -55,6 +55,7 @@ def test_scores_are_what_they_say(finished: tuple[Run, list[str]]) -> None:
     scores, oof = read_json(run.folder / "scores.json"), pd.read_parquet(run.folder / "oof.parquet")
     target, probability, fold = targets(oof).astype(float), predictions(oof), oof["fold"].to_numpy()
     assert scores["oof"] == L1_20K.score(target, probability)
+    assert scores["also"] == {"l1_sum": pytest.approx(scores["oof"] * len(oof) / 20_000)}
     assert scores["folds"] == [L1_20K.score(target[fold == k], probability[fold == k]) for k in range(2)]
     assert scores["mean"] == pytest.approx(np.mean(scores["folds"]))
     assert scores["std"] == pytest.approx(np.std(scores["folds"]))
@@ -331,3 +332,18 @@ def test_a_dead_tracking_server_changes_nothing_and_the_run_is_sent_later(
     assert sent.returncode == 0, sent.stderr
     assert "runs" in sent.stdout
     assert (tmp_path / "later.db").exists()
+
+
+def test_a_pairs_recipe_names_its_features_and_the_command_line_wins() -> None:
+    from bench.datasets.freesound import Freesound
+    from bench.models.cnn2d import CNN2D
+    from bench.plan import _features_node
+
+    for options, wanted in (
+        (["model=cnn2d"], "freesound_mfcc"),
+        (["model=cnn2d", "recipe=none"], "freesound_logmel"),
+        (["model=cnn2d", "features=freesound_logmel"], "freesound_logmel"),
+        (["model=timm_backbone"], "freesound_logmel"),
+    ):
+        config, names = compose("dataset=freesound", *options)
+        assert _features_node(config, Freesound, CNN2D, names)[0] == wanted

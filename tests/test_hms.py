@@ -101,7 +101,7 @@ def test_reads_only_the_columns_asked_for_in_that_order_from_the_middle(root: Pa
     assert isinstance(raw, np.ndarray)
     assert raw.dtype == np.float32
     np.testing.assert_array_equal(raw, whole[["T3", "Fp1"]].to_numpy()[start : start + 10_000])
-    assert dataset.read("train", 3).shape == (10_000, 20)  # type: ignore[union-attr]
+    assert dataset.read("train", 3).shape == (10_000, 20)
 
 
 @pytest.mark.parametrize("rows", [10_000, 10_001, 12_345])

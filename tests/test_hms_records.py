@@ -92,7 +92,7 @@ def test_an_eeg_that_is_one_row_has_the_spectrogram_around_its_middle(simulated:
         whole = pd.read_parquet(simulated / f"train_spectrograms/{mine['spectrogram_id'].iloc[0]}.parquet")
         found = dataset.read("train", i, spectrogram=True)
         np.testing.assert_array_equal(found, whole.drop(columns="time").to_numpy()[first : first + 300])
-    assert dataset.read("test", 0, spectrogram=True).shape == (300, 400)  # type: ignore[union-attr]
+    assert dataset.read("test", 0, spectrogram=True).shape == (300, 400)
 
 
 def test_too_few_votes_are_left_out_of_the_side_that_asks_for_more(simulated: Path) -> None:

@@ -33,8 +33,8 @@ def batches(store: Store, example: list[int] | None = None, weight: list[float] 
     return Batches(
         store,
         np.arange(n),
-        np.tile(np.float32([0.5, 0.5]), (n, 1)),
-        None if weight is None else np.float32(weight),
+        np.tile(np.full(2, 0.5, np.float32), (n, 1)),
+        None if weight is None else np.array(weight, np.float32),
         CPU,
         example=None if example is None else np.array(example),
     )
@@ -131,8 +131,8 @@ def test_the_baseline_counts_an_example_once_and_leaves_out_what_is_not_trained_
 
 def test_votes_choose_the_factor_by_range_and_stage() -> None:
     rows = pd.DataFrame({"votes": [0, 1, 5, 6, 9, 10, 30]})
-    first = np.float32([0, 0.3, 0.3, 0.5, 0.5, 1, 1])
-    last = np.float32([0, 0.02, 0.02, 0.02, 0.02, 1, 1])
+    first = np.array([0, 0.3, 0.3, 0.5, 0.5, 1, 1], np.float32)
+    last = np.array([0, 0.02, 0.02, 0.02, 0.02, 1, 1], np.float32)
     for epoch, wanted in ((0, first), (1, first), (2, last), (3, last)):
         np.testing.assert_array_equal(votes(rows, epoch, 4), wanted)
     np.testing.assert_array_equal(votes(rows, 2, 5), first)  # half of 5 epochs is not over yet

@@ -40,6 +40,14 @@ def build(node: Mapping[str, Any], where: str, *args: Any, **given: Any) -> Any:
     return target(*args, **given, **check(target, node, where, len(args), given))
 
 
+def each(nodes: Mapping[str, Any], where: str) -> list[Any]:
+    """The objects of a group whose options are composed by list, in their order; none for an empty one."""
+    for name, node in nodes.items():
+        if not isinstance(node, Mapping):
+            raise UserError(f"{where}.{name} would do nothing: compose {where}'s parts by list, as {where}=[mixup]")
+    return [build(node, f"{where}.{name}") for name, node in nodes.items()]
+
+
 def partial(node: Mapping[str, Any], where: str, n_args: int, given: tuple[str, ...] = ()) -> Callable[..., Any]:
     """The node's target with its other keys bound; ``n_args`` arguments and ``given`` are to come."""
     target = locate(node, where)

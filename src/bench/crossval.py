@@ -146,6 +146,8 @@ def _conclude(outcome: Outcome, uri: str | None) -> None:
         table.add_row("baseline (training means)", figure(scores["baseline"]))
         table.add_row(f"[bold]out-of-fold, {scores['rows']} rows", f"[bold]{figure(scores['oof'])}")
         table.add_row("accuracy", f"{scores['accuracy']:.4f}")
+        for name, score in scores.get("also", {}).items():
+            table.add_row(name, figure(score))
         console.print(table)
         if not scores["complete"]:
             console.print(f"{len(scores['folds'])} of {run.inputs['n_splits']} folds are in this score")

@@ -55,6 +55,7 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
 
     from bench import build
     from bench.atomic import write_json
+    from bench.data.augment import InTurn
     from bench.data.batches import Batches
     from bench.data.row_weights import RowWeights
     from bench.data.store import Store
@@ -112,6 +113,7 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
             schedule=build.partial(config["scheduler"], "scheduler", 3),
             metric=metric,
             row_weights=by_epoch,
+            augment=InTurn(changes) if (changes := build.each(config["augment"], "augment")) else None,
         )
         loop.fit(parts, train, valid, settings, fold, report)
 

@@ -102,7 +102,8 @@ def _pair(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 KL = Metric("kl", "min", kl_divergence)
-L1_20K = Metric("l1_20k", "min", absolute_sum_20k)
+L1_SUM = Metric("l1_sum", "min", absolute_sum)
+L1_20K = Metric("l1_20k", "min", absolute_sum_20k, also=(L1_SUM,))
 MAP3 = Metric("map3", "max", mean_average_precision_3)
 AUC = Metric("auc", "max", area_under_curve)
 ACCURACY = Metric("accuracy", "max", accuracy)

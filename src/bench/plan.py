@@ -65,7 +65,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     metric_owner = build.locate(config["dataset"], "dataset")
     model_class = build.locate(config["model"], "model")
     dataset, simulated = open_dataset(config)
-    features_name, config["features"] = _features_node(config["features"], metric_owner, model_class, names)
+    features_name, config["features"] = _features_node(config, metric_owner, model_class, names)
     features: Features = build.build(config["features"], "features")
     if features.datasets and dataset.name not in features.datasets:
         raise UserError(
@@ -78,7 +78,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
             f"model={names.get('model')} takes a {model_class.takes} and features={features_name} gives "  # type: ignore[attr-defined]
             f"a {features.kind}; choose features={fitting} or another model"
         )
-    for key in ("features", "scheduler", "augment", "row_weights"):
+    for key in ("features", "scheduler", "row_weights"):
         node = original[key]
         if node.get("_target_") in ("default", "none") and len(node) > 1:
             extra = ", ".join(f"{key}.{k}" for k in node if k != "_target_")
@@ -109,6 +109,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     deciding = {k: v for k, v in config.items() if k not in NOT_DECIDING}
     deciding["dataset"] = {k: v for k, v in config["dataset"].items() if k not in ("root", "simulator")}
     deciding["split"] = splitter
+    deciding["augment"] = list(config["augment"].items())  # their order decides, too
     if weights := config["model"].get("weights"):
         initial.refuse_leak(weights, names["dataset"], rows, wanted)
         deciding["model"] = config["model"] | {"weights": initial.digest(weights)}
@@ -188,6 +189,8 @@ def check_parts(config: dict[str, Any], spec: InputSpec) -> None:
     """Builds model, loss, optimiser and schedule without memory or arithmetic, so that a mistake shows at once."""
     import torch
 
+    from bench.data.batches import Batch
+
     repeated = {"channels", "size", "classes", "sample_rate", "n_classes", "num_classes", "in_chans", "in_channels"}
     for key in sorted(repeated & set(config["model"])):
         raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
@@ -213,6 +216,9 @@ def check_parts(config: dict[str, Any], spec: InputSpec) -> None:
             ) from error
     if tuple(answer.shape) != (2, spec.n_classes):
         raise UserError(f"the model answers {tuple(answer.shape)} for 2 rows of {spec.n_classes} classes")
+    x, target = torch.zeros(2, *spec.shape), torch.full((2, spec.n_classes), 1 / spec.n_classes)
+    for change in build.each(config["augment"], "augment"):
+        x, _ = change(x, Batch(x, target, None), 0.0)
     loss = build.partial(config["loss"], "loss", 3)
     schedule = build.partial(config["scheduler"], "scheduler", 3)
     epochs, where = config["train"]["epochs"], "optimizer"
@@ -221,7 +227,7 @@ def check_parts(config: dict[str, Any], spec: InputSpec) -> None:
         where = "scheduler"
         rates = [schedule(epoch, epochs, optimizer.param_groups[0]["lr"]) for epoch in range(epochs)]
         where = "loss"
-        value = loss(torch.zeros(2, spec.n_classes), torch.full((2, spec.n_classes), 1 / spec.n_classes), None)
+        value = loss(torch.zeros(2, spec.n_classes), target, None)
     except (ValueError, TypeError, IndexError, RuntimeError) as error:
         if isinstance(error, UserError):
             raise
@@ -248,16 +254,17 @@ def _check_row_weights(config: dict[str, Any], rows: pd.DataFrame) -> None:
 
 
 def _features_node(
-    node: dict[str, Any], dataset_class: Any, model_class: Any, names: dict[str, str]
+    config: dict[str, Any], dataset_class: Any, model_class: Any, names: dict[str, str]
 ) -> tuple[str, dict[str, Any]]:
-    """The chosen features, or the dataset's own for what the model takes."""
+    """The chosen features, or the recipe's for this pair, or the dataset's own for what the model takes."""
+    node = config["features"]
     if node.get("_target_") != "default":
         return names.get("features", "custom"), node
     import yaml
 
     from bench.cli import conf
 
-    name = dataset_class.features.get(model_class.takes)
+    name = (config.get("recipe") or {}).get("features") or dataset_class.features.get(model_class.takes)
     if name is None:
         kinds = " or ".join(dataset_class.features)
         raise UserError(

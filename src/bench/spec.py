@@ -52,12 +52,13 @@ class Metric:
     """A competition's score.
 
     ``score`` takes target (N, K) and probability (N, K) and returns a float; ``direction`` says which way is
-    better.
+    better. ``also`` are scores that are reported beside it, out of fold.
     """
 
     name: str
     direction: Literal["min", "max"]
     score: Callable[[np.ndarray, np.ndarray], float]
+    also: tuple[Metric, ...] = ()
 
     def better(self, new: float, old: float) -> bool:
         """True where ``new`` beats ``old``; a NaN never does."""

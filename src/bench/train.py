@@ -24,7 +24,8 @@ def door() -> None:
 
         from bench.crossval import cross_validate
 
-        names = {k: v for k, v in HydraConfig.get().runtime.choices.items() if "/" not in k and isinstance(v, str)}
+        choices = HydraConfig.get().runtime.choices.items()
+        names = {k: v if isinstance(v, str) else ",".join(v) for k, v in choices if "/" not in k and v is not None}
         run_job(lambda: cross_validate(OmegaConf.to_container(config, resolve=True), names))  # type: ignore[arg-type]
 
     job()

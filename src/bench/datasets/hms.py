@@ -75,7 +75,7 @@ class HMS(Dataset):
         refuse_unmatched(folder, f"{part}.csv", self._csv(part)["spectrogram_id"], "spectrograms")
         return [places.to_csv(), *(self._file(part, "spectrograms", i) for i in places["spectrogram_id"].unique())]
 
-    def read(self, part: Part, position: int, **what: Any) -> np.ndarray | dict[str, np.ndarray]:
+    def read(self, part: Part, position: int, **what: Any) -> Any:
         """The judged 50 s of one EEG as (10000, columns) float32 in µV at 200 Hz, each column contiguous.
 
         ``columns`` names and orders the electrodes; without it all of the file's. With ``spectrogram`` instead the

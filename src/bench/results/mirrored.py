@@ -57,6 +57,7 @@ def run_points(scores: dict[str, Any], when: float) -> list[Point]:
         f"cv/{metric}_std": scores.get("std"),
         f"oof/{metric}": scores.get("oof"),
         "oof/accuracy": scores.get("accuracy"),
+        **{f"oof/{name}": score for name, score in scores.get("also", {}).items()},
         f"baseline/{metric}": scores.get("baseline"),
     }
     profile = [

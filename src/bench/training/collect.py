@@ -49,6 +49,7 @@ def collect(run: Run, metric: Metric) -> dict[str, Any]:
         "baseline": metric.score(target, _training_means(rows)[order[oof["id"]].to_numpy()]),
         "rows": len(oof),
         "accuracy": accuracy(target, probability),
+        "also": {other.name: other.score(target, probability) for other in metric.also},
         "complete": len(done) == inputs["n_splits"],
         "simulated": inputs["simulated"],
         "identity": run.identity,

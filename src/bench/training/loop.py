@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.data.batches import Batch, Batches
+from bench.data.augment import Augment
+from bench.data.batches import Batches
 from bench.results.run import Fold
 from bench.spec import Metric
 from bench.training import checkpoint
@@ -24,7 +25,6 @@ from bench.training.inference import autocast, logits, probabilities
 from bench.training.schedules import Schedule
 
 Loss = Callable[..., Tensor]
-Augment = Callable[[Tensor, Batch], tuple[Tensor, Batch]]
 Report = Callable[[dict[str, Any]], None]
 HINT = "try a smaller optimizer.lr, train.clip=1.0 or train.precision=float32"
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
@@ -163,7 +163,7 @@ def _train_epoch(
             group["lr"] = parts.schedule(epoch + step / n_steps, settings.epochs, lr)
         x = parts.device_half(batch.x)
         if parts.augment is not None:
-            x, batch = parts.augment(x, batch)
+            x, batch = parts.augment(x, batch, (epoch + step / n_steps) / settings.epochs)
         with autocast(train.device, settings.precision):
             answer = model(x)
         loss = parts.loss(answer.float(), batch.target, batch.weight)
