@@ -23,9 +23,9 @@ from bench.features.scaling import Standardised
 from bench.metrics import MAP3
 from bench.simulators import freesound
 from bench.spec import Part, UserError
-from conftest import REAL, compose
+from conftest import compose
 
-ESC10 = REAL / "esc10"
+ESC10 = Path(__file__).parents[1] / "data/esc10"
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def csv(root: Path, *rows: str, header: str = "fname,label,manually_verified") -> None:
+def csv(root: Path, *rows: str, header: str = "fname,label,manually_verified", prune: bool = True) -> None:
+    """Writes train.csv, and by default removes the sounds that it doesn't name."""
     (root / "train.csv").write_text("\n".join([header, *rows]) + "\n")
+    for path in (root / "audio_train").iterdir():
+        if prune and path.name not in {row.split(",")[0] for row in rows}:
+            path.unlink()
 
 
 def sound(path: Path, n: int, rate: int = 44_100, channels: int = 1, subtype: str | None = None) -> np.ndarray:
@@ -186,19 +190,20 @@ def test_options_out_of_range_are_refused(make: Callable[[], Audio], says: str) 
     [
         ("fname,kind", ["0.wav,Meow"], "lacks the column label; it has fname, kind"),
         ("fname,label", [], "has no rows"),
-        ("fname,label", ["0.wav,Meow", "1.wav,"], r"has no label in: line 3"),
-        ("fname,label", ["0.wav,Meow", ",Bark"], r"has no fname in: line 3"),
+        ("fname,label", ["0.wav,Meow", "1.wav,"], r"line 3 has no label$"),
+        ("fname,label", ["0.wav,Meow", "1.wav"], r"line 3 has no label$"),
+        ("fname,label", ["0.wav,Meow", ",Bark"], r"line 3 has no fname$"),
         ("fname,label", ["0.wav,Meow", "1.wav,Bark", "0.wav,Bark"], r"0\.wav \(lines 2, 4\) is Bark and Meow"),
-        ("fname,label", ["0.wav,Meow", "1.wav,Bark", "0.wav,Meow"], r"0\.wav \(lines 2, 4\) is there twice"),
+        ("fname,label", ["0.wav,Meow", "1.wav,Bark", "0.wav,Meow"], r"0\.wav \(lines 2, 4\) is there 2 times"),
         (
             "fname,label",
             ["0.wav,Meow", "9.wav,Bark", "8.wav,Bark"],
-            r"2 of 3 sounds .* have no file .*: 9\.wav; 8\.wav",
+            r"train\.csv and .*audio_train don't fit in 2 places.*: 9\.wav has no file; 8\.wav has no file$",
         ),
         ("fname,label", ["0.wav,Meow", "1.wav,Meow"], "has 1 labels; expected at least two"),
         ("fname,label", ["0.wav,Meow,1", "1.wav,Bark,1,0"], "can't be read as CSV"),
     ],
-    ids=["column", "rows", "label", "fname", "two labels", "twice", "no file", "one class", "columns"],
+    ids=["column", "rows", "label", "short", "fname", "two labels", "twice", "no file", "one class", "columns"],
 )
 def test_a_broken_table_is_named_with_line_and_text(root: Path, header: str, rows: list[str], says: str) -> None:
     csv(root, *rows, header=header)
@@ -208,11 +213,40 @@ def test_a_broken_table_is_named_with_line_and_text(root: Path, header: str, row
 
 def test_verified_only_needs_its_column_and_only_ones_and_zeros(root: Path) -> None:
     csv(root, "0.wav,Meow,1", "1.wav,Bark,maybe")
-    with pytest.raises(UserError, match=r"neither 0 nor 1 in: line 3"):
+    with pytest.raises(UserError, match=r"line 3 has a manually_verified that is neither 0 nor 1$"):
         Freesound(root, verified_only=True).table("train")
     csv(root, "0.wav,Meow", "1.wav,Bark", header="fname,label")
     with pytest.raises(UserError, match="lacks the column manually_verified"):
         Freesound(root, verified_only=True).table("train")
+
+
+def test_all_a_table_and_its_folder_get_wrong_is_said_at_once_ten_and_then_a_count(root: Path) -> None:
+    for i in range(7):
+        sound(root / f"audio_train/more{i}.wav", 50)
+    csv(root, "0.wav,Meow,1", "1.wav,,0", "9.wav,Bark,maybe", "0.wav,Bark,1", "3.wav,Meow,0", prune=False)
+    with pytest.raises(UserError) as error:
+        Freesound(root, unverified_weight=0.5).table("train")
+    said = str(error.value)
+    assert "don't fit in 12 places" in said
+    assert "line 3 has no label; 0.wav (lines 2, 5) is Bark and Meow; line 4 has a manually_verified" in said
+    assert "9.wav has no file; 2.wav has no row; more0.wav has no row" in said
+    assert said.endswith("more4.wav has no row; and 2 more")
+    assert "\n" not in said
+
+
+def test_verified_only_knows_the_other_rows_files(root: Path) -> None:
+    (root / "audio_train/1.wav").unlink()  # nobody reads it: its row is left out
+    sound(root / "audio_train/more.wav", 50)
+    with pytest.raises(UserError, match=r"in 1 places.*: more\.wav has no row$"):
+        Freesound(root, verified_only=True).table("train")
+
+
+def test_clips_of_different_rates_share_a_store_at_one_rate(root: Path, tmp_path: Path) -> None:
+    rates = {"0.wav": 8_000, "1.wav": 44_100, "2.wav": 48_000, "3.wav": 16_000}
+    for name, rate in rates.items():
+        sound(root / f"audio_train/{name}", rate // 2, rate)
+    opened = open_or_build(Freesound(root), FreesoundWaveform(), "train", tmp_path / "store", 1)
+    assert opened.lengths.tolist() == [8_000] * 4
 
 
 def test_all_broken_files_are_named_at_once_before_anything_is_decoded(root: Path, tmp_path: Path) -> None:
@@ -225,18 +259,33 @@ def test_all_broken_files_are_named_at_once_before_anything_is_decoded(root: Pat
     (audio / "cut.wav").write_bytes((audio / "whole.wav").read_bytes()[:1000])
     sound(audio / "whole.ogg", 90_000)
     (audio / "cut.ogg").write_bytes((audio / "whole.ogg").read_bytes()[:20_000])
+    soundfile.write(audio / "nan.wav", np.array([0.1, np.nan], np.float32), 44_100, "FLOAT")
     names = ["stereo.wav", "zero.wav", "empty.wav", "text.wav", "whole.wav", "cut.wav", "whole.ogg", "cut.ogg"]
+    names.append("nan.wav")
     csv(root, *(f"{n},{'ab'[i % 2]},1" for i, n in enumerate(names)))
     with pytest.raises(UserError) as error:
         open_or_build(Freesound(root), FreesoundWaveform(), "train", tmp_path / "store", 1)
     sentence = str(error.value)
-    assert f"6 of 8 sounds in {audio} can't be used" in sentence
+    assert f"7 of 9 sounds in {audio} can't be used" in sentence
     assert "stereo.wav has 2 channels (stereo), expected mono" in sentence
     assert "zero.wav holds no sound; empty.wav holds no sound" in sentence
     assert "text.wav can't be read as sound" in sentence
     assert "; cut.wav is cut short" in sentence
     assert "; cut.ogg is cut short" in sentence
+    assert "; nan.wav holds NaN" in sentence
     assert "whole" not in sentence
+    assert "\n" not in sentence
+
+
+def test_a_cut_test_file_is_an_error_and_a_test_file_of_no_bytes_is_not(root: Path, tmp_path: Path) -> None:
+    (root / "audio_test").mkdir()
+    sound(root / "audio_test/a.wav", 900)
+    (root / "audio_test/b.wav").write_bytes(b"")
+    opened = open_or_build(Freesound(root), FreesoundMFCC(), "test", tmp_path / "store", 1)
+    assert opened.lengths.tolist() == [900, 0]
+    (root / "audio_test/a.wav").write_bytes((root / "audio_test/a.wav").read_bytes()[:700])
+    with pytest.raises(UserError, match=r"1 of 2 sounds .*audio_test.*: a\.wav is cut short"):
+        open_or_build(Freesound(root), FreesoundMFCC(), "test", tmp_path / "store", 1)
 
 
 def test_a_clip_of_nan_is_named(root: Path) -> None:
@@ -265,7 +314,10 @@ def test_empty_and_near_empty_test_files_are_predicted(simulated: Path) -> None:
     assert dataset.read("test", empty, sample_rate=16_000).shape == (0,)
 
 
-def test_the_submission_has_three_labels_a_row_in_the_samples_order(simulated: Path, tmp_path: Path) -> None:
+def test_the_submission_has_three_labels_a_row_in_the_samples_order(
+    simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.datasets.freesound.PADDED", (6, 1))
     shutil.copytree(simulated, tmp_path / "root")
     sample = pd.read_csv(tmp_path / "root/sample_submission.csv")
     padded = pd.concat([sample.iloc[::-1], pd.DataFrame({"fname": ["padding.wav"], "label": [""]})])
@@ -300,10 +352,10 @@ def test_a_sample_of_another_competition_and_labels_with_spaces_are_refused(root
     (root / "audio_test").mkdir()
     sound(root / "audio_test/t.wav", 100)
     (root / "sample_submission.csv").write_text("fname,label\nother.wav,Bark\n")
-    with pytest.raises(UserError, match="names none of the 1 files"):
+    with pytest.raises(UserError, match=r"1 of the 1 names .* and 1 files.*other\.wav has no file; t\.wav has no row"):
         Freesound(root).table("test")
     csv(root, "0.wav,Meow,1", "1.wav,Dog bark,0")
-    with pytest.raises(UserError, match=r"labels with spaces.*'Dog bark'"):
+    with pytest.raises(UserError, match=r"the label 'Dog bark' has a space"):
         Freesound(root).table("train")
 
 

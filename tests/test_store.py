@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 
 from bench.atomic import write_json
-from bench.data import store
+from bench.data import filling, store
 from bench.datasets.base import Dataset
 from bench.features.base import Features
 from bench.spec import InputSpec, Kind, Metric, Part, UserError
@@ -213,6 +214,45 @@ def test_minus_zero_is_no_difference(numbers: Numbers, tmp_path: Path) -> None:
     (numbers.root / "3.txt").write_text("-0.0")
     digests = np.load(build(numbers, tmp_path / "store").folder / "digests.npy")
     assert (digests[3] == digests[0]).all()
+
+
+def test_checks_and_hashes_by_bits_are_those_by_arithmetic() -> None:
+    rng = np.random.default_rng(0)
+    for dtype in (np.float16, np.float32, np.int16):
+        x = (rng.standard_normal(500) * 300).astype(dtype)
+        x[7] = -0.0
+        expected = hashlib.blake2b((x + 0).tobytes(), digest_size=16).digest()
+        assert filling.digest(x).tobytes() == expected
+        assert filling.is_finite(x)
+        assert not filling.is_flat(x)
+        level = np.full(500, 3, dtype)
+        assert filling.is_flat(level)
+        level[-1] = 4  # beyond the first glance
+        assert not filling.is_flat(level)
+    for bad in (np.nan, np.inf, -np.inf):
+        for dtype in (np.float16, np.float32):
+            assert not filling.is_finite(np.array([[0, bad], [1, 65_000]], dtype))
+    assert filling.is_flat(np.array([0.0, -0.0], np.float16))
+    assert filling.is_flat(np.zeros(0))
+
+
+def test_numbers_too_large_for_the_stored_type_are_named(numbers: Numbers, tmp_path: Path) -> None:
+    features = Doubled(factor=2e3)
+    features.stored_dtype = "float16"  # type: ignore[misc]
+    with pytest.raises(UserError, match=r"37 of 70 train .*/33\.txt \(id 33\): the features are not finite"):
+        build(numbers, tmp_path / "store", features)
+
+
+@pytest.mark.parametrize("held", [0, 1 << 20])
+def test_one_example_is_what_gather_gives(
+    numbers: Numbers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    monkeypatch.setattr(store, "IN_MEMORY", held)
+    opened = build(numbers, tmp_path / "store")
+    row = np.empty((2, 8), np.float32)
+    for position in (5, 69):
+        opened.gather_one(position, row)
+        np.testing.assert_array_equal(row, opened.gather(np.array([position]))[0])
 
 
 def test_a_truncated_store_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,12 @@ from bench.data.store import Store
 from bench.spec import UserError
 
 RESIDENT_SHARE = 0.4  # of the device's free memory: the rest is the model's
+WIDE = 1 << 18  # bytes of a float16 example from which on a processor casts it while it is at hand
 
 
 @dataclass(frozen=True)
 class Batch:
-    """x (B, *stored shape) as stored; target (B, K) and weight (B,) float32; all on the device."""
+    """x (B, *stored shape) as stored (wide float16 rows on a CPU: as float32); target, weight: float32."""
 
     x: Tensor
     target: Tensor
@@ -92,18 +93,34 @@ class Batches:
         if self.resident is not None:
             x = self.resident.index_select(0, index)
         else:
-            x = torch.from_numpy(self._gather(self.rows[chosen], rng))
+            x = self._gather(self.rows[chosen], rng)
             if self.device.type == "cuda":
                 x = x.pin_memory().to(self.device, non_blocking=True)
         return Batch(x, self.target[index], None if self.weight is None else self.weight[index])
 
-    def _gather(self, positions: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    def _gather(self, positions: np.ndarray, rng: np.random.Generator | None) -> Tensor:
+        store = self.store
         if self.window is None:
-            return self.store.gather(positions)
+            wide = store.dtype == np.float16 and store.nbytes >= WIDE * len(store)
+            if wide and self.device.type == "cpu":
+                return self._cast(positions)
+            return torch.from_numpy(store.gather(positions))
         spare = self.store.lengths[positions] - self.window  # below 0: the example is shorter than the window
         share = 0.5 if rng is None else rng.random(len(positions))
         starts = np.sign(spare) * np.floor(share * (np.abs(spare) + 1)).astype(np.int64)
-        return self.store.windows(positions, starts, self.window)
+        return torch.from_numpy(self.store.windows(positions, starts, self.window))
+
+    def _cast(self, positions: np.ndarray) -> Tensor:
+        """Large float16 examples as float32, which the device half wants: each while the cache still holds it.
+
+        Gathering all and then casting all goes to memory once more, and takes a third longer.
+        """
+        x = torch.empty(len(positions), *self.store.shape)
+        row = np.empty(self.store.shape, np.float16)
+        for out, position in zip(x, positions.tolist(), strict=True):
+            self.store.gather_one(position, row)
+            out.copy_(torch.from_numpy(row))
+        return x
 
 
 def cut(n: int, size: int) -> list[tuple[int, int]]:

@@ -20,23 +20,19 @@ import math
 import os
 import shutil
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.atomic import read_json, write_json
+from bench.data import filling
 from bench.datasets.base import Dataset, several
 from bench.features.base import Features
 from bench.spec import Part, UserError
 
 FORMAT = 1
-CHUNK = 32  # examples a task: small enough for a live progress bar, large enough to hide the hand-over
-POOL_FROM = 512  # below this many examples starting processes costs more than it saves
 IN_MEMORY = 64 << 20  # bytes of a store that is held rather than read
-Progress = Callable[[int, int], None]
-Chunk = tuple[int, np.ndarray, np.ndarray, list[str]]
 
 
 class Store:
@@ -98,9 +94,21 @@ class Store:
         rows = batch.view(np.uint8).reshape(len(positions), -1)
         size = rows.shape[1]
         for row, position in zip(rows, positions.tolist(), strict=True):
-            if os.preadv(self._file.fileno(), [row.data], position * size) != size:
-                raise UserError(f"{self.folder} is shorter than it says; delete that folder to compute it again")
+            self._read(row, position * size)
         return batch
+
+    def gather_one(self, position: int, into: np.ndarray) -> None:
+        """Copies one example into a contiguous array of its shape and type."""
+        assert not self.open
+        if self._array is not None:
+            into[...] = self._array[position]
+        else:
+            self._read(into, position * into.nbytes)
+
+    def _read(self, numbers: np.ndarray, at: int) -> None:
+        """Fills contiguous ``numbers`` from the file's byte ``at`` on."""
+        if os.preadv(self._file.fileno(), [numbers.data], at) != numbers.nbytes:
+            raise UserError(f"{self.folder} is shorter than it says; delete that folder to compute it again")
 
     def windows(self, positions: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
         """(B, *leading, size): of each example of open length its samples from ``starts`` on, zeros outside of it.
@@ -122,13 +130,13 @@ class Store:
                 into = line[first - start : last - start]
                 if self._array is not None:
                     into[:] = self._array[at : at + last - first]
-                elif os.preadv(self._file.fileno(), [into.data], at * self.dtype.itemsize) != into.nbytes:
-                    raise UserError(f"{self.folder} is shorter than it says; delete that folder to compute it again")
+                else:
+                    self._read(into, at * self.dtype.itemsize)
         return batch.reshape(len(positions), *lead, size)
 
 
 def open_or_build(
-    dataset: Dataset, features: Features, part: Part, root: Path, workers: int, progress: Progress | None = None
+    dataset: Dataset, features: Features, part: Part, root: Path, workers: int, progress: filling.Progress | None = None
 ) -> Store:
     """The part's store below ``root``, built first where it is not there; waits for a build under way elsewhere."""
     from filelock import FileLock
@@ -157,13 +165,17 @@ def _whole(folder: Path) -> bool:
 
 
 def _key(dataset: Dataset, features: Features, part: Part) -> str:
-    files = [(str(f.resolve()), (s := f.stat()).st_size, s.st_mtime_ns) for f in dict.fromkeys(dataset.files(part))]
-    ids = [str(i) for i in dataset.table(part)["id"]]
+    also = dataset.also_read(part, **features.reads)
+    paths = dict.fromkeys([*dataset.files(part), *(p for p in also if isinstance(p, Path))])
+    files = [(str(f.resolve()), (s := f.stat()).st_size, s.st_mtime_ns) for f in paths]
+    ids = [*(str(i) for i in dataset.table(part)["id"]), *(text for text in also if isinstance(text, str))]
     settings = [FORMAT, dataset.name, _name(features), features.settings(), features.reads, ids, files]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _build(dataset: Dataset, features: Features, part: Part, folder: Path, workers: int, progress: Progress) -> None:
+def _build(
+    dataset: Dataset, features: Features, part: Part, folder: Path, workers: int, progress: filling.Progress
+) -> None:
     building = folder.with_name(folder.name + ".building")
     shutil.rmtree(building, ignore_errors=True)  # what a killed build left: the lock says that nobody writes there
     building.mkdir()
@@ -177,8 +189,8 @@ def _build(dataset: Dataset, features: Features, part: Part, folder: Path, worke
             offsets = np.concatenate([[0], np.cumsum(features.stored_lengths(dataset, part) * lead)]).astype(np.int64)
             np.save(building / "offsets.npy", offsets)
         _reserve(path, _numbers(shape, rows, offsets) * dtype.itemsize)
-        task = _Task(dataset, features, part, path, shape, offsets, str(dtype))
-        digests, flat, problems = _run(task, rows, workers, progress)
+        task = filling.Task(dataset, features, part, path, shape, offsets, str(dtype))
+        digests, flat, problems = filling.run(task, rows, workers, progress)
         if problems:
             raise several(problems, f"{len(problems)} of {rows} {part} examples can't be used")
         np.save(building / "digests.npy", digests)
@@ -219,124 +231,3 @@ def _reserve(path: Path, size: int) -> None:
                 f"the store needs {size / 1e9:.2f} GB in {path.parent} and there is not that much ({error.strerror}); "
                 "free some space or set store=<a folder elsewhere>"
             ) from None
-
-
-class _Task:
-    """What a worker needs to fill a range of rows; picklable."""
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        features: Features,
-        part: Part,
-        path: Path,
-        shape: tuple[int | None, ...],
-        offsets: np.ndarray | None,
-        dtype: str,
-    ) -> None:
-        self.dataset, self.features, self.part = dataset, features, part
-        self.path, self.shape, self.offsets, self.dtype = path, shape, offsets, dtype
-
-    def __call__(self, start: int, stop: int) -> Chunk:
-        """Stores rows start..stop; returns start, their digests (n, 16), which are flat (n,), and what was wrong."""
-        empty = self.path.stat().st_size == 0  # which can't be mapped
-        numbers: np.ndarray = np.empty(0, self.dtype) if empty else np.memmap(self.path, self.dtype, "r+")
-        digests = np.zeros((stop - start, 16), np.uint8)
-        flat = np.zeros(stop - start, bool)
-        problems = []
-        for row in range(start, stop):
-            try:
-                raw = self.dataset.read(self.part, row, **self.features.reads)
-                value = self.features.store(raw)
-                if not np.isfinite(value).all():
-                    raise ValueError("the features are not finite")
-            except UserError as error:
-                problems.append(str(error))
-                continue
-            except ValueError as error:
-                problems.append(f"{self._name(row)}: {error}")
-                continue
-            try:
-                stored = numbers[self._place(row, value.shape)]
-            except ValueError as error:
-                problems.append(f"{self._name(row)}: {error}")
-                continue
-            stored[:] = value.ravel()
-            flat[row - start] = not (value != value.flat[0]).any() if value.size else True
-            content = (stored + 0).tobytes()  # −0.0 is 0.0
-            digests[row - start] = np.frombuffer(hashlib.blake2b(content, digest_size=16).digest(), np.uint8)
-        if isinstance(numbers, np.memmap):
-            numbers.flush()
-        return start, digests, flat, problems
-
-    def _place(self, row: int, shape: tuple[int, ...]) -> slice:
-        """Where a row's numbers lie; ValueError where the example is not of the shape that was announced."""
-        if self.offsets is None:
-            size = math.prod(n or 0 for n in self.shape)
-            if shape != self.shape:
-                raise ValueError(f"shape {shape}, expected {self.shape}")
-            return slice(row * size, (row + 1) * size)
-        first, last = int(self.offsets[row]), int(self.offsets[row + 1])
-        if int(np.prod(shape, dtype=np.int64)) != last - first:
-            raise ValueError(f"{shape[-1]} samples, but its header announced {last - first}")
-        return slice(first, last)
-
-    def _name(self, row: int) -> str:
-        files = self.dataset.files(self.part)
-        name = str(files[row] if len(files) > 1 else files[0])
-        return f"{name} (id {self.dataset.table(self.part)['id'].iloc[row]})"
-
-
-def _run(task: _Task, rows: int, workers: int, progress: Progress) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    digests, flat = np.zeros((rows, 16), np.uint8), np.zeros(rows, bool)
-    problems: list[str] = []
-    ranges = [(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
-    one_file = len(set(task.dataset.files(task.part))) <= 1
-    done = 0
-
-    def take(result: Chunk) -> None:
-        nonlocal done
-        start, chunk, level, wrong = result
-        digests[start : start + len(chunk)] = chunk
-        flat[start : start + len(chunk)] = level
-        problems.extend(wrong)
-        done += len(chunk)
-        progress(done, rows)
-
-    if workers <= 1 or rows < POOL_FROM or one_file:  # one file is parsed once, by one process
-        for start, stop in ranges:
-            take(task(start, stop))
-        return digests, flat, problems
-
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (task,)) as pool:
-        for future in as_completed([pool.submit(_work, start, stop) for start, stop in ranges]):
-            take(future.result())
-    problems.sort()
-    return digests, flat, problems
-
-
-_task: _Task
-
-
-def _start_worker(task: _Task) -> None:
-    """Keeps the task once a worker, and ends the worker when its parent is gone (a SIGKILL tells nobody)."""
-    import threading
-    from multiprocessing import connection, parent_process
-
-    global _task
-    _task = task
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _work(start: int, stop: int) -> Chunk:
-    return _task(start, stop)

@@ -18,6 +18,8 @@ from bench.spec import Kind, Metric, Part, UserError
 if TYPE_CHECKING:
     import soundfile
 
+PADDED = (9_400, 7_800)
+"""Rows of the competition's sample_submission.csv, and how many of them are padding that is not scored."""
 UNKNOWN = (0, 0xFFFFFFFF)
 """Lengths that a wave file's writer leaves in its header when it did not know better."""
 
@@ -27,12 +29,13 @@ class Freesound(Dataset):
 
     ``manually_verified`` (1 or 0) may stand in train.csv, and must for ``verified_only``, which leaves the others out,
     and for an ``unverified_weight`` below 1, which makes them count less (and doubtful to ``loss.mask_above``). A
-    column ``fold`` is passed on. Classes are the labels found, sorted. Any format that soundfile reads, at any rate,
-    one channel. Files that train.csv doesn't name are not looked at. A test file may be empty: it is predicted as
-    silence.
+    column ``fold`` is passed on. Classes are the labels found, sorted. Any format that soundfile reads, one channel,
+    each file at a rate of its own. A name without a file and a file without a row are refused. A test file may be
+    empty: it is predicted as silence.
 
-    The test table has the names of sample_submission.csv whose files are there (of the competition's 9,400 rows 7,800
-    are padding, and copies of the data leave those files out); without that file, all of audio_test.
+    The test table has the names of sample_submission.csv; without that file, all of audio_test. Of the competition's
+    9,400 rows 7,800 are padding, whose files the data set's later edition leaves out: where exactly so many of so
+    many are absent, the others are the test table. Any other number is an archive that was not unpacked whole.
     """
 
     name: ClassVar[str] = "freesound"
@@ -71,25 +74,29 @@ class Freesound(Dataset):
 
         Raises UserError naming all files that can't be used: broken, cut short, not mono, empty in training.
         """
-        lengths: list[int] = []
-        problems: list[str] = []
         files = self.files(part)
+        try:
+            headers = [header(path) for path in files]
+        except UserError:
+            raise self._unusable(part, files) from None
+        if part == "train" and not all(frames for frames, _ in headers):
+            raise self._unusable(part, files)
+        return np.array([resampled(frames, rate, sample_rate) for frames, rate in headers], np.int64)
+
+    def _unusable(self, part: Part, files: list[Path]) -> UserError:
+        """Names every file that can't be used, by reading all of them: a header doesn't tell of NaN."""
+        problems: list[str] = []
         for path in files:
             try:
-                frames, rate = header(path)
+                if len(read_sound(path)) == 0 and part == "train":
+                    problems.append(f"{path.name} holds no sound")
             except UserError as error:
                 problems.append(str(error).removeprefix(f"{path.parent}/"))
-                continue
-            lengths.append(resampled(frames, rate, sample_rate))
-            if frames == 0 and part == "train":
-                problems.append(f"{path.name} holds no sound")
-        if problems:
-            raise several(
-                problems,
-                f"{len(problems)} of {len(files)} sounds in {self._folder(part)} can't be used; correct them, "
-                "download them again, or take their rows out",
-            )
-        return np.array(lengths, np.int64)
+        return several(
+            problems,
+            f"{len(problems)} of {len(files)} sounds in {self._folder(part)} can't be used; correct them, "
+            "download them again, or take their rows out",
+        )
 
     def write_submission(self, path: Path, ids: Sequence[Any], probability: np.ndarray) -> None:
         """``fname`` and the three most probable labels, by spaces; rows as sample_submission.csv has them, if it is.
@@ -121,52 +128,59 @@ class Freesound(Dataset):
         return self.root / f"audio_{part}"
 
     def _read_train(self) -> pd.DataFrame:
-        path = self.root / "train.csv"
+        path, folder = self.root / "train.csv", self._folder("train")
         looks = self.verified_only or self.unverified_weight < 1
         rows = _read_csv(path, ["fname", "label", *(["manually_verified"] if looks else [])])
-        _refuse_repeats(path, rows)
+        kept = rows
+        problems = [*_empty_cells(rows, "label"), *_repeats(rows)]
         if looks:
             verified = pd.to_numeric(rows["manually_verified"], errors="coerce")
-            if not verified.isin([0, 1]).all():
-                lines = [f"line {i + 2}" for i in np.flatnonzero(~verified.isin([0, 1]))]
-                raise several(lines, f"{path} has a manually_verified that is neither 0 nor 1 in")
+            wrong = np.flatnonzero(~verified.isin([0, 1]))
+            problems += [f"line {i + 2} has a manually_verified that is neither 0 nor 1" for i in wrong]
             rows["weight"] = np.where(verified == 1, 1.0, self.unverified_weight)
             if self.verified_only:
-                rows = rows[verified == 1].reset_index(drop=True)
-        spaced = sorted({label for label in rows["label"] if label.split() != [label]})
-        if spaced and self._folder("test").is_dir():
-            raise several(
-                [repr(s) for s in spaced], f"{path} has labels with spaces, which part labels in a submission"
-            )
-        classes = sorted(set(rows["label"]))
-        if len(classes) < 2:
-            kept = " among the verified rows" if self.verified_only else ""
-            raise UserError(f"{path} has {len(classes)} labels{kept}; expected at least two to tell apart")
+                kept = rows[verified == 1].reset_index(drop=True)
+        if self._folder("test").is_dir():
+            spaced = sorted({label for label in rows["label"] if len(label.split()) > 1})
+            problems += [f"the label {s!r} has a space, which parts labels in a submission" for s in spaced]
         there = self._listing("train")
-        missing = [name for name in rows["fname"] if name not in there]
-        if missing:
+        problems += [f"{name} has no file" for name in kept["fname"] if name and name not in there]
+        problems += [f"{name} has no row" for name in sorted(there.difference(rows["fname"]))]
+        if problems:
             raise several(
-                missing,
-                f"{len(missing)} of {len(rows)} sounds of train.csv have no file in {self._folder('train')}; "
-                "unpack it again, or take their rows out",
+                problems,
+                f"{path} and {folder} don't fit in {len(problems)} places; correct these rows, unpack or download the "
+                "files again, or take out what has no partner",
             )
-        table = pd.DataFrame({"id": rows["fname"].to_numpy()})
+        classes = sorted(set(kept["label"]))
+        if len(classes) < 2:
+            among = " among the verified rows" if self.verified_only else ""
+            raise UserError(f"{path} has {len(classes)} labels{among}; expected at least two to tell apart")
+        table = pd.DataFrame({"id": kept["fname"].to_numpy()})
         for label in classes:
-            table[TARGET + label] = (rows["label"] == label).to_numpy(np.float32)
+            table[TARGET + label] = (kept["label"] == label).to_numpy(np.float32)
         if self.unverified_weight < 1:
-            table["weight"] = rows["weight"].to_numpy(np.float32)
-        if "fold" in rows:
-            table["fold"] = rows["fold"].to_numpy()
+            table["weight"] = kept["weight"].to_numpy(np.float32)
+        if "fold" in kept:
+            table["fold"] = kept["fold"].to_numpy()
         return table
 
     def _read_test(self) -> pd.DataFrame:
-        there = self._listing("test")
-        sample = self._sample()
-        ids = sorted(there) if sample is None else [name for name in sample if name in there]
-        if there and not ids:
-            raise UserError(
-                f"{self.root / 'sample_submission.csv'} names none of the {len(there)} files in "
-                f"{self._folder('test')}; unpack the two of one competition, or remove one"
+        there, sample, folder = self._listing("test"), self._sample(), self._folder("test")
+        if sample is None or not folder.is_dir():
+            return pd.DataFrame({"id": np.array(sorted(there), dtype=object)})
+        ids = [name for name in sample if name in there]
+        missing = [name for name in sample if name not in there]
+        if (len(sample), len(missing)) == PADDED:
+            missing = []
+        problems = [f"{name} has no file" for name in missing]
+        problems += [f"{name} has no row" for name in sorted(there.difference(sample))]
+        if problems:
+            raise several(
+                problems,
+                f"{len(missing)} of the {len(sample)} names in {self.root / 'sample_submission.csv'} have no file in "
+                f"{folder} and {len(problems) - len(missing)} files there have no row; unpack both again, or take out "
+                "what has no partner",
             )
         return pd.DataFrame({"id": np.array(ids, dtype=object)})
 
@@ -181,10 +195,11 @@ class Freesound(Dataset):
         path = self.root / "sample_submission.csv"
         if not path.exists():
             return None
-        names = _read_csv(path, ["fname"])["fname"]
-        if names.duplicated().any():
-            raise several(list(names[names.duplicated()]), f"{path} names a file twice; download it again")
-        return list(names)
+        rows = _read_csv(path, ["fname"])
+        problems = [*_empty_cells(rows), *_repeats(rows)]
+        if problems:
+            raise several(problems, f"{path} has {len(problems)} mistakes; correct them, or download it again")
+        return list(rows["fname"])
 
 
 def header(path: Path) -> tuple[int, int]:
@@ -266,7 +281,7 @@ def resampled(n: int, rate: int, sample_rate: int) -> int:
 
 
 def _read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
-    """A CSV whose fname and label are text, as they stand; UserError where a needed cell or column is missing."""
+    """A CSV whose fname and label are text, as they stand; UserError where a needed column is missing."""
     try:
         rows = pd.read_csv(path, dtype={"fname": str, "label": str}, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -276,20 +291,22 @@ def _read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
         raise UserError(f"{path} lacks the column {', '.join(absent)}; it has {', '.join(map(str, rows.columns))}")
     if rows.empty:
         raise UserError(f"{path} has no rows; download it again")
-    for column in needed:
-        empty = np.flatnonzero((rows[column].isna() | (rows[column].astype(str) == "")).to_numpy())
-        if len(empty):
-            raise several([f"line {i + 2}" for i in empty], f"{path} has no {column} in")
-    return rows
+    text = [c for c in ("fname", "label") if c in rows]
+    return rows.assign(**{c: rows[c].fillna("") for c in text})  # a row that ends early has cells that are not there
 
 
-def _refuse_repeats(path: Path, rows: pd.DataFrame) -> None:
-    again = rows[rows["fname"].duplicated(keep=False)]
-    if again.empty:
-        return
-    problems = [
-        f"{name} (lines {', '.join(str(i + 2) for i in same.index)}) "
-        + (f"is {' and '.join(sorted(set(same['label'])))}" if same["label"].nunique() > 1 else "is there twice")
-        for name, same in again.groupby("fname", sort=False)
-    ]
-    raise several(problems, f"{path} names {len(problems)} sounds more than once; keep one row of each")
+def _empty_cells(rows: pd.DataFrame, *columns: str) -> list[str]:
+    """What to say of cells of ``fname`` and further columns in which nothing stands."""
+    empty = [(i, column) for column in ("fname", *columns) for i in np.flatnonzero(rows[column].str.strip() == "")]
+    return [f"line {i + 2} has no {column}" for i, column in sorted(empty)]
+
+
+def _repeats(rows: pd.DataFrame) -> list[str]:
+    """What to say of sounds that are named more than once."""
+    again = rows[rows["fname"].duplicated(keep=False) & (rows["fname"] != "")]
+    problems = []
+    for name, same in again.groupby("fname", sort=False):
+        labels = sorted(set(same["label"])) if "label" in same else []
+        what = f"is {' and '.join(labels)}" if len(labels) > 1 else f"is there {len(same)} times"
+        problems.append(f"{name} (lines {', '.join(str(i + 2) for i in same.index)}) {what}")
+    return problems

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -34,8 +35,8 @@ class Seti(Dataset):
     ``old_leaky_data/train_labels_old.csv`` and ``old_leaky_data/train_old/``; it has no test part here. Its names
     are those of a listing of the competition's download; the files themselves were not at hand.
 
-    A cadence is (6, rows of time, bins of frequency) float16, all of the shape that the first sound file has;
-    the competition's are (6, 273, 256). Classes are the labels, "0" (none) and "1" (a signal).
+    A cadence is (6, rows of time, bins of frequency) float16, all of the shape that most of the first
+    hundred have; the competition's are (6, 273, 256). Classes are the labels, "0" (none) and "1" (a signal).
     """
 
     name: ClassVar[str] = "seti"
@@ -56,12 +57,21 @@ class Seti(Dataset):
             return pd.DataFrame({"id": np.zeros(0, str)})
         path = self._csv(part)
         rows = _read_csv(path, ["id", "target"] if part == "train" else ["id"])
-        self._refuse_unmatched(part, rows["id"])
+        problems = [*_ids(rows["id"]), *self._unmatched(part, rows["id"])]
+        target = rows["target"].str.strip().to_numpy(object) if part == "train" else np.zeros(0, object)
+        wrong = np.flatnonzero(~np.isin(target, LABELS))
+        problems += [f"line {i + 2} (id {rows['id'].iloc[i]}) has the target {target[i]!r}" for i in wrong]
+        if problems:
+            raise several(
+                problems,
+                f"{path} and {self._folder(part)} don't fit in {len(problems)} places (targets are 0 or 1); correct "
+                "these rows, unpack both again, or take out what has no partner",
+            )
+        if part == "train" and len(set(target)) < 2:
+            raise UserError(f"{path} has the target {target[0]} alone; expected both 0 and 1 to tell apart")
         table = pd.DataFrame({"id": rows["id"].to_numpy()})
-        if part == "train":
-            target = _labels(path, rows)
-            for label in LABELS:
-                table[TARGET + label] = (target == label).astype(np.float32)
+        for label in LABELS if part == "train" else ():
+            table[TARGET + label] = (target == label).astype(np.float32)
         return table
 
     def files(self, part: Part) -> list[Path]:
@@ -93,16 +103,18 @@ class Seti(Dataset):
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """(6, rows, bins) of the first training cadence that says so: broken ones are named later, all at once."""
-        problem: UserError | None = None
+        """(6, rows, bins) of most of the first hundred training cadences; others are named later, all at once."""
+        shapes: Counter[tuple[int, int, int]] = Counter()
+        problems = []
         for path in self.files("train")[:100]:
             try:
                 with _opened(path) as file:
-                    return _header(path, file)
+                    shapes[_header(path, file)] += 1
             except UserError as error:
-                problem = problem or error
-        assert problem is not None  # a table without rows was refused
-        raise problem
+                problems.append(str(error))
+        if not shapes:
+            raise several(problems, f"none of the first {len(problems)} training cadences can be used")
+        return shapes.most_common(1)[0][0]
 
     def _csv(self, part: Part) -> Path:
         return self.root / (EDITIONS[self.edition][0] if part == "train" else "sample_submission.csv")
@@ -115,23 +127,16 @@ class Seti(Dataset):
             return True
         return self.edition == "current" and self._csv(part).exists() and self._folder(part).is_dir()
 
-    def _refuse_unmatched(self, part: Part, ids: pd.Series) -> None:
-        """Refuses ids without a file and files without an id."""
-        folder, csv = self._folder(part), self._csv(part).name
+    def _unmatched(self, part: Part, ids: pd.Series) -> list[str]:
+        """What to say of ids without a file and files without an id."""
         there: set[str] = set()
-        for entry in os.scandir(folder):  # sixteen listings: 60,000 stats are slow on a network
+        for entry in os.scandir(self._folder(part)):  # sixteen listings: 60,000 stats are slow on a network
             if entry.is_dir():
                 there |= {f"{entry.name}/{name}" for name in os.listdir(entry.path) if name.endswith(".npy")}
-        wanted = [f"{i[0]}/{i}.npy" for i in ids]
-        problems = [f"{name} is not there" for name in wanted if name not in there]
-        missing = len(problems)
-        problems += [f"{name} has no row" for name in sorted(there.difference(wanted))]
-        if problems:
-            raise several(
-                problems,
-                f"{missing} of {len(ids)} ids of {csv} have no file in {folder} and {len(problems) - missing} files "
-                "there have no row; unpack both again, or take out what has no partner",
-            )
+        wanted = [f"{i[0]}/{i}.npy" for i in ids if i]
+        return [f"{name} is not there" for name in wanted if name not in there] + [
+            f"{name} has no row" for name in sorted(there.difference(wanted))
+        ]
 
 
 def read_cadence(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
@@ -190,30 +195,14 @@ def _read_csv(path: Path, needed: list[str]) -> pd.DataFrame:
         raise UserError(f"{path} lacks the column {', '.join(absent)}; it has {', '.join(map(str, rows.columns))}")
     if rows.empty:
         raise UserError(f"{path} has no rows; download it again")
-    empty = np.flatnonzero(rows["id"].to_numpy() == "")
-    if len(empty):
-        raise several([f"line {i + 2}" for i in empty], f"{path} has rows without an id; correct or remove")
-    again = np.flatnonzero(rows["id"].duplicated().to_numpy())
-    if len(again):
-        raise several(
-            [f"line {i + 2} (id {rows['id'].iloc[i]})" for i in again],
-            f"{path} has ids that were there before; remove",
-        )
-    return rows[needed]
+    return rows[needed].fillna("")  # a row that ends early has cells that are not there
 
 
-def _labels(path: Path, rows: pd.DataFrame) -> np.ndarray:
-    """(N,) of "0" and "1"."""
-    target = rows["target"].str.strip().to_numpy(object)
-    bad = np.flatnonzero(~np.isin(target, LABELS))
-    if len(bad):
-        raise several(
-            [f"line {i + 2} (id {rows['id'].iloc[i]}) has target {target[i]!r}" for i in bad],
-            f"{path} has {len(bad)} targets that are not 0 or 1; correct or remove their rows",
-        )
-    if len(set(target)) < 2:
-        raise UserError(f"{path} has the target {target[0]} alone; expected both 0 and 1 to tell apart")
-    return target
+def _ids(ids: pd.Series) -> list[str]:
+    """What to say of rows without an id, or with one that was there before."""
+    empty, again = (ids == "").to_numpy(), ids.duplicated().to_numpy()
+    problems = [f"line {i + 2} has no id" for i in np.flatnonzero(empty)]
+    return problems + [f"line {i + 2} has an id again ({ids.iloc[i]})" for i in np.flatnonzero(again & ~empty)]
 
 
 def _first_line(error: Exception) -> str:
