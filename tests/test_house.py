@@ -26,7 +26,7 @@ MAY = {
     "schema": set(),
     "build": set(),
 }
-DOORS = {"train", "track", "fold", "crossval", "plan", "cli", "multirun"}
+DOORS = {"train", "track", "fold", "crossval", "plan", "cli", "multirun", "catalog", "listing", "options"}
 HEAVY = {"torch", "timm", "mlflow", "sklearn", "scipy", "matplotlib", "librosa", "pandas", "pyarrow", "numpy", "rich"}
 FILES = sorted(SOURCE.rglob("*.py"))
 

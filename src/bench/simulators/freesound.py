@@ -57,6 +57,9 @@ NOISES += [(150, 0.8, 0.0, 2.0), (1200, 0.3, 0.4, 0.0)]
 CLICKS = [(2.0, 0.1, 1000, 0.01), (8.0, 0.5, 2500, 0.005), (20.0, 0.8, 4000, 0.003)]
 CLICKS += [(4.0, 0.0, 300, 0.04), (12.0, 0.2, 700, 0.01), (1.5, 0.6, 5500, 0.03)]
 
+FEW = {"n_train": 123, "n_test": 1, "longest": 0.4}
+"""Settings of ``simulate`` that soon have every class and the true lengths: the catalog's."""
+
 
 def simulate(
     root: Path, n_train: int = 410, n_test: int = 41, n_classes: int = 41, longest: float = 10.0, seed: int = 0

@@ -45,6 +45,9 @@ RAISED_ST = {"S": (0.030, 0.010, -0.04), "ST": (0.12, 0.050, 0.24), "T": (0.26, 
 CHANGES: tuple[dict[str, tuple[float, float, float]], ...] = ({}, VENTRICULAR, SUPRAVENTRICULAR, RAISED_ST)
 KINDS = np.array([[c.get(w, n) for w, n in zip(WAVES, NORMAL, strict=True)] for c in CHANGES])  # (kinds, waves, 3)
 
+FEW = {"n_train": 200, "n_test": 1}
+"""Settings of ``simulate`` that soon have every class and the true lengths: the catalog's."""
+
 
 def simulate(root: Path, n_train: int = 4000, n_test: int = 1000, length: int = 205, seed: int = 0) -> None:
     """Writes ``train.csv`` and ``testA.csv`` into the empty folder ``root``; same arguments, same bytes.

@@ -53,6 +53,9 @@ MARGIN_ROWS = 138  # (600 − 50) / 2 / 2, up: the EEG's 50 s lie in the middle 
 
 Source = tuple[np.ndarray, np.ndarray]  # weights on the 19 electrodes, wave in µV
 
+FEW = {"n_eegs": 2, "n_patients": 2, "n_test": 0}
+"""Settings of ``simulate`` that soon have every class and the true lengths: the catalog's."""
+
 
 @dataclass(frozen=True)
 class Patient:

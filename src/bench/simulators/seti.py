@@ -25,6 +25,9 @@ LOOKS = 12
 """Degrees of freedom of the noise: two polarisations, real and imaginary part, three spectra a row."""
 PARTS = {"train": 0, "test": 1, "old": 2}
 
+FEW = {"n_train": 4, "n_test": 0, "n_old": 4}
+"""Settings of ``simulate`` that soon have every class and the true lengths: the catalog's."""
+
 
 def simulate(
     root: Path,
