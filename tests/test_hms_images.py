@@ -166,7 +166,7 @@ def test_the_filters_are_the_write_ups(raw: dict[str, np.ndarray]) -> None:
     x_ct[3, 900:] += 900  # a loose electrode
     expected = lfilter(*butter(5, (59, 61), btype="bandstop", fs=200), x_ct.astype(np.float64))
     expected = lfilter(*butter(5, (1, 70), btype="bandpass", fs=200), expected)
-    assert np.abs(without_mains(x_ct, 200) - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert np.abs(without_mains(x_ct, 200) - expected).max() <= 1e-7 * np.abs(expected).max()
     with pytest.raises(ValueError, match="above 140"):
         without_mains(x_ct, 100)
 
@@ -188,7 +188,7 @@ def drawn_pixel_by_pixel(y: np.ndarray, width: int, rows: int, gaps: np.ndarray)
     for a, b in joins:
         for column in range(width):
             left, right = max(place[a], column), min(place[b], column + 1)
-            if left > right:
+            if left > right or place[a] >= column + 1:  # what begins on an edge belongs to the column after it
                 continue
             ends = np.interp([left, right], [place[a], place[b]], [y[a], y[b]]) if b > a else y[[a, a]]
             ends = np.clip((1 - ends) * rows / 2, 0, rows - 1e-9)
@@ -203,7 +203,7 @@ def test_a_span_is_exactly_what_the_line_passes_in_its_column(samples: int, widt
     y = np.cumsum(rng.standard_normal((3, samples)), axis=1) / 4  # part of it beyond ±1
     gaps = np.zeros(y.shape, bool)
     if holes:
-        gaps[0, 10:31] = gaps[1] = gaps[2, 5] = gaps[2, 7] = True  # a pause, nothing at all, a sample between two gaps
+        gaps[0, 10:31] = gaps[1] = gaps[2, [3, 5, 8, 11]] = True  # a pause, nothing at all, samples between gaps
     first, last = spans(y, width, 16, gaps if holes else None)
     row = np.arange(16)[:, None]
     for i in range(3):
