@@ -109,7 +109,7 @@ def make_run(folder: Path, kind: Kind, rows: int, epochs: int) -> tuple[Run, int
         "dataset": {"_target_": f"bench.datasets.{kind.dataset}"},
         "model": kind.model,
         "features": {"_target_": f"bench.features.{kind.features}"},
-        "loss": {"_target_": "bench.losses.ce"},
+        "loss": {"_target_": "bench.losses.ce.ce"},
         "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.001},
         "scheduler": {"_target_": "bench.training.schedules.constant"},
         "row_weights": {"_target_": "none"},

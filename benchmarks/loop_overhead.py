@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench import losses
 from bench.atomic import write_json
 from bench.data.batches import Batch, Batches
 from bench.data.store import Store
 from bench.features.cast import ToFloat32
+from bench.losses.kl import kl
 from bench.metrics import KL
 from bench.models.mlp import MLP
 from bench.models.wavenet import WaveNet
@@ -46,7 +46,7 @@ def batches(folder: Path, spec: InputSpec, rows: int) -> Batches:
 def bare(model: nn.Module, optimizer: torch.optim.Optimizer, epoch: Iterable[Batch]) -> None:
     model.train()
     for batch in epoch:
-        loss = losses.kl(model(batch.x.float()), batch.target)
+        loss = kl(model(batch.x.float()), batch.target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -60,7 +60,7 @@ def user_seconds(work: Callable[[], object]) -> float:
 
 def compare(name: str, model: nn.Module, train: Batches, batch_size: int, repeats: int, bound: float) -> None:
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    parts = loop.Parts(model, ToFloat32(), losses.kl, optimizer, schedules.constant, KL)
+    parts = loop.Parts(model, ToFloat32(), kl, optimizer, schedules.constant, KL)
     settings = loop.Settings(epochs=1, batch_size=batch_size, eval_batch_size=64, seed=0)
     ready = list(train.in_order(batch_size))
     fold = Fold(Path("unused"), 0)

@@ -47,7 +47,7 @@ def write_run(
     """A run of which the first ``finished`` folds (else all) are done; the next one stands before its last epoch."""
     finished = folds if finished is None else finished
     folder = outputs / "hms" / model / identity
-    loss = {"_target_": "bench.losses.kl"}
+    loss = {"_target_": "bench.losses.kl.kl"}
     config = {
         "dataset": {"_target_": "bench.datasets.hms.HMS", "root": None},
         "model": {"_target_": f"bench.models.{model}.Net", "filters": 16},

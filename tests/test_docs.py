@@ -17,8 +17,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
-LISTING = re.compile(r"^(At the end of )?`([\w./]+)`\n\n```(?:python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LISTINGS = [(path, text, bool(end)) for end, path, text in LISTING.findall(PAGE)]
+LISTINGS = re.findall(r"^`([\w./]+)`\n\n```(?:python|yaml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 
 
@@ -29,10 +28,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("src", "conf", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    for path, text, append in LISTINGS:
-        file = folder / path
-        assert file.exists() == append, f"{path} is there already" if not append else f"{path} is gone"
-        file.write_text((file.read_text(encoding="utf-8") if append else "") + text, encoding="utf-8")
+    for path, text in LISTINGS:
+        assert not (folder / path).exists(), f"{path} is there already"
+        (folder / path).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -57,7 +55,7 @@ def command(module: str) -> str:
 
 def test_every_listing_is_found_and_reads() -> None:
     assert len(LISTINGS) == PAGE.count("```python") + PAGE.count("```yaml") >= 9
-    for path, text, _ in LISTINGS:
+    for path, text in LISTINGS:
         assert path.startswith(("src/bench/", "conf/"))
         assert max(map(len, text.splitlines())) <= 120
         if path.endswith(".py"):

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import losses
 from bench.atomic import write_json
 from bench.data.batches import Batches, cut
 from bench.data.store import Store
 from bench.features.cast import ToFloat32
+from bench.losses.kl import kl
 from bench.metrics import KL
 from bench.results.run import Fold
 from bench.training import loop, schedules
@@ -50,7 +50,7 @@ def parts(**changes: Any) -> loop.Parts:
         nn.Flatten(), nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3)
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    made = loop.Parts(model, ToFloat32(), losses.kl, optimizer, schedules.cosine, KL)
+    made = loop.Parts(model, ToFloat32(), kl, optimizer, schedules.cosine, KL)
     return replace(made, **changes)
 
 
@@ -85,7 +85,7 @@ def test_a_fold_that_died_at_any_step_ends_with_the_same_bits(tmp_path: Path, st
         calls += 1
         if calls == (stop_at[0] - 1) * 4 + stop_at[1]:  # three training steps and one validation an epoch
             raise Killed
-        return losses.kl(*args)
+        return kl(*args)
 
     with pytest.raises(Killed):
         fit(tmp_path / "resumed", made=parts(loss=dying_loss))
@@ -105,7 +105,7 @@ def test_a_nan_loss_stops_the_fold_and_says_where(tmp_path: Path) -> None:
     def bad(*args: Any) -> Tensor:
         nonlocal calls
         calls += 1
-        return losses.kl(*args) * (float("nan") if calls == 6 else 1.0)
+        return kl(*args) * (float("nan") if calls == 6 else 1.0)
 
     with pytest.raises(loop.LossIsNaN, match=r"nan in epoch 2, step 2 of 3; try a smaller optimizer.lr"):
         fit(tmp_path, made=parts(loss=bad))
@@ -139,8 +139,8 @@ def test_rows_of_weight_zero_do_not_train(tmp_path: Path) -> None:
     made.optimizer = torch.optim.SGD(made.model.parameters(), lr=0.1)
     train, _ = sides(tmp_path / "a", weight=weight)
     batch = next(train.in_order(41))
-    loss = losses.kl(made.model(batch.x.float()), batch.target, batch.weight)
-    kept = losses.kl(made.model(batch.x.float())[:20], batch.target[:20])
+    loss = kl(made.model(batch.x.float()), batch.target, batch.weight)
+    kept = kl(made.model(batch.x.float())[:20], batch.target[:20])
     torch.testing.assert_close(loss, kept)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -337,6 +338,38 @@ def test_options_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         build_it(HEARTBEAT, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("model", "wrong"),
+    [
+        ("cnn1d", {"pools": [0, 4, 4]}),
+        ("cnn2d", {"kernel_size": [0, 3]}),
+        ("efficientnetv2", {"stem_stride": 0}),
+        ("efficientnetv2", {"resizer_filters": 0}),
+        ("heartbeat_net1", {"hidden": [0]}),
+        ("heartbeat_net4", {"hidden": [-3]}),
+        ("inceptiontime", {"filters": 0}),
+        ("inceptiontime", {"bottleneck": 0}),
+        ("mlp", {"hidden": [8, 0]}),
+        ("panns", {"filters": [8, 0]}),
+        ("resnet1d", {"width": 0}),
+        ("squeezeformer1d", {"strides": [2, 0]}),
+        ("squeezeformer1d", {"heads": 0}),
+        ("wavenet", {"chain_size": 0}),
+        ("wavenet", {"hidden": 0}),
+    ],
+)
+def test_a_size_below_one_is_refused_by_its_key(model: str, wrong: dict[str, Any]) -> None:
+    """Some would train a net that sees nothing, others divide by zero."""
+    ((key, value),) = wrong.items()
+    with pytest.raises(UserError, match=re.escape(f"model.{key}={value} must be 1 or more; leave it out")):
+        build.build(NODES[model] | wrong, "model", spec_of(1, SPECS[KINDS[model]][0][1], 2))
+
+
+def test_a_kernel_of_one_number_is_no_rows_and_columns() -> None:
+    with pytest.raises(UserError, match="give two numbers"):
+        CNN2D(spec_of(1, (64, 64), 2), kernel_size=[4])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class Heartbeat(Dataset):
 
     name: ClassVar[str] = "heartbeat"
     metric: ClassVar[Metric] = L1_20K
-    features: ClassVar[dict[Kind, str]] = {"sequence": "heartbeat_waveform"}
+    features: ClassVar[dict[Kind, str]] = {"sequence": "heartbeat_waveform", "image": "heartbeat_scalogram"}
 
     def required(self) -> list[str]:
         return ["train.csv"]

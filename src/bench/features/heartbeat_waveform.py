@@ -16,6 +16,7 @@ class HeartbeatWaveform(Features):
     kind: ClassVar[Kind] = "sequence"
     datasets: ClassVar[tuple[str, ...]] = ("heartbeat",)
     stored_dtype: ClassVar[str] = "float32"
+    stored_as: ClassVar[str | None] = "heartbeat_waveform"
 
     def spec(self, dataset: Any) -> InputSpec:
         return InputSpec(1, (dataset.length,), dataset.classes)

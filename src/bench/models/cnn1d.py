@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.models.parts import at_least, dense, glorot
+from bench.models.parts import at_least, dense, glorot, refuse_below_one
 from bench.spec import InputSpec, UserError
 
 
@@ -36,6 +36,7 @@ class CNN1D(nn.Module):
         dropout_last: float = 0.2,
     ) -> None:
         super().__init__()
+        refuse_below_one(filters=filters, kernels=kernels, pools=pools, hidden=hidden)
         if not len(filters) == len(kernels) == len(pools) + 1:
             raise UserError(
                 f"cnn1d got {len(filters)} filters, {len(kernels)} kernels and {len(pools)} pools: "

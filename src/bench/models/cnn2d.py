@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.models.parts import at_least, glorot
-from bench.spec import InputSpec
+from bench.models.parts import at_least, glorot, refuse_below_one
+from bench.spec import InputSpec, UserError
 
 POOLED = (2, 10)  # what four halvings leave of 40 × 173: the grid that the head sees, whatever the image's size
 
@@ -37,6 +37,11 @@ class CNN2D(nn.Module):
         hidden: int = 64,
     ) -> None:
         super().__init__()
+        refuse_below_one(filters=filters, kernel_size=kernel_size, hidden=hidden)
+        if len(kernel_size) != 2:
+            raise UserError(
+                f"model.kernel_size={list(kernel_size)} is not (rows, columns); give two numbers, as [4,10]"
+            )
         rows, columns = kernel_size
         height, width = rows - 1, columns - 1
         # Keras' 'same': of an odd number of zeros the larger half goes below and to the right

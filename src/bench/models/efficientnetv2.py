@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.models.parts import refuse_below_one
 from bench.models.pretrained import add_rest, timm_network
 from bench.models.resizer import Resizer
 from bench.spec import InputSpec, UserError
@@ -43,6 +44,7 @@ class EfficientNetV2(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
+        refuse_below_one(resizer_filters=resizer_filters, resizer_blocks=resizer_blocks, stem_stride=stem_stride)
         if "efficientnetv2" not in variant:
             raise UserError(f"model.variant={variant} is no EfficientNetV2; model=timm_backbone takes any network")
         if resizer is not None and (len(resizer) != 2 or min(resizer) < 1):

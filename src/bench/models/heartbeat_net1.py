@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.models.parts import at_least, dense
+from bench.models.parts import at_least, dense, refuse_below_one
 from bench.spec import InputSpec
 
 SHORTEST = 186  # samples that the strided and dilated kernels need to see anything
@@ -30,6 +30,7 @@ class HeartbeatNet1(nn.Module):
 
     def __init__(self, spec: InputSpec, hidden: Sequence[int] = (256, 128), dropout: float = 0.5) -> None:
         super().__init__()
+        refuse_below_one(hidden=hidden)
         self.layers = nn.Sequential(
             *(nn.BatchNorm1d(spec.channels), nn.Conv1d(spec.channels, 64, 11, padding=5), nn.LeakyReLU()),
             *(nn.Conv1d(64, 128, 11, stride=5), nn.BatchNorm1d(128), nn.LeakyReLU()),

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.models.parts import at_least, dense
+from bench.models.parts import at_least, dense, refuse_below_one
 from bench.spec import InputSpec
 
 SHORTEST = 9  # samples that the convolutions without padding need
@@ -30,6 +30,7 @@ class HeartbeatNet2(nn.Module):
 
     def __init__(self, spec: InputSpec, hidden: Sequence[int] = (256, 1024), dropout: float = 0.1) -> None:
         super().__init__()
+        refuse_below_one(hidden=hidden)
         self.views = nn.ModuleList(
             nn.Conv1d(spec.channels, 32, kernel, padding=padding) for kernel, padding in ((7, 5), (11, 7), (17, 10))
         )

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.models.parts import at_least, dense
+from bench.models.parts import at_least, dense, refuse_below_one
 from bench.spec import InputSpec
 
 SHORTEST = 16  # samples that two pools by four need
@@ -31,6 +31,7 @@ class HeartbeatNet3(nn.Module):
 
     def __init__(self, spec: InputSpec, hidden: Sequence[int] = (1024, 128), dropout: float = 0.1) -> None:
         super().__init__()
+        refuse_below_one(hidden=hidden)
         self.layers = nn.Sequential(
             nn.BatchNorm1d(spec.channels),
             *(nn.Conv1d(spec.channels, 32, 11, padding=5), nn.LeakyReLU(), nn.BatchNorm1d(32)),

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.models.parts import at_least, dense
+from bench.models.parts import at_least, dense, refuse_below_one
 from bench.spec import InputSpec, UserError
 
 SHORTEST = 11  # samples that the dilated convolution needs
@@ -37,6 +37,7 @@ class HeartbeatNet4(nn.Module):
         self, spec: InputSpec, hidden: Sequence[int] = (1024, 128), dropout: float = 0.1, parts: int = 4
     ) -> None:
         super().__init__()
+        refuse_below_one(hidden=hidden)
         if parts < 1:
             raise UserError(f"model.parts={parts} leaves nothing to read; give 1 or more")
         self.parts = parts

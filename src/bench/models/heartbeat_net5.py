@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.models.parts import at_least, dense
+from bench.models.parts import at_least, dense, refuse_below_one
 from bench.spec import InputSpec
 
 SHORTEST = 8  # samples that three halvings need
@@ -30,6 +30,7 @@ class HeartbeatNet5(nn.Module):
 
     def __init__(self, spec: InputSpec, hidden: Sequence[int] = (6400, 3200, 1600)) -> None:
         super().__init__()
+        refuse_below_one(hidden=hidden)
         layers: list[nn.Module] = []
         channels = spec.channels
         for i, width in enumerate((16, 32, 64, 128, 256, 512)):

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from bench.models.parts import refuse_below_one
 from bench.spec import InputSpec, UserError
 
 
@@ -33,6 +34,7 @@ class InceptionTime(nn.Module):
         bottleneck: int = 32,
     ) -> None:
         super().__init__()
+        refuse_below_one(filters=filters, kernels=kernels, bottleneck=bottleneck)
         if depth < 1 or any(k % 2 == 0 for k in kernels):
             raise UserError(f"inceptiontime got depth {depth} and kernels {list(kernels)}: give 1 or more and odd ones")
         width = filters * (len(kernels) + 1)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from bench.models.parts import refuse_below_one
 from bench.spec import InputSpec
 
 
@@ -18,6 +19,7 @@ class MLP(nn.Module):
 
     def __init__(self, spec: InputSpec, hidden: Sequence[int] = (64,), dropout: float = 0.0) -> None:
         super().__init__()
+        refuse_below_one(hidden=hidden)
         layers: list[nn.Module] = [nn.Flatten()]
         width = math.prod(spec.shape)
         for size in hidden:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from bench.models.parts import refuse_below_one
 from bench.spec import InputSpec
 
 
@@ -30,6 +31,7 @@ class PANNs(nn.Module):
         dropout_last: float = 0.5,
     ) -> None:
         super().__init__()
+        refuse_below_one(filters=filters)
         blocks: list[nn.Module] = []
         height, width = spec.size
         for channels, out in pairwise([spec.channels, *filters]):

@@ -8,6 +8,16 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.spec import UserError
+
+
+def refuse_below_one(**options: int | Sequence[int]) -> None:
+    """Refuses sizes and counts that would leave a model without layers, filters or steps, naming the option."""
+    for key, value in options.items():
+        if min([value] if isinstance(value, int) else value, default=1) < 1:
+            shown = value if isinstance(value, int) else list(value)
+            raise UserError(f"model.{key}={shown} must be 1 or more; leave it out for the model's own")
+
 
 def at_least(x: Tensor, *sizes: int) -> Tensor:
     """``x`` with zeros after its end along the last ``len(sizes)`` axes that are shorter than ``sizes``.

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from bench.models.parts import refuse_below_one
 from bench.spec import InputSpec
 
 POOLED = 4  # steps of time that the head sees, whatever the length
@@ -35,6 +36,7 @@ class ResNet1D(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        refuse_below_one(width=width, out_width=out_width, blocks=blocks, kernel_size=kernel_size, hidden=hidden)
         widths = [width] + [out_width] * blocks
         self.stem = nn.Sequential(
             nn.Conv1d(spec.channels, width, kernel_size, padding=kernel_size // 2),

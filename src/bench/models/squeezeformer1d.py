@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.models.parts import refuse_below_one
 from bench.spec import InputSpec, UserError
 
 
@@ -42,6 +43,7 @@ class Squeezeformer1D(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        refuse_below_one(width=width, blocks=blocks, heads=heads, strides=strides, expansion=expansion)
         if width % (2 * heads) or kernel_size % 2 == 0:
             raise UserError(
                 f"squeezeformer1d got width {width}, heads {heads} and kernel_size {kernel_size}: "

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from bench.models.parts import refuse_below_one
 from bench.spec import InputSpec, UserError
 
 # Columns (samples × signals) worked on at once on a CPU: a layer's rows then stay in the processor's cache.
@@ -49,6 +50,7 @@ class WaveNet(nn.Module):
         chain_size: int = 2,
     ) -> None:
         super().__init__()
+        refuse_below_one(filters=filters, hidden=hidden, chain_size=chain_size)
         if len(filters) != len(layers) or min(layers, default=0) < 1 or kernel_size % 2 == 0:
             raise UserError(
                 f"WaveNet got filters {list(filters)}, layers {list(layers)} and kernel_size {kernel_size}: "
