@@ -106,7 +106,7 @@ def test_a_sequence_is_hidden_in_time_over_all_channels() -> None:
     [
         (lambda: Mixup(alpha=0), "alpha=0 must be above 0"),
         (lambda: Mixup(until=0), "until=0 must lie above 0"),
-        (lambda: Mixup(**{"targets": "sum"}), "targets=sum is not one of mix, max"),
+        (lambda: Mixup(targets="sum"), "targets=sum is not one of mix, max"),  # type: ignore[arg-type]
         (lambda: SpecAugment(row_share=2), "row_share=2 must lie between 0 and 1"),
         (lambda: SpecAugment(columns=-1), "columns=-1 must be 0 or more"),
     ],

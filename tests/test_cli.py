@@ -33,6 +33,7 @@ def bench(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
         ("trian.epochs=3", "there is no key trian.epochs here; did you mean train.epochs?"),
         ("train.epochs=many", "train.epochs=many can't be used: Value 'many' of type 'str' could not be converted"),
         ("model=transformer9", "there is no model=transformer9; choose model= one of "),
+        ("features.n_scales=3", "features.n_scales belongs to features=heartbeat_scalogram: name that as well, or"),
         ("dataset=null", ""),
         ("dataset.root=/a=b", ""),
         ("dataset.root=/nowhere", "dataset.root=/nowhere is not a folder; give the folder that holds train.csv"),
@@ -71,10 +72,10 @@ def test_the_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
         ("split=group", "split=group needs groups"),
         ("split=predefined", "needs a 'fold' column"),
         ("features=hms_waveform", "features=hms_waveform reads hms, not heartbeat"),
-        ("model.dropout=2", "model=.* can't be built: dropout probability"),
-        ("optimizer.lr=-1", "optimizer=.* can't be used: Invalid learning rate"),
-        ("loss.label_smoothing=7", "loss=.* can't be used: label_smoothing=7"),
-        ("split.n_splits=1", "split can't be made: .*n_splits"),
+        ("model.dropout=2", "the model can't be built of .*dropout=2.*: dropout probability .*; change its options"),
+        ("optimizer.lr=-1", "optimizer can't be used with .*lr=-1.*: Invalid learning rate"),
+        ("loss.label_smoothing=7", "loss.label_smoothing=7 must be 0 or more and below 1; choose"),
+        ("split.n_splits=1", "split.n_splits=1 must be 2 or more"),
         ("+scheduler.warmup=9", "scheduler.warmup would do nothing: name the option it belongs to"),
         ("+augment.noise=5", "augment.noise would do nothing"),
         ("model._target_=os.system", "model._target_=os.system is refused"),
@@ -98,10 +99,12 @@ def test_cuda_without_a_gpu_is_a_sentence(small: Callable[..., Composed]) -> Non
 def test_a_model_that_does_not_take_the_features_says_what_to_choose(
     small: Callable[..., Composed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from bench.datasets.heartbeat import Heartbeat
     from bench.models.mlp import MLP
 
     monkeypatch.setattr(MLP, "takes", "image")
-    with pytest.raises(UserError, match="no features for a model that takes a image; choose a model that"):
+    monkeypatch.setattr(Heartbeat, "features", {"sequence": "heartbeat_waveform"})
+    with pytest.raises(UserError, match="no features for a model that takes an image; choose a model that takes a seq"):
         make_plan(*small())
 
 

@@ -109,7 +109,12 @@ def reword(error: BaseException) -> str:
     cause = error.__cause__
     if "Could not override" in lines[0]:
         key = lines[0].split("'")[1]
-        close = difflib.get_close_matches(key, _keys(), 1, 0.8)
+        keys = _keys()
+        if owners := keys.get(key):
+            group = key.partition(".")[0]
+            named = " or ".join(f"{group}={owner}" for owner in owners)
+            return f"{key} belongs to {named}: name that as well, or leave {key} out"
+        close = difflib.get_close_matches(key, keys, 1, 0.8)
         meant = f"did you mean {close[0]}? " if close else ""
         return f"there is no key {key} here; {meant}python -m bench.train --cfg job prints all keys of this command"
     if lines[0].startswith("Error merging override") and cause is not None:
@@ -125,21 +130,22 @@ def reword(error: BaseException) -> str:
     return " ".join(lines).removesuffix(".") + "; python -m bench.train --help shows how a command is written"
 
 
-def _keys() -> list[str]:
-    """Dotted keys of the schema and of all groups' options, for suggestions."""
+def _keys() -> dict[str, list[str]]:
+    """Dotted keys of the schema and of all groups' options, for suggestions; with the options that have them."""
     import dataclasses
 
     import yaml
 
     from bench.schema import Folds, Keys, Tracking, Train
 
-    keys = [f.name for f in dataclasses.fields(Keys)]
+    keys: dict[str, list[str]] = {f.name: [] for f in dataclasses.fields(Keys)}
     for name, part in (("train", Train), ("folds", Folds), ("tracking", Tracking)):
-        keys += [f"{name}.{f.name}" for f in dataclasses.fields(part)]
-    for file in conf().glob("*/*.yaml"):
+        keys |= {f"{name}.{f.name}": [] for f in dataclasses.fields(part)}
+    for file in sorted(conf().glob("*/*.yaml")):
         node = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
         node = node.get("dataset", node) if file.parent.name == "dataset" else node
-        keys += [f"{file.parent.name}.{key}" for key in node or ()]
+        for key in node or ():
+            keys.setdefault(f"{file.parent.name}.{key}", []).append(file.stem)
     return keys
 
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pandas as pd
 
-from bench import build
+from bench import build, checks
 from bench.atomic import write_json, write_text
 from bench.data import splits, store
 from bench.datasets import root
-from bench.datasets.base import Dataset, serves
+from bench.datasets.base import Dataset
 from bench.features.base import Features
 from bench.results.mirrored import public
 from bench.results.run import Run, identity
-from bench.spec import InputSpec, UserError
+from bench.spec import UserError
 from bench.training import initial
 from bench.training.collect import write_frame
 from bench.training.progress import say
@@ -60,7 +60,7 @@ class Plan:
 
 def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     """Everything before the first step of training: data, features, splits, checks, and the run's folder."""
-    check(config)
+    checks.values(config)
     original = dict(config)
     metric_owner = build.locate(config["dataset"], "dataset")
     model_class = build.locate(config["model"], "model")
@@ -75,8 +75,8 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     if features.kind != model_class.takes:  # type: ignore[attr-defined]
         fitting = getattr(metric_owner, "features", {}).get(model_class.takes, "none yet")  # type: ignore[attr-defined]
         raise UserError(
-            f"model={names.get('model')} takes a {model_class.takes} and features={features_name} gives "  # type: ignore[attr-defined]
-            f"a {features.kind}; choose features={fitting} or another model"
+            f"model={names.get('model')} takes {_a(model_class.takes)} and features={features_name} gives "  # type: ignore[attr-defined]
+            f"{_a(features.kind)}; choose features={fitting} or another model"
         )
     for key in ("features", "scheduler", "row_weights"):
         node = original[key]
@@ -89,7 +89,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     if weights := config["model"].get("weights"):
         config["model"] = config["model"] | {"weights": str(Path(weights).resolve())}
     spec = features.spec(dataset)
-    check_parts(config, spec)
+    checks.parts(config, spec)
     stores = {part: _open_store(config, dataset, features, part) for part in ("train", "test")}
     table = dataset.table("train")
     splitter = {k: v for k, v in config["split"].items() if k != "strict"}
@@ -101,7 +101,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     if level := int(stores["train"].flat().sum()):
         say(f"split     {level} training examples are one number all over; they are not tied as copies of each other")
     rows = table.assign(fold=assignment.fold)
-    _check_row_weights(config, rows)
+    checks.row_weights(config, rows)
     only = config["folds"]["only"]
     if only is not None and (not only or not set(only) <= set(range(assignment.n_splits))):
         raise UserError(f"folds.only={only} must name folds from 0 to {assignment.n_splits - 1}")
@@ -135,35 +135,6 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     return Plan(run, dataset, wanted, test, config, inputs, rows)
 
 
-def check(config: dict[str, Any]) -> None:
-    """The values that types alone can't judge."""
-    for key in ("dataset", "model", "features", "loss", "split", "augment", "row_weights", "optimizer", "scheduler"):
-        if not isinstance(config[key], dict):
-            raise UserError(f"{key}={config[key]} names nothing; python -m bench.train --help lists the options")
-    if "?" in str(config["outputs"]) and config["tracking"]["enabled"] and config["tracking"]["uri"] is None:
-        raise UserError(f"outputs={config['outputs']}: MLflow's database can't lie below a folder with '?' in its name")
-    train = config["train"]
-    for key, low in (("epochs", 1), ("batch_size", 1), ("eval_batch_size", 1)):
-        if train[key] < low:
-            raise UserError(f"train.{key}={train[key]} must be {low} or more")
-    for key, value, options in (
-        ("train.precision", train["precision"], ("float32", "bf16")),
-        ("train.keep", train["keep"], ("last", "loss", "metric")),
-        ("device", config["device"], ("auto", "cpu", "cuda")),
-    ):
-        if value not in options:
-            raise UserError(f"{key}={value} is not one of {', '.join(options)}")
-    if config["folds"]["parallel"] is not None and config["folds"]["parallel"] < 1:
-        raise UserError(f"folds.parallel={config['folds']['parallel']} must be 1 or more")
-    if config["seed"] < 0:
-        raise UserError(f"seed={config['seed']} must be 0 or more")
-    if config["device"] == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UserError("device=cuda, but torch sees no CUDA device here; use device=cpu or device=auto")
-
-
 def open_dataset(config: dict[str, Any]) -> tuple[Dataset, bool]:
     """The data set on its root, and whether its files are simulated."""
     node = {k: v for k, v in config["dataset"].items() if k != "simulator"}
@@ -185,72 +156,8 @@ def open_dataset(config: dict[str, Any]) -> tuple[Dataset, bool]:
     return dataset, simulated
 
 
-def check_parts(config: dict[str, Any], spec: InputSpec) -> None:
-    """Builds model, loss, optimiser and schedule without memory or arithmetic, so that a mistake shows at once."""
-    import torch
-
-    from bench.data.batches import Batch
-
-    repeated = {"channels", "size", "classes", "sample_rate", "n_classes", "num_classes", "in_chans", "in_channels"}
-    for key in sorted(repeated & set(config["model"])):
-        raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
-    node = dict(config["model"])
-    if node.get("weights"):
-        initial.digest(node["weights"])  # all files are there
-        node["weights"] = initial.file_for(node["weights"], 0)
-    with torch.device("meta"):
-        try:
-            model = build.build(node, "model", spec)
-        except (ValueError, TypeError, RuntimeError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"model={config['model']} can't be built: {error}") from error
-        try:
-            answer = model.eval()(torch.empty(2, *spec.shape))
-        except (RuntimeError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(
-                f"the model does not take {spec.kind} input of shape {spec.shape}: {str(error).splitlines()[0]}; "
-                "choose another model, its options or other features"
-            ) from error
-    if tuple(answer.shape) != (2, spec.n_classes):
-        raise UserError(f"the model answers {tuple(answer.shape)} for 2 rows of {spec.n_classes} classes")
-    x, target = torch.zeros(2, *spec.shape), torch.full((2, spec.n_classes), 1 / spec.n_classes)
-    for change in build.each(config["augment"], "augment"):
-        x, _ = change(x, Batch(x, target, None), 0.0)
-    loss = build.partial(config["loss"], "loss", 3)
-    schedule = build.partial(config["scheduler"], "scheduler", 3)
-    epochs, where = config["train"]["epochs"], "optimizer"
-    try:
-        optimizer = build.build(config["optimizer"], "optimizer", [torch.nn.Parameter(torch.zeros(1))])
-        where = "scheduler"
-        rates = [schedule(epoch, epochs, optimizer.param_groups[0]["lr"]) for epoch in range(epochs)]
-        where = "loss"
-        value = loss(torch.zeros(2, spec.n_classes), target, None)
-    except (ValueError, TypeError, IndexError, RuntimeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{where}={config[where]} can't be used: {error}") from error
-    if not all(rate >= 0 for rate in rates) or not torch.isfinite(value):
-        raise UserError(f"the learning rates {rates[:5]} or the loss {float(value)} are not numbers to train with")
-
-
-def _check_row_weights(config: dict[str, Any], rows: pd.DataFrame) -> None:
-    """Refuses weights that a fold would refuse, or that leave it no row to train on, in any epoch."""
-    node, epochs = config["row_weights"], config["train"]["epochs"]
-    if node.get("_target_") == "none":
-        return
-    weights = build.partial(node, "row_weights", 3)
-    own = rows["weight"].to_numpy() if "weight" in rows else 1.0
-    for epoch in range(epochs):
-        counts = (own * weights(rows, epoch, epochs) > 0) & serves(rows, "trained")
-        empty = [k for k in rows["fold"].unique() if not (counts & (rows["fold"] != k)).any()]
-        if empty:
-            raise UserError(
-                f"row_weights leaves fold {min(empty)} no row to train on in epoch {epoch + 1}; give some range a "
-                "factor above 0"
-            )
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind == "image" else f"a {kind}"
 
 
 def _features_node(
@@ -266,10 +173,10 @@ def _features_node(
 
     name = (config.get("recipe") or {}).get("features") or dataset_class.features.get(model_class.takes)
     if name is None:
-        kinds = " or ".join(dataset_class.features)
+        kinds = " or ".join(map(_a, dataset_class.features))
         raise UserError(
-            f"dataset={names.get('dataset')} has no features for a model that takes a {model_class.takes}; "
-            f"choose a model that takes a {kinds}, or name features="
+            f"dataset={names.get('dataset')} has no features for a model that takes {_a(model_class.takes)}; "
+            f"choose a model that takes {kinds}, or name features="
         )
     return name, yaml.safe_load((conf() / "features" / f"{name}.yaml").read_text(encoding="utf-8"))
 

@@ -112,6 +112,9 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
     example = table["example"].factorize()[0] if "example" in table else none
     content = _content(digests)
     notes = _copies(table, content)
+    n_splits = getattr(splitter, "keywords", {}).get("n_splits")
+    if n_splits is not None and n_splits < 2:
+        raise UserError(f"split.n_splits={n_splits} must be 2 or more: what one fold validates the others train on")
     try:
         fold = splitter(Rows(label, _tied(group, example, content), _tied(example, content), table))
     except ValueError as error:

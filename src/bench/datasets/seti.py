@@ -49,6 +49,14 @@ class Seti(Dataset):
         self.edition = edition
         super().__init__(root)
 
+    def check(self) -> None:
+        try:
+            super().check()
+        except UserError as error:
+            if self.edition == "current" or not self.root.is_dir():
+                raise
+            raise UserError(f"{error}; leave dataset.edition out for the current edition") from None
+
     def required(self) -> list[str]:
         return list(EDITIONS[self.edition])
 
