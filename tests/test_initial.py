@@ -7,21 +7,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from bench.atomic import write_json
 from bench.spec import UserError
 from bench.training import initial
 
+HEARTBEAT = "bench.datasets.heartbeat.Heartbeat"
 
-def run(folder: Path, fold: list[int], **columns: object) -> Path:
+
+def run(folder: Path, fold: list[int], weights: str | None = None, **columns: object) -> Path:
     """A finished run of len(fold) rows, each fold's weights a file of its own content."""
     folder.mkdir()
-    (folder / "config.yaml").write_text("{}")
-    write_json(folder / "inputs.json", {"dataset": "heartbeat", "n_splits": max(fold) + 1})
+    config = {"dataset": {"_target_": HEARTBEAT}, "model": {"weights": weights}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    write_json(folder / "inputs.json", {"simulated": False, "n_splits": max(fold) + 1})
     rows(fold, **columns).to_parquet(folder / "splits.parquet")
     for k in set(fold):
         (folder / "folds" / str(k)).mkdir(parents=True)
         (folder / "folds" / str(k) / "weights.safetensors").write_bytes(bytes([k]))
+        write_json(folder / "folds" / str(k) / "done.json", {})
     return folder
 
 
@@ -37,43 +42,66 @@ def test_each_fold_takes_its_own_number_of_a_run_and_all_take_one_file(tmp_path:
 
 def test_a_run_that_split_alike_leaks_nothing(tmp_path: Path) -> None:
     source = run(tmp_path / "a", [0, 1, 2, 0, 1, 2])
-    initial.refuse_leak(str(source), "heartbeat", rows([0, 1, 2, 0, 1, 2]), [0, 1, 2])
+    initial.refuse_leak(str(source), HEARTBEAT, False, rows([0, 1, 2, 0, 1, 2]), [0, 1, 2])
 
 
 def test_a_run_that_split_otherwise_is_refused_with_the_rows(tmp_path: Path) -> None:
     source = run(tmp_path / "a", [0, 1, 2, 0, 1, 2])
     with pytest.raises(UserError, match=r"trained on 1 rows that fold 0 validates \(first: 1\); use the split that"):
-        initial.refuse_leak(str(source), "heartbeat", rows([0, 0, 2, 0, 1, 2]), [0, 1, 2])
+        initial.refuse_leak(str(source), HEARTBEAT, False, rows([0, 0, 2, 0, 1, 2]), [0, 1, 2])
 
 
 def test_one_folds_file_serves_that_fold_alone(tmp_path: Path) -> None:
     source = run(tmp_path / "a", [0, 1, 2, 0, 1, 2])
     file = str(source / "folds/1/weights.safetensors")
-    initial.refuse_leak(file, "heartbeat", rows([0, 1, 2, 0, 1, 2]), [1])
+    initial.refuse_leak(file, HEARTBEAT, False, rows([0, 1, 2, 0, 1, 2]), [1])
     with pytest.raises(UserError, match=r"that fold 0 validates \(first: 0, 3\); train the fold of its number alone"):
-        initial.refuse_leak(file, "heartbeat", rows([0, 1, 2, 0, 1, 2]), [0, 1, 2])
+        initial.refuse_leak(file, HEARTBEAT, False, rows([0, 1, 2, 0, 1, 2]), [0, 1, 2])
 
 
 def test_a_patient_under_other_ids_is_a_leak_too(tmp_path: Path) -> None:
     source = run(tmp_path / "a", [0, 0, 1, 1], group=[5, 5, 6, 6])
     here = rows([1, 0], group=[5, 6]).assign(id=["5_0", "6_0"])
     with pytest.raises(UserError, match="rows or their groups that fold 0 validates"):
-        initial.refuse_leak(str(source), "heartbeat", here, [0, 1])
+        initial.refuse_leak(str(source), HEARTBEAT, False, here, [0, 1])
 
 
 def test_rows_that_were_not_trained_on_leak_nothing(tmp_path: Path) -> None:
     source = run(tmp_path / "a", [0, 1, 1], trained=[True, False, True])
-    initial.refuse_leak(str(source), "heartbeat", rows([0, 0, 1]), [0])
+    initial.refuse_leak(str(source), HEARTBEAT, False, rows([0, 0, 1]), [0])
 
 
-@pytest.mark.parametrize("elsewhere", ["another data set", "a file of no run"])
+def test_what_the_source_itself_started_from_is_followed(tmp_path: Path) -> None:
+    first = run(tmp_path / "a", [1, 0, 1])
+    then = run(tmp_path / "b", [0, 1, 1], weights=str(first))
+    with pytest.raises(UserError, match=rf"model.weights={first} were trained on 1 rows that fold 0 validates"):
+        initial.refuse_leak(str(then), HEARTBEAT, False, rows([0, 1, 1]), [0, 1])
+
+
+def test_a_run_of_fewer_folds_is_refused_before_the_last_one_looks_for_its_file(tmp_path: Path) -> None:
+    source = run(tmp_path / "a", [0, 1])
+    with pytest.raises(UserError, match="is a run of 2 folds, and has none for fold 2; split alike"):
+        initial.refuse_leak(str(source), "bench.datasets.hms.HMS", False, rows([0, 1, 2]), [0, 1, 2])
+
+
+@pytest.mark.parametrize("what", [".", "folds/1/weights.safetensors"])
+def test_a_fold_that_is_not_done_is_no_source(tmp_path: Path, what: str) -> None:
+    source = run(tmp_path / "a", [0, 1])
+    (source / "folds/1/done.json").unlink()
+    with pytest.raises(UserError, match=r"folds/1/done.json is not a file"):
+        initial.digest(str(source / what))
+
+
+@pytest.mark.parametrize("elsewhere", ["simulated", "another data set", "a file of no run"])
 def test_what_has_no_rows_in_common_is_not_asked(tmp_path: Path, elsewhere: str) -> None:
     source = run(tmp_path / "a", [0, 1])
-    if elsewhere == "another data set":
-        initial.refuse_leak(str(source), "hms", rows([1, 0]), [0, 1])
+    if elsewhere == "simulated":
+        initial.refuse_leak(str(source), HEARTBEAT, True, rows([1, 0]), [0, 1])
+    elif elsewhere == "another data set":
+        initial.refuse_leak(str(source), "bench.datasets.hms.HMS", False, rows([1, 0]), [0, 1])
     else:
         (tmp_path / "timm.safetensors").touch()
-        initial.refuse_leak(str(tmp_path / "timm.safetensors"), "heartbeat", rows([1, 0]), [0, 1])
+        initial.refuse_leak(str(tmp_path / "timm.safetensors"), HEARTBEAT, False, rows([1, 0]), [0, 1])
 
 
 def test_the_digest_is_the_contents_and_not_the_paths(tmp_path: Path) -> None:

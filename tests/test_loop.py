@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,38 @@ def test_schedules_are_the_write_ups(tmp_path: Path) -> None:
     assert listed == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
     warm = [schedules.cosine(e, 10, 1.0, warmup=0.1, start=0.1, end=0.01) for e in (0, 0.5, 1, 5.5, 10)]
     assert warm == pytest.approx([0.1, 0.55, 1.0, 0.505, 0.01])
+
+
+def test_a_row_that_counts_little_steps_little_whatever_its_batch(tmp_path: Path) -> None:
+    """Batches of one: a weighted mean over each alone would give every row its full step."""
+    weight = np.where(np.arange(61) % 2, 1.0, 1e-6).astype(np.float32)
+    light, _ = sides(tmp_path / "store", weight)
+    made = parts(schedule=schedules.constant)
+    made.model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+    made.optimizer = torch.optim.SGD(made.model.parameters(), lr=0.1)
+    before = [p.detach().clone() for p in made.model.parameters()]
+    light.set_weight(np.where(np.arange(len(light)) == 0, 1.0, 1e-6).astype(np.float32))
+    settings = replace(SETTINGS, batch_size=1, epochs=1)
+    loop._train_epoch(made, light, settings, Fold(tmp_path / "fold", 0), 0, [0.1], lambda event: None)
+    moved = [p.detach() - b for p, b in zip(made.model.parameters(), before, strict=True)]
+    row = next(light.in_order(1))
+    made.model.load_state_dict(dict(zip(made.model.state_dict(), before, strict=True)))
+    loss = kl(made.model(row.x.float()), row.target)
+    alone = torch.autograd.grad(loss, list(made.model.parameters()))
+    scale = 1 / light.mean_weight
+    for step, gradient in zip(moved, alone, strict=True):
+        torch.testing.assert_close(step, -0.1 * scale * gradient, rtol=1e-2, atol=1e-3 * scale)
+
+
+def test_validation_counts_every_row_where_training_leaves_doubtful_ones_out(tmp_path: Path) -> None:
+    _, valid = sides(tmp_path / "store", np.full(61, 0.5, np.float32))
+    made = parts(loss=partial(kl, mask_above=0.9), valid_loss=kl)
+    masked = replace(made, valid_loss=None)
+    assert loop.evaluate(made, valid, SETTINGS)["valid/loss"] > loop.evaluate(masked, valid, SETTINGS)["valid/loss"]
+
+
+def test_an_epoch_without_a_score_is_never_the_best() -> None:
+    keep = replace(SETTINGS, keep="metric")
+    history = [{"valid/kl": value} for value in (float("nan"), 2.0, 1.0, float("nan"))]
+    assert loop.best_epoch(history, keep, KL) == 2
+    assert loop.best_epoch(history[:1] * 3, keep, KL) == 2

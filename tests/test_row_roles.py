@@ -14,8 +14,9 @@ from bench.data import splits
 from bench.data.batches import Batches
 from bench.data.row_weights import votes
 from bench.data.store import Store
+from bench.metrics import AUC, KL
 from bench.spec import UserError
-from bench.training.collect import _training_means
+from bench.training.collect import _baseline, _training_means
 
 CPU = torch.device("cpu")
 
@@ -80,8 +81,10 @@ def test_weights_follow_their_rows(store: Store) -> None:
 
 
 def test_rows_that_all_count_nothing_are_refused(store: Store) -> None:
+    rows = batches(store, weight=[0.0] * 12)
+    assert sum(len(batch.x) for batch in rows.in_order(5)) == 12  # validated they may be
     with pytest.raises(UserError, match="every training row has weight 0"):
-        batches(store, weight=[0.0] * 12)
+        next(rows.shuffled(4, (0,)))
 
 
 def table(n: int = 12, **columns: object) -> pd.DataFrame:
@@ -127,6 +130,16 @@ def test_the_baseline_counts_an_example_once_and_leaves_out_what_is_not_trained_
     means = _training_means(rows)
     np.testing.assert_allclose(means[5], [0.5, 0.5])  # example 0 once, example 1 once, example 2 not
     np.testing.assert_allclose(means[0], [0.5, 0.5])
+
+
+def test_the_baseline_of_a_ranking_metric_is_a_constants_own() -> None:
+    target = np.array([[1, 0], [0, 1]] * 5 + [[1, 0], [1, 0], [0, 1]], float)
+    fold = np.arange(13) % 2
+    rows = pd.DataFrame({"id": range(13), "fold": fold, "target_0": target[:, 0], "target_1": target[:, 1]})
+    assert _baseline(AUC, target, _training_means(rows), fold) == 0.5
+    assert AUC.score(target, _training_means(rows)) < 0.5  # what the folds' constants would give side by side
+    means = _training_means(rows)
+    assert _baseline(KL, target, means, fold) == pytest.approx(KL.score(target, means))
 
 
 def test_votes_choose_the_factor_by_range_and_stage() -> None:

@@ -55,7 +55,7 @@ def parts(config: dict[str, Any], spec: InputSpec) -> None:
         raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
     node = dict(config["model"])
     if node.get("weights"):
-        initial.digest(node["weights"])  # all files are there
+        initial.digest(node["weights"])  # all files are there, and finished
         node["weights"] = initial.file_for(node["weights"], 0)
     with torch.device("meta"):
         try:
@@ -107,11 +107,12 @@ def row_weights(config: dict[str, Any], rows: pd.DataFrame) -> None:
         return
     weights = build.partial(node, "row_weights", 3)
     own = rows["weight"].to_numpy() if "weight" in rows else 1.0
+    examples = rows["example"] if "example" in rows else rows["id"]
     for epoch in range(epochs):
         counts = (own * weights(rows, epoch, epochs) > 0) & serves(rows, "trained")
-        empty = [k for k in rows["fold"].unique() if not (counts & (rows["fold"] != k)).any()]
+        empty = [k for k in rows["fold"].unique() if examples[counts & (rows["fold"] != k)].nunique() < 2]
         if empty:
             raise UserError(
-                f"row_weights leaves fold {min(empty)} no row to train on in epoch {epoch + 1}; give some range a "
-                "factor above 0"
+                f"row_weights leaves fold {min(empty)} fewer than two examples to train on in epoch {epoch + 1}; "
+                "give some range a factor above 0"
             )

@@ -105,6 +105,7 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
         if hasattr(device_half, "fit"):  # on the training side alone: nothing of the other is known to the model
             device_half.fit(batch.x for batch in train.in_order(settings.eval_batch_size))
             checkpoint.save_weights(fold.folder / "features.safetensors", device_half)
+        unmasked = {"mask_above": None} if "mask_above" in config["loss"] else {}  # every validation row counts
         parts = loop.Parts(
             model=torch.compile(model) if options.compile else model,  # type: ignore[arg-type]
             device_half=device_half,
@@ -113,6 +114,7 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
             schedule=build.partial(config["scheduler"], "scheduler", 3),
             metric=metric,
             row_weights=by_epoch,
+            valid_loss=build.partial({**config["loss"], **unmasked}, "loss", 3),
             augment=InTurn(changes) if (changes := build.each(config["augment"], "augment")) else None,
         )
         loop.fit(parts, train, valid, settings, fold, report)

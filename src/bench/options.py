@@ -174,6 +174,8 @@ def asked(words: Sequence[str]) -> dict[str, str]:
         group = key.lstrip("+")
         if group not in there:
             continue
+        if value.startswith("["):
+            raise UserError(f"{word}: the catalog shows one option of a group at a time, as {group}={there[group][0]}")
         if value not in there[group]:
             near = difflib.get_close_matches(value, there[group], 3, 0.6)
             meant = f"did you mean {' or '.join(near)}? " if near else ""

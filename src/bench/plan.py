@@ -90,6 +90,11 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
         config["model"] = config["model"] | {"weights": str(Path(weights).resolve())}
     spec = features.spec(dataset)
     checks.parts(config, spec)
+    for part in ("train", "test"):  # what tables and listings tell comes before hours of computing
+        dataset.table(part)
+        dataset.also_read(part, **features.reads)
+    if config["row_weights"].get("_target_") != "none":
+        build.partial(config["row_weights"], "row_weights", 3)(dataset.table("train"), 0, config["train"]["epochs"])
     stores = {part: _open_store(config, dataset, features, part) for part in ("train", "test")}
     table = dataset.table("train")
     splitter = {k: v for k, v in config["split"].items() if k != "strict"}
@@ -111,7 +116,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     deciding["split"] = splitter
     deciding["augment"] = list(config["augment"].items())  # their order decides, too
     if weights := config["model"].get("weights"):
-        initial.refuse_leak(weights, names["dataset"], rows, wanted)
+        initial.refuse_leak(weights, config["dataset"]["_target_"], simulated, rows, wanted)
         deciding["model"] = config["model"] | {"weights": initial.digest(weights)}
     content = {"spec": asdict(spec), "data": stores["train"].digest, "rows": _digest(rows)}
     name = identity({"format": FORMAT, "config": deciding, **content})

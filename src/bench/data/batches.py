@@ -65,13 +65,14 @@ class Batches:
         """Gives every row (N,) another weight, and draws no longer, or again, those whose weight is, or was, 0."""
         self.weight = None if weight is None else torch.from_numpy(weight).to(self.device)
         drawn = np.arange(len(self)) if weight is None else np.flatnonzero(weight > 0)
-        if not len(drawn):
-            raise UserError("every training row has weight 0; choose other row_weights or another dataset weight")
+        self.mean_weight = 1.0 if weight is None or not len(drawn) else float(weight[drawn].mean())
         self._by_example = drawn[np.argsort(self.example[drawn], kind="stable")]
         _, self._first, self._count = np.unique(self.example[self._by_example], return_index=True, return_counts=True)
 
     def shuffled(self, batch_size: int, seed: tuple[int, ...]) -> Iterator[Batch]:
         """A row of every example, in an order that ``seed`` alone decides: a resumed epoch sees the same again."""
+        if not len(self._first):
+            raise UserError("every training row has weight 0; choose other row_weights or another dataset weight")
         rng = np.random.default_rng(seed)
         chosen = self._first + rng.integers(self._count) if (self._count > 1).any() else self._first
         return self._batches(rng.permutation(self._by_example[chosen]), batch_size, rng)

@@ -139,6 +139,8 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
     classes = [c.removeprefix("target_") for c in table.columns if c.startswith("target_")]
     has = targets(table) > 0  # a soft target belongs to every class that it gives a share
     trained, validated = serves(table, "trained"), serves(table, "validated")
+    if "weight" in table:  # what counts nothing is not drawn
+        trained = trained & (table["weight"].to_numpy() > 0)
     for k in range(n_splits):
         if not (validated & (fold == k)).any():
             raise UserError(f"fold {k} of {n_splits} validates no row; choose a smaller split.n_splits")

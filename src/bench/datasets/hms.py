@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.atomic import replacing
 from bench.datasets.base import TARGET, Dataset, several
-from bench.datasets.hms_files import read_csv, read_eeg, read_spectrogram, refuse_unmatched
+from bench.datasets.hms_files import read_csv, read_eeg, read_spectrogram, refuse_gaps, refuse_unmatched
 from bench.features.hms_waveform import SAMPLE_RATE
 from bench.metrics import KL
 from bench.spec import Kind, Metric, Part, UserError
@@ -69,8 +69,10 @@ class HMS(Dataset):
             return [places[["eeg_id", "eeg_start"]].to_csv()] if self.records == "each" else []
         if places.empty:
             return []
-        if "spectrogram_id" not in places:
-            raise UserError(f"{self.root / part}.csv lacks the column spectrogram_id; choose features=hms_waveform")
+        needed = ["spectrogram_id", *(["spectrogram_label_offset_seconds"] if part == "train" else [])]
+        if absent := [name for name in needed if name not in self._csv(part)]:
+            raise UserError(f"{self.root / part}.csv lacks the column {absent[0]}; choose features=hms_waveform")
+        refuse_gaps(self.root / f"{part}.csv", self._csv(part), needed)
         folder = self.root / f"{part}_spectrograms"
         refuse_unmatched(folder, f"{part}.csv", self._csv(part)["spectrogram_id"], "spectrograms")
         return [places.to_csv(), *(self._file(part, "spectrograms", i) for i in places["spectrogram_id"].unique())]
@@ -185,6 +187,7 @@ def _each(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """A row a sub-record: id, group, example, votes, fold where there is one, the classes' votes and its places."""
     if "eeg_label_offset_seconds" not in rows:
         raise UserError(f"{path} lacks the column eeg_label_offset_seconds; choose dataset.records=summed")
+    refuse_gaps(path, rows, ["eeg_label_offset_seconds"])
     classes = [c for c in rows.columns if c.endswith(VOTE)]
     names = [f"{i}_{sub}" for i, sub in zip(rows["eeg_id"], rows["eeg_sub_id"], strict=True)]
     table = pd.DataFrame({"id": names, "group": rows["patient_id"], "example": rows["eeg_id"]})

@@ -126,6 +126,16 @@ def read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     return rows
 
 
+def refuse_gaps(path: Path, rows: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuses cells of these columns that are empty, below 0 or no numbers."""
+    for column in columns:
+        numbers = pd.to_numeric(rows[column], errors="coerce").to_numpy(np.float64)
+        bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))
+        if len(bad):
+            cells = [f"line {i + 2} is '{rows[column].iloc[i]}'" for i in bad]
+            raise several(cells, f"{path}, column {column}, needs numbers of 0 or more")
+
+
 def refuse_unmatched(folder: Path, csv: str, ids: Sequence[int], what: str) -> None:
     """Refuses ids without a file and files without an id; ``what`` names them in the plural."""
     # one listing: 17,089 stats are slow on a network

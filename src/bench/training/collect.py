@@ -46,7 +46,7 @@ def collect(run: Run, metric: Metric) -> dict[str, Any]:
         "fold_numbers": [fold.number for fold in done],
         "mean": float(np.mean(folds)),
         "std": float(np.std(folds)),
-        "baseline": metric.score(target, _training_means(rows)[order[oof["id"]].to_numpy()]),
+        "baseline": _baseline(metric, target, _training_means(rows)[order[oof["id"]].to_numpy()], number),
         "rows": len(oof),
         "accuracy": accuracy(target, probability),
         "also": {other.name: other.score(target, probability) for other in metric.also},
@@ -74,10 +74,24 @@ def oof_frame(rows: pd.DataFrame, probability: np.ndarray, classes: tuple[str, .
     return kept.join(prediction_frame(kept["id"], probability, classes).drop(columns="id"))
 
 
+def _baseline(metric: Metric, target: np.ndarray, mean: np.ndarray, fold: np.ndarray) -> float:
+    """The folds' scores of their training means, by their rows.
+
+    For a metric that is a mean over rows that is the score of all rows. One of ranks must not see the folds side by
+    side: their constants differ, and would rank folds by what they left out. Folds that it can't judge are left out.
+    """
+    found = [(metric.score(target[fold == k], mean[fold == k]), int((fold == k).sum())) for k in np.unique(fold)]
+    judged = [(score, rows) for score, rows in found if np.isfinite(score)] or found
+    scores, rows = zip(*judged, strict=True)
+    return float(np.average(scores, weights=rows))
+
+
 def _training_means(rows: pd.DataFrame) -> np.ndarray:
     """(N, K): for each row the mean target of what its fold trains on, several rows of an example counting as one."""
     target, fold = targets(rows).astype(np.float64), rows["fold"].to_numpy()
     count = serves(rows, "trained").astype(np.float64)
+    if "weight" in rows:  # rows of weight 0 are not trained on
+        count *= rows["weight"].to_numpy() > 0
     if "example" in rows:
         count /= np.maximum(1, rows.assign(trained=count).groupby("example")["trained"].transform("sum").to_numpy())
     means = np.empty_like(target)

@@ -19,10 +19,15 @@ def file_for(weights: str, fold: int) -> str:
 
 
 def digest(weights: str) -> str:
-    """Hash of the content: what decides the result is not where the file lies."""
+    """Hash of the content: what decides the result is not where the file lies.
+
+    Raises UserError where a file is missing, or belongs to a fold that is not done: it would change while others read.
+    """
     path = Path(weights)
-    files = [fold.weights for fold in Run.open(path).folds] if path.is_dir() else [path]
+    folds = Run.open(path).folds if path.is_dir() else [alone] if (alone := _fold_of(path)) else []
+    files = [fold.weights for fold in folds] if path.is_dir() else [path]
     missing = [str(file) for file in files if not file.is_file()]
+    missing += [f"{fold.folder}/done.json" for fold in folds if not fold.done.exists()]
     if missing:
         raise UserError(
             f"model.weights={weights}: {missing[0]} is not a file; give a .safetensors or .pt state dict, or the "
@@ -35,17 +40,31 @@ def digest(weights: str) -> str:
     return found.hexdigest()[:32]
 
 
-def refuse_leak(weights: str, dataset: str, rows: pd.DataFrame, folds: list[int]) -> None:
+def refuse_leak(weights: str, dataset: str, simulated: bool, rows: pd.DataFrame, folds: list[int]) -> None:
     """Refuses weights of a run of the same dataset that were trained on rows which a fold here validates.
 
-    ``rows`` is this run's table with ``fold``. A run's folder gives each fold the weights of its own number, which
-    is safe where both runs split alike; a single file of a run is safe for the fold of its number alone.
+    ``dataset`` is the dataset's target in the config, ``rows`` this run's table with ``fold``. A run's folder gives
+    each fold the weights of its own number, which is safe where both runs split alike; a single file of a run is safe
+    for the fold of its number alone. Weights that the source itself started from are followed.
     """
     path = Path(weights)
     alone = None if path.is_dir() else _fold_of(path)
-    run = Run.open(path) if path.is_dir() else alone and Run(alone.folder.parents[1])
-    if not run or run.inputs["dataset"] != dataset:
+    if not path.is_dir() and alone is None:
         return
+    run = Run.open(alone.folder.parents[1] if alone else path)
+    lacking = [k for k in folds if alone is None and k >= run.inputs["n_splits"]]
+    if lacking:
+        raise UserError(
+            f"model.weights={weights} is a run of {run.inputs['n_splits']} folds, and has none for fold {lacking[0]}; "
+            "split alike, or name one weights file for all folds"
+        )
+    if run.config["dataset"]["_target_"] == dataset and run.inputs["simulated"] == simulated:
+        _refuse_shared(weights, run, alone, rows, folds)
+    if earlier := run.config["model"].get("weights"):
+        refuse_leak(earlier, dataset, simulated, rows, folds)
+
+
+def _refuse_shared(weights: str, run: Run, alone: Fold | None, rows: pd.DataFrame, folds: list[int]) -> None:
     source = pd.read_parquet(run.folder / "splits.parquet")
     key = "group" if "group" in source and "group" in rows else "id"  # a patient's rows may have other ids there
     for fold in folds:

@@ -52,6 +52,7 @@ class Parts:
     """The objects of a fold. ``optimizer`` holds the model's parameters; ``augment`` may be None.
 
     ``row_weights`` gives the training rows' weights (N,) of an epoch (from 0); None leaves them as they are.
+    ``valid_loss`` is what validation rows are judged by, where that differs from what training minimises.
     """
 
     model: nn.Module
@@ -62,6 +63,7 @@ class Parts:
     metric: Metric
     augment: Augment | None = None
     row_weights: Callable[[int], np.ndarray] | None = None
+    valid_loss: Loss | None = None
 
 
 def epoch_seed(*numbers: int) -> int:
@@ -119,13 +121,12 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
 
 
 def best_epoch(history: list[dict[str, float]], settings: Settings, metric: Metric) -> int:
-    """The epoch (from 0) whose weights are kept; the earliest of equals."""
-    if settings.keep == "last":
-        return len(history) - 1
+    """The epoch (from 0) whose weights are kept; the earliest of equals, the last where none has a score."""
+    key, sign = f"valid/{metric.name}", 1 if metric.direction == "min" else -1
     if settings.keep == "loss":
-        return min(range(len(history)), key=lambda e: history[e]["valid/loss"])
-    sign = 1 if metric.direction == "min" else -1
-    return min(range(len(history)), key=lambda e: sign * history[e][f"valid/{metric.name}"])
+        key, sign = "valid/loss", 1
+    scored = [e for e in range(len(history)) if settings.keep != "last" and math.isfinite(history[e][key])]
+    return min(scored, key=lambda e: sign * history[e][key]) if scored else len(history) - 1
 
 
 def evaluate(parts: Parts, rows: Batches, settings: Settings) -> dict[str, float]:
@@ -133,7 +134,7 @@ def evaluate(parts: Parts, rows: Batches, settings: Settings) -> dict[str, float
     from bench.metrics import accuracy
 
     answer = logits(parts.model, parts.device_half, rows, settings.eval_batch_size, settings.precision)
-    loss = float(parts.loss(answer, rows.target, rows.weight))
+    loss = float((parts.valid_loss or parts.loss)(answer, rows.target, rows.weight))
     if not math.isfinite(loss):
         raise LossIsNaN(f"the validation loss is {loss}")
     target, probability = rows.target.double().cpu().numpy(), probabilities(answer)
@@ -167,6 +168,8 @@ def _train_epoch(
         with autocast(train.device, settings.precision):
             answer = model(x)
         loss = parts.loss(answer.float(), batch.target, batch.weight)
+        if batch.weight is not None:  # a loss is a batch's mean: rows that count little must not step like others
+            loss = loss * (batch.weight.mean() / train.mean_weight)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if settings.clip is not None:
