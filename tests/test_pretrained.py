@@ -140,3 +140,12 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_a_network_that_timm_never_trained_says_so() -> None:
     with pytest.raises(UserError, match="timm has no pretrained weights of convnextv2_small"):
         TimmBackbone(GRAY, name="convnextv2_small", pretrained=True)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_file_of_another_network_is_refused_before_a_fold_starts(tmp_path: Path, device: str) -> None:
+    import timm
+
+    save_file(timm.create_model("resnet10t", num_classes=2).state_dict(), tmp_path / "other.safetensors")
+    with torch.device(device), pytest.raises(UserError, match=r"other.safetensors are not those of resnet14t"):
+        TimmBackbone(GRAY, name="resnet14t", weights=str(tmp_path / "other.safetensors"))

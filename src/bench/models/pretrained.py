@@ -49,7 +49,10 @@ def timm_network(
     if weights is not None and not same_head:
         log.warning("%s answers %d classes: its head is not used", weights, file_says["num_classes"])
     if torch.get_default_device().type == "meta":
-        return timm.create_model(name, **given), rest
+        network = timm.create_model(name, **given)
+        if weights is not None:
+            _refuse_other(name, network.state_dict(), state, weights)
+        return network, rest
     given["num_classes"] = file_says["num_classes"]
     try:
         network = timm.create_model(
@@ -62,6 +65,30 @@ def timm_network(
     if not same_head:
         network.reset_classifier(spec.n_classes)
     return network, rest
+
+
+def _refuse_other(name: str, own: State, state: State, weights: str) -> None:
+    """Refuses, before any fold starts, a file of another network: its weights differ beyond stem and head."""
+    from timm.models import get_pretrained_cfg
+
+    known = get_pretrained_cfg(name)
+    fitted: list[str] = []
+    for names in (known.first_conv, known.classifier):
+        fitted += [names] if isinstance(names, str) else list(names or ())
+    if not set(own) & set(state):
+        return  # names of another library: timm's own filter may know them
+    # weights alone: timm fits tables of positions to other sizes, and buffers come and go between its versions
+    ours, theirs = ({k: v.shape for k, v in x.items() if k.endswith(".weight")} for x in (own, state))
+    wrong = [
+        key
+        for key in sorted({*ours, *theirs})
+        if not key.startswith(tuple(fitted)) and ours.get(key) != theirs.get(key)
+    ]
+    if wrong:
+        raise UserError(
+            f"the weights in {weights} are not those of {name}: {len(wrong)} tensors are missing, too many or of "
+            f"another shape, such as {wrong[0]}; name the network that they were trained with"
+        )
 
 
 def add_rest(model: nn.Module, rest: State, source: str | None) -> None:
