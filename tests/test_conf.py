@@ -1,4 +1,4 @@
-"""Every file below conf/: it composes, what it names exists, and every model can be compiled for every data set."""
+"""Every file below conf/: it composes, what it names exists, and every model can be compiled."""
 
 from __future__ import annotations
 
@@ -71,33 +71,20 @@ def test_an_option_has_the_name_of_its_module_or_function(group: str, option: st
 
 
 @pytest.fixture(scope="module")
-def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, InputSpec]]:
-    """dataset → kind of model → the spec of its own features, from a few simulated files."""
-    made: dict[str, dict[str, InputSpec]] = {}
-    for name in DATASETS:
-        root = raw_files(name, tmp_path_factory.mktemp(name))
-        dataset: Dataset = build.build({"_target_": node("dataset", name)["_target_"], "root": str(root)}, "dataset")
-        made[name] = {
-            kind: build.build(node("features", features), "features").spec(dataset)
-            for kind, features in dataset.features.items()
-        }
-    return made
+def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, InputSpec]:
+    """kind of model → the spec that heartbeats give it, from a few simulated files."""
+    root = raw_files("heartbeat", tmp_path_factory.mktemp("heartbeat"))
+    dataset: Dataset = build.build({"_target_": node("dataset", "heartbeat")["_target_"], "root": str(root)}, "dataset")
+    return {
+        kind: build.build(node("features", features), "features").spec(dataset)
+        for kind, features in dataset.features.items()
+    }
 
 
-@pytest.mark.parametrize(
-    ("dataset", "model"),
-    [
-        pytest.param(d, m, marks=[] if d == "heartbeat" and m not in DEEP else [pytest.mark.slow])
-        for d in DATASETS
-        for m in MODELS
-        if takes(m) in build.locate(node("dataset", d), "dataset").features  # type: ignore[attr-defined]
-    ],
-)
-def test_every_model_is_captured_as_a_graph_on_every_data_set(
-    specs: dict[str, dict[str, InputSpec]], dataset: str, model: str
-) -> None:
-    """tests/test_matrix.py trains them; this is what torch.compile asks of their code besides."""
-    spec = specs[dataset][takes(model)]
+@pytest.mark.parametrize("model", [pytest.param(m, marks=[pytest.mark.slow] if m in DEEP else []) for m in MODELS])
+def test_every_model_is_captured_as_a_graph(specs: dict[str, InputSpec], model: str) -> None:
+    """tests/test_matrix.py trains it on every data set; this is what torch.compile asks of its code besides."""
+    spec = specs[takes(model)]
     torch.manual_seed(0)
     net, x = build.build(node("model", model), "model", spec).eval(), torch.randn(2, *spec.shape)
     with torch.no_grad():
@@ -106,8 +93,8 @@ def test_every_model_is_captured_as_a_graph_on_every_data_set(
 
 
 @pytest.mark.slow
-def test_the_compiled_mlp_trains_like_itself(specs: dict[str, dict[str, InputSpec]]) -> None:
-    spec = specs["heartbeat"]["sequence"]
+def test_the_compiled_mlp_trains_like_itself(specs: dict[str, InputSpec]) -> None:
+    spec = specs["sequence"]
     net = build.build(node("model", "mlp"), "model", spec)
     x = torch.randn(4, *spec.shape)
     torch.testing.assert_close(torch.compile(net)(x), net(x), rtol=1e-4, atol=1e-5)

@@ -54,12 +54,6 @@ NODES: dict[str, dict[str, Any]] = {
 NODES["wavenet, small"] = NODES["wavenet"] | {"filters": [3, 4, 5], "layers": [6, 2, 1], "hidden": 7}
 NODES["timm_backbone, of fixed size"] = NODES["timm_backbone"] | {"name": "test_vit"}
 KINDS: dict[str, str] = {n: build.locate(node, "model").takes for n, node in NODES.items()}  # type: ignore[attr-defined]
-DEEP = ("efficientnetv2", "tinyvit")  # captured in more than ten seconds
-IMAGES = [
-    pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else [])
-    for name, kind in KINDS.items()
-    if kind == "image" and "," not in name
-]
 EACH = [(name, *spec) for name, kind in KINDS.items() for spec in SPECS[kind]]
 
 
@@ -255,15 +249,6 @@ def test_every_model_says_what_it_takes_and_returns_logits(name: str) -> None:
     assert spec.kind == KINDS[name]
     rows = model_of(name, spec).eval()(100 * torch.randn(3, *spec.shape)).sum(1)
     assert not torch.allclose(rows, torch.ones(3))  # a softmax's rows would sum to one
-
-
-@pytest.mark.parametrize("name", IMAGES)
-def test_every_image_model_goes_through_compile(name: str) -> None:
-    spec = spec_of(1, (64, 64), 3)
-    model, x = model_of(name, spec).eval(), torch.randn(2, *spec.shape)
-    with torch.no_grad():
-        compiled = torch.compile(model, backend="aot_eager")(x)
-        torch.testing.assert_close(compiled, model(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

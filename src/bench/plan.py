@@ -125,7 +125,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     test = hashlib.sha256(f"{stores['test'].digest} {test_ids}".encode()).hexdigest()[:32]
     metric = dataset.metric
     inputs = {
-        "names": {**names, "features": features_name},
+        "names": {**names, "features": features_name, "augment": ",".join(config["augment"]) or "none"},
         "dataset": names["dataset"],
         "model": names["model"],
         "metric": metric.name,
