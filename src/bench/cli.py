@@ -113,18 +113,27 @@ def reword(error: BaseException) -> str:
         if owners := keys.get(key):
             group = key.partition(".")[0]
             named = " or ".join(f"{group}={owner}" for owner in owners)
-            return f"{key} belongs to {named}: name that as well, or leave {key} out"
+            return f"{key} belongs to {named}: choose that too, or leave {key} out"
+        if key == "experiments":
+            return "an experiment is added with a plus: +experiments=<name>"
         close = difflib.get_close_matches(key, keys, 1, 0.8)
         meant = f"did you mean {close[0]}? " if close else ""
         return f"there is no key {key} here; {meant}python -m bench.train --cfg job prints all keys of this command"
     if lines[0].startswith("Error merging override") and cause is not None:
         detail = str(cause).splitlines()[0]
+        if "not a ListConfig" in detail:
+            detail = "it is a list, written as key=[1,2]"
         return f"{lines[0].removeprefix('Error merging override ')} can't be used: {detail}"
-    if "Could not find" in str(error) and "Available options" in str(error):
-        wanted = next(line for line in lines if "Could not find" in line).split("'")[-2]
+    if "Ambiguous value" in lines[0]:
+        return f"{lines[0].split(chr(39))[1]} names several: -m trains each in turn, key=[a,b] is a list"
+    if "Could not load" in lines[0] or ("Could not find" in str(error) and "Available options" in str(error)):
+        wanted = next(line for line in lines if "Could not" in line).split("'")
+        wanted = wanted[-2] if "Could not find" in str(error) else wanted[3]
         group = wanted.rpartition("/")[0]
         options = sorted(p.stem for p in (conf() / group).glob("*.yaml"))
         return f"there is no {wanted.replace('/', '=', 1)}; choose {group}= one of {', '.join(options)}"
+    if "parsing override" in lines[0] and "=" not in lines[0]:
+        return f"{lines[0].split(chr(39))[1]} is not written as key=value; python -m bench.train --help lists keys"
     if "Lexer" in str(error) or "parsing override" in str(error):
         return f"{lines[0]}; put a value with special characters in quotes twice: 'dataset.root=\"/a b/c=d\"'"
     return " ".join(lines).removesuffix(".") + "; python -m bench.train --help shows how a command is written"

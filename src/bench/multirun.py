@@ -60,6 +60,9 @@ class Summary(Callback):
         for job in jobs:  # what all jobs have in common stands in the command already
             job["job"] = " ".join(word for word in job["job"].split() if word not in shared)
         table = Table("job", "metric", "out-of-fold", "mean ± std", "baseline", "accuracy", "run", box=None)
+        simulated = [bool(job["scores"] and job["scores"]["simulated"]) for job in jobs]
+        if any(simulated):
+            table.title, table.title_justify = "SIMULATED data" + " in part" * (not all(simulated)), "left"
         for job in jobs:
             scores = job["scores"]
             figures = ["", "", "", "", ""]

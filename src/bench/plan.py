@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench import build, checks
@@ -70,7 +71,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     if features.datasets and dataset.name not in features.datasets:
         raise UserError(
             f"features={features_name} reads {' or '.join(features.datasets)}, not {dataset.name}; "
-            "leave features out, or choose one that python -m bench.train --help lists for it"
+            f"leave features out, or choose one that python -m bench.catalog dataset={names.get('dataset')} lists"
         )
     if features.kind != model_class.takes:  # type: ignore[attr-defined]
         fitting = getattr(metric_owner, "features", {}).get(model_class.takes, "none yet")  # type: ignore[attr-defined]
@@ -95,21 +96,21 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
         dataset.also_read(part, **features.reads)
     if config["row_weights"].get("_target_") != "none":
         build.partial(config["row_weights"], "row_weights", 3)(dataset.table("train"), 0, config["train"]["epochs"])
-    stores = {part: _open_store(config, dataset, features, part) for part in ("train", "test")}
     table = dataset.table("train")
     splitter = {k: v for k, v in config["split"].items() if k != "strict"}
-    assignment = splits.assign(
-        table, stores["train"].digests(), build.partial(splitter, "split", 1), bool(config["split"].get("strict", True))
-    )
+    split, strict = build.partial(splitter, "split", 1), bool(config["split"].get("strict", True))
+    only = config["folds"]["only"]
+    n_splits = splits.assign(table, np.zeros((len(table), 16), np.uint8), split, strict).n_splits  # contents come later
+    if only is not None and (not only or not set(only) <= set(range(n_splits))):
+        raise UserError(f"folds.only={only} must name folds from 0 to {n_splits - 1}")
+    stores = {part: _open_store(config, dataset, features, part) for part in ("train", "test")}
+    assignment = splits.assign(table, stores["train"].digests(), split, strict)
     for note in assignment.notes:
         say(f"split     {note}")
     if level := int(stores["train"].flat().sum()):
         say(f"split     {level} training examples are one number all over; they are not tied as copies of each other")
     rows = table.assign(fold=assignment.fold)
     checks.row_weights(config, rows)
-    only = config["folds"]["only"]
-    if only is not None and (not only or not set(only) <= set(range(assignment.n_splits))):
-        raise UserError(f"folds.only={only} must name folds from 0 to {assignment.n_splits - 1}")
     wanted = sorted(set(only)) if only is not None else list(range(assignment.n_splits))
     deciding = {k: v for k, v in config.items() if k not in NOT_DECIDING}
     deciding["dataset"] = {k: v for k, v in config["dataset"].items() if k not in ("root", "simulator")}

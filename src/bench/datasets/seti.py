@@ -80,6 +80,8 @@ class Seti(Dataset):
         table = pd.DataFrame({"id": rows["id"].to_numpy()})
         for label in LABELS if part == "train" else ():
             table[TARGET + label] = (target == label).astype(np.float32)
+        if part == "train" and "fold" in rows:  # a split of one's own
+            table["fold"] = rows["fold"].to_numpy()
         return table
 
     def files(self, part: Part) -> list[Path]:
@@ -203,7 +205,8 @@ def _read_csv(path: Path, needed: list[str]) -> pd.DataFrame:
         raise UserError(f"{path} lacks the column {', '.join(absent)}; it has {', '.join(map(str, rows.columns))}")
     if rows.empty:
         raise UserError(f"{path} has no rows; download it again")
-    return rows[needed].fillna("")  # a row that ends early has cells that are not there
+    own = ["fold"] if "fold" in rows else []
+    return rows[[*needed, *own]].fillna("")  # a row that ends early has cells that are not there
 
 
 def _ids(ids: pd.Series) -> list[str]:
