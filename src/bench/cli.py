@@ -127,8 +127,8 @@ def reword(error: BaseException) -> str:
     if "Ambiguous value" in lines[0]:
         return f"{lines[0].split(chr(39))[1]} names several: -m trains each in turn, key=[a,b] is a list"
     if "Could not load" in lines[0] or ("Could not find" in str(error) and "Available options" in str(error)):
-        wanted = next(line for line in lines if "Could not" in line).split("'")
-        wanted = wanted[-2] if "Could not find" in str(error) else wanted[3]
+        parts = next(line for line in lines if "Could not" in line).split("'")
+        wanted = parts[-2] if "Could not find" in str(error) else parts[3]
         group = wanted.rpartition("/")[0]
         options = sorted(p.stem for p in (conf() / group).glob("*.yaml"))
         return f"there is no {wanted.replace('/', '=', 1)}; choose {group}= one of {', '.join(options)}"
