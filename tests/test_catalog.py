@@ -182,7 +182,7 @@ def test_a_new_yaml_shows_up_without_an_edit(printed: Any, monkeypatch: pytest.M
         ("dataset=heartbeat model=mlp model.hidden=7", "model.hidden=7 is not of the type that MLP takes"),
         ("dataset=heartbeat model=mlp model.dropout=2", "model="),
         ("dataset=heartbeat features=hms_waveform", "features=hms_waveform reads hms, not heartbeat"),
-        ("model=wavenet model.depth=3", "there is no key model.depth here"),
+        ("model=wavenet model.depth=3", "model.depth belongs to model=inceptiontime"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(

@@ -166,26 +166,27 @@ def wait_for(folder: Path, pattern: str, entries: int) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_killed_mid_fold_the_same_command_ends_with_the_same_bits(beats: Path, tmp_path: Path, sign: int) -> None:
-    options = ["train.epochs=40", "split.n_splits=2"]
+    options = ["train.epochs=60", "split.n_splits=2"]
     whole = [*small_overrides(beats, tmp_path / "whole"), *options]
     killed = [*small_overrides(beats, tmp_path / "killed"), *options]
     process = start(killed)
-    history = wait_for(tmp_path / "killed/outputs", "*/*/*/folds/0/history.json", 3)
+    history = wait_for(tmp_path / "killed/outputs", "*/*/*/folds/*/history.json", 3)  # of whichever is first
     process.send_signal(sign)
     assert process.wait(30) == (130 if sign == signal.SIGINT else -sign)
     run = Run.open(history.parents[2])
-    assert not run.fold(1).done.exists()
+    fold = run.fold(int(history.parent.name))
+    assert not fold.done.exists()
     if sign == signal.SIGINT:
         assert run.state()["status"] == "killed"
     time.sleep(1)
     assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(run.folder).encode() in _read(p)], "orphans"
-    reached = len(run.fold(0).history())
+    reached = len(fold.history())
     runs = []
     for overrides in (whole, killed):
         done = subprocess.run([sys.executable, "-m", "bench.train", *overrides], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         runs.append(Run.open(done.stdout.splitlines()[-1].removeprefix("run ")))
-    assert reached < 40
+    assert reached < 60
     assert runs[0].identity == runs[1].identity
     assert oof_bytes(runs[0]) == oof_bytes(runs[1])
     assert (runs[0].folder / "submission.csv").read_bytes() == (runs[1].folder / "submission.csv").read_bytes()
