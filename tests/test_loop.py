@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.atomic import write_json
+from bench.data.augment import InTurn, Mixup, SpecAugment
 from bench.data.batches import Batches, cut
 from bench.data.store import Store
 from bench.features.cast import ToFloat32
@@ -73,9 +74,24 @@ def test_training_learns(tmp_path: Path) -> None:
     assert history[-1]["valid/accuracy"] > 0.6
 
 
+CHANGES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "augmented, weights by epoch": {
+        "augment": InTurn([SpecAugment(column_share=0.4), Mixup(until=0.6)]),
+        "row_weights": lambda epoch: np.linspace(0.1 + epoch, 1, 41, dtype=np.float32),
+    },
+}
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("stop_at", [(1, 2), (2, 1), (3, 3)])
-def test_a_fold_that_died_at_any_step_ends_with_the_same_bits(tmp_path: Path, stop_at: tuple[int, int]) -> None:
-    whole = fit(tmp_path / "whole")
+def test_a_fold_that_died_at_any_step_ends_with_the_same_bits(
+    tmp_path: Path, stop_at: tuple[int, int], changes: dict[str, Any]
+) -> None:
+    whole = fit(tmp_path / "whole", made=parts(**changes))
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(fit(tmp_path / "plain")), strict=True)) == (
+        not changes
+    )
 
     class Killed(BaseException): ...
 
@@ -89,8 +105,8 @@ def test_a_fold_that_died_at_any_step_ends_with_the_same_bits(tmp_path: Path, st
         return kl(*args)
 
     with pytest.raises(Killed):
-        fit(tmp_path / "resumed", made=parts(loss=dying_loss))
-    resumed = fit(tmp_path / "resumed")
+        fit(tmp_path / "resumed", made=parts(loss=dying_loss, **changes))
+    resumed = fit(tmp_path / "resumed", made=parts(**changes))
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
 
 
