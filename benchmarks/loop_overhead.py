@@ -65,7 +65,7 @@ def compare(name: str, model: nn.Module, train: Batches, batch_size: int, repeat
     ready = list(train.in_order(batch_size))
     fold = Fold(Path("unused"), 0)
     ways = {
-        "ours": lambda: loop._train_epoch(parts, train, settings, fold, 0, [1e-3], lambda event: None),
+        "ours": lambda: loop._train_epoch(parts, train, settings, fold, 0, [lambda at: 1e-3], None, lambda event: None),
         "bare": lambda: bare(model, optimizer, train.shuffled(batch_size, (0, 0, 0))),
         "tensors": lambda: bare(model, optimizer, ready),
     }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from bench.results.run import Run
 
 Composed = tuple[dict[str, Any], dict[str, str]]
 
@@ -32,6 +36,26 @@ def compose(*overrides: str) -> Composed:
             OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), resolve=True
         )
     return plain, names  # type: ignore[return-value]
+
+
+def train_here(config: dict[str, Any], names: dict[str, str], folds: list[int] | None = None) -> Run:
+    """Plans the run and trains its folds in this process, which spares a new one's start; nothing is collected."""
+    from argparse import Namespace
+
+    from bench.fold import train_fold
+    from bench.plan import make_plan
+
+    plan = make_plan(config, names)
+    plan.run.folder.mkdir(parents=True, exist_ok=True)
+    plan.write()
+    for number in folds or plan.folds:
+        plan.run.fold(number).folder.mkdir(parents=True, exist_ok=True)
+        told = io.StringIO()
+        threads = torch.get_num_threads()
+        train_fold(Namespace(run=plan.run.folder, number=number, device="cpu", threads=1, compile=False), told)
+        torch.set_num_threads(threads)
+        plan.run.fold(number).log.write_text(told.getvalue(), encoding="utf-8")
+    return plan.run
 
 
 @pytest.fixture(scope="session")

@@ -116,3 +116,49 @@ def write_oof(run: Run, finished: int, rows: int = 120, seed: int = 0) -> None:
             "identity": run.identity,
         },
     )
+
+
+def write_member(
+    outputs: Path,
+    probability_nk: np.ndarray,
+    target_nk: np.ndarray,
+    fold_n: np.ndarray,
+    *,
+    test_lk: np.ndarray | None = None,
+    model: str = "wavenet",
+    identity: str = "1f3a90c2d4e5",
+    dataset: str = "hms",
+    metric: str = "kl",
+    **inputs: Any,
+) -> Run:
+    """A finished run with these predictions, collected as a training's end does; ids are "a0", "a1", …"""
+    import yaml
+
+    from bench import build
+    from bench.training import collect
+
+    targets = {"hms": "bench.datasets.hms.HMS", "heartbeat": "bench.datasets.heartbeat.Heartbeat"}
+    folder, classes = outputs / dataset / model / identity, tuple(f"class {k}" for k in range(target_nk.shape[1]))
+    config = {"dataset": {"_target_": targets[dataset], "root": str(outputs / "nowhere")}, "seed": 0}
+    write_text(folder / "config.yaml", yaml.safe_dump(config))
+    own: dict[str, Any] = {
+        "dataset": dataset, "model": model, "metric": metric, "direction": "min", "simulated": False,
+        "n_splits": len(np.unique(fold_n)), "test": "t", "group": f"{model} group", "stores": {},
+        "spec": {"channels": 8, "size": [2000], "classes": list(classes), "sample_rate": None},
+    }  # fmt: skip
+    write_json(folder / "inputs.json", {**own, **inputs})
+    run = Run.open(folder)
+    rows = pd.DataFrame({"id": [f"a{n}" for n in range(len(target_nk))], "fold": fold_n})
+    rows = rows.join(pd.DataFrame(target_nk.astype(np.float32), columns=[f"target_{c}" for c in classes]))
+    collect.write_frame(rows, folder / "splits.parquet")
+    ids = pd.Series([f"t{n}" for n in range(0 if test_lk is None else len(test_lk))], dtype=object)
+    collect.write_frame(pd.DataFrame({"id": ids}), folder / "test_ids.parquet")
+    for fold in run.folds:
+        here = fold_n == fold.number
+        collect.write_frame(collect.oof_frame(rows[here], probability_nk[here], None, classes), fold.oof)
+        if test_lk is not None:
+            collect.write_frame(collect.prediction_frame(ids, test_lk, classes), fold.test)
+        write_json(fold.done, {"test": "t", "test_rows": len(ids)})
+    collect.collect(run, build.locate(config["dataset"], "dataset").metric)
+    run.write_state(status="finished", pid=os.getpid(), host=socket.gethostname(), command="python -m bench.train")
+    return run

@@ -1,116 +1,255 @@
-"""Changes to a training batch: what they do, that targets stay distributions, that a seed decides."""
+"""Changes to a training batch: whole batches come out of all of them, a seed decides, targets stay distributions."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from bench.data.augment import Augment, InTurn, Mixup, SpecAugment
+from bench import build
+from bench.augment.base import Augment, InTurn, in_turn
+from bench.augment.gain import Gain
+from bench.augment.horizontal_flip import HorizontalFlip
+from bench.augment.left_right import LeftRight, sided
+from bench.augment.mixup import Mixup
+from bench.augment.one_of import OneOf
+from bench.augment.vertical_flip import VerticalFlip
 from bench.data.batches import Batch
 from bench.spec import UserError
+from tiny import node, options
 
-SHAPES = [(7, 3, 50), (6, 1, 20, 30), (1, 2, 40), (1, 1, 8, 9)]
+SHAPES = [(7, 3, 50), (1, 2, 41), (6, 1, 80, 90), (1, 2, 70, 101)]
+NAMES = [name for name in options("augment") if name != "none"]
 
 
-def batch(shape: tuple[int, ...], classes: int = 4) -> tuple[Tensor, Batch]:
+class Sided:
+    """Features of which a left-right mirror image is known: the last axis in the opposite order."""
+
+    def mirrored(self, x: Tensor) -> Tensor:
+        return x.flip(-1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def batch(shape: tuple[int, ...], classes: int = 4, device: str = "cpu") -> tuple[Tensor, Batch]:
     torch.manual_seed(0)
     x = torch.randn(shape)
     target = torch.rand(shape[0], classes).softmax(1)
-    return x, Batch(x, target, torch.rand(shape[0]))
+    x, target, weight = (t.to(device) for t in (x, target, torch.rand(shape[0])))
+    return x, Batch(x, target, weight)
 
 
-PARTS: list[Augment] = [
-    Mixup(),
-    SpecAugment(rows=2, columns=2, row_share=0.4, column_share=0.4),
-    InTurn([SpecAugment(), Mixup(alpha=1.0)]),
-]
+def part(name: str, **changed: Any) -> Any:
+    """The option of conf/augment, with some of its keys changed."""
+    return build.each({name: node("augment", name) | changed}, "augment", features=Sided())[0]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("part", PARTS)
-def test_any_batch_comes_out_whole_with_targets_that_are_distributions(part: Augment, shape: tuple[int, ...]) -> None:
+def surely(name: str) -> Any:
+    """The option so that it changes every example."""
+    return part(name, **({"p": 0.6} if name == "channel_drop" else {"p": 1.0} if name != "mixup" else {}))
+
+
+def taken(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether the part takes such an input; that the others are refused is tests' own matter below."""
+    made = part(name)
+    try:
+        if hasattr(made, "refuse"):
+            made.refuse(torch.empty(shape, device="meta"))
+    except UserError:
+        return False
+    return True
+
+
+TAKEN = [(name, shape) for name in NAMES for shape in SHAPES if taken(name, shape)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_of_conf_is_built_and_takes_some_input(name: str) -> None:
+    assert type(part(name)).__module__ == f"bench.augment.{name}"
+    assert any(name == other for other, _ in TAKEN)
+
+
+@pytest.mark.parametrize(("name", "shape"), TAKEN)
+@pytest.mark.parametrize("how", [part, surely])
+def test_any_batch_comes_out_whole_with_targets_that_are_distributions(
+    how: Any, name: str, shape: tuple[int, ...]
+) -> None:
     x, given = batch(shape)
-    before = x.clone()
-    changed, out = part(x, given, 0.0)
+    before, target = x.clone(), given.target.clone()
+    made = how(name)
+    changed, out = made(x, given, 0.0)
     assert changed.shape == x.shape
+    assert changed.dtype == torch.float32
+    assert changed.isfinite().all()
     assert torch.equal(x, before)  # the batch may be rows that are held on the device
+    assert torch.equal(given.target, target)
     torch.testing.assert_close(out.target.sum(1), torch.ones(shape[0]))
     assert (out.target >= 0).all()
     assert out.weight is not None
     assert out.weight.shape == (shape[0],)
+    if not getattr(made, "mixes", False):
+        assert torch.equal(out.target, target)
+        assert torch.equal(out.weight, given.weight)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_a_seed_decides_the_batch(part: Augment) -> None:
-    x, given = batch((8, 1, 30, 40))
+@pytest.mark.parametrize(("name", "shape"), [t for t in TAKEN if t[1][0] > 1])
+def test_a_seed_decides_the_batch(name: str, shape: tuple[int, ...]) -> None:
+    x, given = batch((16, *shape[1:]))
     made = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        made.append(part(x, given, 0.0)[0])
+        made.append(part(name)(x, given, 0.0)[0])
     assert torch.equal(made[0], made[1])
     assert not torch.equal(made[0], made[2])
+    assert not torch.equal(made[0], x)
 
 
-def test_mixup_mixes_a_row_and_its_target_by_the_same_share() -> None:
-    x = torch.eye(5)[:, None]  # row i is 1 at place i
-    out, mixed = Mixup(alpha=1.0)(x, Batch(x, torch.eye(5), torch.arange(5.0)), 0.0)
+@pytest.mark.parametrize(("name", "shape"), TAKEN)
+@pytest.mark.parametrize("how", [part, surely])
+def test_no_part_asks_the_device_for_a_number(how: Any, name: str, shape: tuple[int, ...]) -> None:
+    x, given = batch(shape, device="meta")  # has shapes and no numbers: asking for one raises
+    changed, out = how(name)(x, given, 0.0)
+    assert (changed.shape, changed.device.type, out.target.device.type) == (x.shape, "meta", "meta")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "p" in node("augment", name) and name != "channel_drop"])
+def test_p_is_the_share_of_examples_that_are_changed(name: str) -> None:
+    """Of 400 with p=0.3 it lies between 0.2 and 0.4, four standard errors either way."""
+    shape = next(shape for other, shape in TAKEN if other == name)
+    small = {"height": 2, "width": 3} if name == "coarse_dropout" else {}
+    x, given = batch((400, *shape[1:-1], 31) if len(shape) == 3 else (400, shape[1], 20, 24))
+    made = part(name, p=0.3, **small)
+    torch.manual_seed(3)
+    touched = (made(x, given, 0.0)[0] != x).flatten(1).any(1).float().mean()
+    least = {"specaugment": 0.15, "cutmix": 0.15, "time_shift": 0.15}.get(name, 0.2)  # some drew a change of nothing
+    assert least < touched < 0.4
+    assert torch.equal(part(name, p=0.0, **small)(x, given, 0.0)[0], x)
+
+
+def test_each_example_draws_one_of_the_parts_and_those_that_draw_none_stay() -> None:
+    def fill(value: float) -> Augment:
+        return lambda x, batch, progress: (torch.full_like(x, value), batch)
+
+    x = torch.zeros(1000, 1, 5)
+    torch.manual_seed(0)
+    out, _ = OneOf({"a": fill(1), "b": fill(2), "c": fill(3)}, p=0.6)(x, Batch(x, x[:, 0], None), 0.0)
+    assert torch.equal(out, out[:, :, :1].expand_as(out))
+    shares = [(out[:, 0, 0] == value).float().mean().item() for value in range(4)]
+    assert shares == pytest.approx([0.4, 0.2, 0.2, 0.2], abs=0.05)
+
+
+def test_one_of_keeps_a_mixed_row_and_its_target_together() -> None:
+    x = torch.eye(64)[:, None]
+    made = OneOf({"mixup": Mixup(alpha=1.0), "flip": HorizontalFlip(p=0.0)}, p=0.8)
+    assert made.mixes
+    assert not OneOf({"gain": Gain(), "flip": HorizontalFlip()}).mixes
+    torch.manual_seed(0)
+    out, mixed = made(x, Batch(x, torch.eye(64), torch.arange(64.0)), 0.0)
     torch.testing.assert_close(out[:, 0], mixed.target)
     assert mixed.weight is not None
-    torch.testing.assert_close(mixed.weight, mixed.target @ torch.arange(5.0))
-    assert (mixed.target.diagonal() >= 0.5).all()
-    assert (mixed.target.diagonal() < 1).any()
+    torch.testing.assert_close(mixed.weight, mixed.target @ torch.arange(64.0))
+    assert 0.2 < (mixed.target.diagonal() < 1).float().mean() < 0.6
 
 
-def test_mixup_of_a_signal_with_noise_is_a_signal() -> None:
-    x, _ = batch((40, 1, 10), 2)
-    positive = (torch.arange(40) % 2).float()
-    given = Batch(x, torch.stack([1 - positive, positive], 1), None)
-    _, out = Mixup(targets="max")(x, given, 0.0)
-    assert set(out.target.unique().tolist()) == {0.0, 1.0}
-    assert (out.target[:, 1] >= positive).all()
-    assert out.target[:, 1].sum() > positive.sum()
-    with pytest.raises(UserError, match="is for two classes, and there are 4"):
-        Mixup(targets="max")(*batch((4, 1, 10)), 0.0)
+def test_one_of_refuses_an_input_that_any_of_its_parts_refuses() -> None:
+    with pytest.raises(UserError, match="augment=vertical_flip is for images"):
+        OneOf({"gain": Gain(), "vertical_flip": VerticalFlip()}, p=0.0)(*batch((3, 1, 20)), 0.0)
+    with pytest.raises(UserError, match=r"left_right works on stored examples.*augment=\[left_right,one_of\]"):
+        OneOf({"gain": Gain(), "left_right": LeftRight(Sided())})
+    with pytest.raises(UserError, match="has 1 of them; give two or more"):
+        OneOf({"gain": Gain()})
 
 
-def test_mixup_leaves_the_last_epochs_alone() -> None:
-    x, given = batch((6, 1, 10))
-    assert Mixup(until=0.8)(x, given, 0.8)[0] is x
-    assert Mixup(until=0.8)(x, given, 0.79)[0] is not x
+@pytest.mark.parametrize("dtype", [torch.float16, torch.uint8, torch.int16])
+def test_left_right_takes_stored_arrays_of_any_type(dtype: torch.dtype) -> None:
+    x = torch.arange(200 * 6).view(200, 3, 2).remainder(200).to(dtype)
+    before = x.clone()
+    torch.manual_seed(0)
+    made = LeftRight(Sided(), p=0.5)
+    out, given = made(x, Batch(x, torch.ones(200, 1), None), 0.0)
+    assert made.on_stored
+    assert torch.equal(given.x, out)
+    assert torch.equal(x, before)
+    swapped = (out == x.flip(-1)).flatten(1).all(1)
+    assert (swapped | (out == x).flatten(1).all(1)).all()
+    assert 70 < swapped.sum() < 130
+    assert out.dtype == dtype
 
 
-def test_specaugment_hides_whole_rows_and_columns_no_wider_than_asked() -> None:
-    x = torch.ones(500, 1, 20, 30)
-    out, _ = SpecAugment(row_share=0.25, column_share=0.2, p=0.5)(x, Batch(x, x[:, 0, 0, :2], None), 0.0)
-    hidden = out[:, 0] == 0
-    rows, columns = hidden.all(2).sum(1), hidden.all(1).sum(1)
-    assert rows.max() == 5
-    assert columns.max() == 6
-    assert torch.equal(hidden, hidden.all(2)[:, :, None] | hidden.all(1)[:, None])
-    untouched = (~hidden).all(2).all(1).float().mean()
-    assert 0.5 < untouched < 0.6  # half of them, and those whose bands were drawn to be of no width
-    everywhere = hidden.any(2).sum(0)
-    assert (everywhere > 0).all()
+def test_left_right_names_the_features_that_know_left_from_right() -> None:
+    with pytest.raises(UserError, match=r"needs features that know left from right \(.*object doesn't; choose one"):
+        LeftRight(object())
+    for name in sided():
+        assert build.locate(node("features", name), "features").mirrored is not None  # type: ignore[attr-defined]
 
 
-def test_a_sequence_is_hidden_in_time_over_all_channels() -> None:
-    x = torch.ones(50, 3, 40)
-    out, _ = SpecAugment(column_share=0.3, value=-1.0)(x, Batch(x, x[:, 0, :2], None), 0.0)
-    assert ((out == -1).any(1) == (out == -1).all(1)).all()
-    assert (out == -1).any()
+def test_parts_follow_each_other_and_are_parted_by_what_they_work_on() -> None:
+    stored, gain, flip = LeftRight(Sided()), Gain(db=0.0, p=1.0), HorizontalFlip(p=1.0)
+    assert in_turn([gain], on_stored=True) is None
+    before, after = in_turn([gain, stored, flip], on_stored=True), in_turn([gain, stored, flip], on_stored=False)
+    assert isinstance(before, InTurn)
+    assert isinstance(after, InTurn)
+    assert (before.parts, after.parts) == ([stored], [gain, flip])
+    x, given = batch((3, 2, 10))
+    torch.testing.assert_close(after(x, given, 0.0)[0], x.flip(-1))
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("name", "changed", "sentence"),
     [
-        (lambda: Mixup(alpha=0), "alpha=0 must be above 0"),
-        (lambda: Mixup(until=0), "until=0 must lie above 0"),
-        (lambda: Mixup(targets="sum"), "targets=sum is not one of mix, max"),  # type: ignore[arg-type]
-        (lambda: SpecAugment(row_share=2), "row_share=2 must lie between 0 and 1"),
-        (lambda: SpecAugment(columns=-1), "columns=-1 must be 0 or more"),
+        ("mixup", {"alpha": 0}, "alpha=0 must be above 0"),
+        ("mixup", {"until": 0}, "until=0 must lie above 0"),
+        ("specaugment", {"row_share": 2}, "row_share=2 must lie between 0 and 1"),
+        ("specaugment", {"columns": -1}, "columns=-1 must be 0 or more"),
+        ("cutmix", {"alpha": 0}, "augment.cutmix.alpha=0 must be above 0"),
+        ("cutmix", {"until": 2}, "until=2 must lie above 0 and up to 1"),
+        ("gaussian_noise", {"std": -1}, "augment.gaussian_noise.std=-1 must be a number of 0 or more"),
+        ("gaussian_noise", {"std": math.inf}, "std=inf must be a number"),
+        ("gaussian_blur", {"sigma_min": 2, "sigma_max": 1}, "sigma_min=2 must not be above sigma_max=1"),
+        ("gaussian_blur", {"sigma_min": 0}, "sigma_min=0 must lie between 0.1 and 100"),
+        ("brightness_contrast", {"contrast": 3}, "contrast=3 must lie between 0 and 1"),
+        ("brightness_contrast", {"brightness": math.nan}, "brightness=nan must be a number"),
+        ("coarse_dropout", {"holes": 0}, "holes=0 must be a number of 1 or more"),
+        ("motion_blur", {"size": 4}, "size=4 must be an odd number of pixels from 3 on"),
+        ("shift_scale_rotate", {"degrees": 200}, "degrees=200 must lie between 0 and 180"),
+        ("shift_scale_rotate", {"scale": 1}, "scale=1 must lie between 0 and 0.9"),
+        ("time_shift", {"share": 1.5}, "share=1.5 must lie between 0 and 1"),
+        ("gain", {"db": -3}, "augment.gain.db=-3 must be a number of 0 or more"),
+        ("band_pass", {"low": 0.6}, "low=0.6 must be below high=0.5"),
+        ("channel_drop", {"p": 1.1}, "augment.channel_drop.p=1.1 must lie between 0 and 1"),
+        *((name, {"p": 1.5}, rf"augment.{name}.p=1.5 must lie between 0 and 1") for name in NAMES if name != "mixup"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(make: object, sentence: str) -> None:
+def test_options_that_make_no_sense_are_refused(name: str, changed: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        make()  # type: ignore[operator]
+        part(name, **changed)
+
+
+def test_a_mixture_of_targets_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UserError, match="targets=sum is not one of mix, max"):
+        Mixup(targets="sum")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("vertical_flip", "horizontal_flip"),
+        ("shift_scale_rotate", "time_shift"),
+        ("motion_blur", "gaussian_blur"),
+        ("coarse_dropout", "specaugment"),
+    ],
+)
+def test_what_needs_an_image_says_so_of_a_sequence(name: str, instead: str) -> None:
+    with pytest.raises(UserError, match=f"^augment={name} is for images, .*; choose {instead}.* instead, or a model"):
+        part(name, p=0.0)(*batch((2, 1, 100)), 0.0)
+
+
+def test_what_needs_a_sequence_says_so_of_an_image() -> None:
+    with pytest.raises(UserError, match=r"^augment=band_pass is for sequences, .*; choose specaugment.* instead, or a"):
+        part("band_pass", p=0.0)(*batch((2, 1, 80, 90)), 0.0)

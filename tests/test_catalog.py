@@ -57,7 +57,7 @@ def leaves(node: dict[str, Any], above: str) -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         if key in ("_target_", "defaults"):
             continue
-        if isinstance(value, dict) and (key == "dataset" or "_target_" in value):
+        if isinstance(value, dict) and (key in ("dataset", "parts") or "_target_" in value):
             yield from leaves(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value

@@ -338,7 +338,7 @@ def test_a_dead_tracking_server_changes_nothing_and_the_run_is_sent_later(
 def test_a_pairs_recipe_names_its_features_and_the_command_line_wins() -> None:
     from bench.datasets.freesound import Freesound
     from bench.models.cnn2d import CNN2D
-    from bench.plan import _features_node
+    from bench.opening import features_node
 
     for options, wanted in (
         (["model=cnn2d"], "freesound_mfcc"),
@@ -347,4 +347,4 @@ def test_a_pairs_recipe_names_its_features_and_the_command_line_wins() -> None:
         (["model=timm_backbone"], "freesound_logmel"),
     ):
         config, names = compose("dataset=freesound", *options)
-        assert _features_node(config, Freesound, CNN2D, names)[0] == wanted
+        assert features_node(config, Freesound, CNN2D, names)[0] == wanted

@@ -32,7 +32,13 @@ from conftest import Composed, compose
 from tiny import node, options, raw_files
 
 DATASETS, MODELS, LOSSES = options("dataset"), options("model"), options("loss")
-OTHERS = [(g, o) for g in ("augment", "optimizer", "row_weights", "scheduler", "split") for o in options(g)]
+OTHERS = [
+    (g, o)
+    for g in ("augment", "optimizer", "row_weights", "scheduler", "split", "synthetic", "tta")
+    for o in options(g)
+]
+SEQUENTIAL = ("band_pass", "channel_drop")
+"""Augmentations that no image of some data set takes; all others take images."""
 KINDS = [
     (d, kind)
     for d in DATASETS
@@ -210,7 +216,7 @@ def test_a_command_without_features_means_the_data_sets_own(
 def test_every_other_option_serves_some_data_set_and_the_others_are_told_what_to_choose(
     folder: Path, roots: Roots, group: str, option: str
 ) -> None:
-    model = "cnn2d" if group == "augment" else "mlp"  # an image is what all kinds of augmentation know
+    model = "cnn2d" if group == "augment" and option not in SEQUENTIAL else "mlp"
     served, refusals = [], []
     for dataset in DATASETS:
         two = [] if option == "predefined" else ["split.n_splits=2"]

@@ -1,4 +1,4 @@
-"""Where timm's networks get their first weights: the hub's cache, a local file, a run; and what is said without."""
+"""Where timm's networks get their first weights: the hub's cache, a local file; and what is said without."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bench.models.efficientnetv2 import EfficientNetV2
 from bench.models.timm_backbone import TimmBackbone
 from bench.spec import InputSpec, UserError
 
@@ -90,33 +89,10 @@ def test_a_local_file_loads_and_its_other_head_is_said(
     assert "answers 1000 classes: its head is not used" in caplog.text
 
 
-def test_a_runs_weights_load_with_their_head_where_it_fits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first = backbone()
-    save_file(first.state_dict(), tmp_path / "weights.safetensors")
-    with caplog.at_level(logging.WARNING):
-        again = backbone(weights=str(tmp_path / "weights.safetensors"))
-        assert same(again, first.state_dict(), but=())
-        assert not caplog.text
-        three = backbone(InputSpec(1, (32, 32), ("a", "b", "c")), weights=str(tmp_path / "weights.safetensors"))
-    assert same(three, first.state_dict(), but=("backbone.fc.",))
-    assert "answers 2 classes" in caplog.text
-    assert three(torch.randn(2, 1, 32, 32)).shape == (2, 3)
-
-
-def test_a_runs_resizer_and_pooling_come_along(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def model(**options: Any) -> EfficientNetV2:
-        return EfficientNetV2(GRAY, variant="tf_efficientnetv2_b0", **options)
-
-    file = tmp_path / "weights.safetensors"
-    first = model(resizer=[16, 16])
-    save_file(first.state_dict(), file)
-    assert same(model(resizer=[24, 24], weights=str(file)), first.state_dict(), but=())
-    with caplog.at_level(logging.WARNING), torch.device("meta"):  # already the plan says it
-        model(pooling="gem", weights=str(file))
-    assert "gem starts untrained" in caplog.text
-    assert "resizer of the file is not used" in caplog.text
-    with pytest.raises(UserError, match="other options of this model"):
-        model(resizer=[16, 16], resizer_filters=4, weights=str(file))
+def test_a_runs_weights_are_sent_to_init_from(tmp_path: Path) -> None:
+    save_file(backbone().state_dict(), tmp_path / "weights.safetensors")
+    with pytest.raises(UserError, match=r"holds a run's weights; start from them with init_from="):
+        backbone(weights=str(tmp_path / "weights.safetensors"))
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])

@@ -59,7 +59,7 @@ def load(path: Path) -> Any:
 def node(group: str, name: str) -> dict[str, Any]:
     """A group's option in its small size; the node that it puts below its own key, where it is composed by list."""
     found = load(conf() / group / f"{name}.yaml")
-    found = found["dataset"] if group == "dataset" else found.get(name, found)
+    found = found["dataset"] if group == "dataset" else found[name] if group == "augment" and name in found else found
     return found | {"features": SIZES, "model": SMALL}.get(group, {}).get(name, {})
 
 

@@ -40,12 +40,27 @@ def build(node: Mapping[str, Any], where: str, *args: Any, **given: Any) -> Any:
     return target(*args, **given, **check(target, node, where, len(args), given))
 
 
-def each(nodes: Mapping[str, Any], where: str) -> list[Any]:
-    """The objects of a group whose options are composed by list, in their order; none for an empty one."""
+def each(nodes: Mapping[str, Any], where: str, **offered: Any) -> list[Any]:
+    """The objects of a group whose options are composed by list, in their order; none for an empty one.
+
+    What is ``offered`` goes to those that have a parameter of that name. A node's ``parts`` are nodes themselves.
+    """
+    return list(_named(nodes, where, offered).values())
+
+
+def _named(nodes: Mapping[str, Any], where: str, offered: Mapping[str, Any]) -> dict[str, Any]:
+    made = {}
     for name, node in nodes.items():
         if not isinstance(node, Mapping):
             raise UserError(f"{where}.{name} would do nothing: compose {where}'s parts by list, as {where}=[mixup]")
-    return [build(node, f"{where}.{name}") for name, node in nodes.items()]
+        here = f"{where}.{name}"
+        taken = inspect.signature(locate(node, here)).parameters
+        given = {key: value for key, value in offered.items() if key in taken}
+        if "parts" in node and isinstance(node["parts"], Mapping):
+            given["parts"] = _named(node["parts"], f"{here}.parts", offered)
+            node = {key: value for key, value in node.items() if key != "parts"}
+        made[name] = build(node, here, **given)
+    return made
 
 
 def partial(node: Mapping[str, Any], where: str, n_args: int, given: tuple[str, ...] = ()) -> Callable[..., Any]:

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from bench import build
+from bench import build, pseudo
+from bench.data.store import Store
 from bench.datasets.base import serves
+from bench.features.base import Features
 from bench.spec import InputSpec, UserError
 from bench.training import initial
 
+GROUPS = (
+    "dataset", "model", "features", "loss", "split", "augment", "row_weights", "synthetic", "pseudo", "tta",
+    "optimizer", "scheduler",
+)  # fmt: skip
 NOT_BUILT = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AssertionError)
 """What a model or a loss raises of options that it can't be built of."""
 
 
 def values(config: dict[str, Any]) -> None:
     """The values that types alone can't judge."""
-    for key in ("dataset", "model", "features", "loss", "split", "augment", "row_weights", "optimizer", "scheduler"):
+    for key in GROUPS:
         if not isinstance(config[key], dict):
             raise UserError(f"{key}={config[key]} names nothing; python -m bench.train --help lists the options")
     if "?" in str(config["outputs"]) and config["tracking"]["enabled"] and config["tracking"]["uri"] is None:
         raise UserError(f"outputs={config['outputs']}: MLflow's database can't lie below a folder with '?' in its name")
     train = config["train"]
-    for key, low in (("epochs", 1), ("batch_size", 1), ("eval_batch_size", 1)):
-        if train[key] < low:
-            raise UserError(f"train.{key}={train[key]} must be {low} or more")
+    for key in ("epochs", "batch_size", "eval_batch_size", "accumulate", "patience"):
+        if train[key] is not None and train[key] < 1:
+            raise UserError(f"train.{key}={train[key]} must be 1 or more")
+    if train["ema"] is not None and not 0 < train["ema"] < 1:
+        raise UserError(f"train.ema={train['ema']:g} must lie between 0 and 1, such as 0.999; null is no average")
+    if train["patience"] is not None and train["keep"] == "last":
+        raise UserError("train.patience waits for a better epoch: say of what, train.keep=loss or train.keep=metric")
     for key, value, options in (
         ("train.precision", train["precision"], ("float32", "bf16")),
         ("train.keep", train["keep"], ("last", "loss", "metric")),
+        ("train.ema_every", train["ema_every"], ("step", "epoch")),
         ("device", config["device"], ("auto", "cpu", "cuda")),
     ):
         if value not in options:
@@ -44,8 +57,8 @@ def values(config: dict[str, Any]) -> None:
             raise UserError("device=cuda, but torch sees no CUDA device here; use device=cpu or device=auto")
 
 
-def parts(config: dict[str, Any], spec: InputSpec) -> None:
-    """Builds model, loss, optimiser and schedule without memory or arithmetic, so that a mistake shows at once."""
+def parts(config: dict[str, Any], spec: InputSpec, features: Features) -> None:
+    """Builds all parts, the model without memory or arithmetic, so that a mistake shows at once."""
     import torch
 
     from bench.data.batches import Batch
@@ -54,12 +67,16 @@ def parts(config: dict[str, Any], spec: InputSpec) -> None:
     for key in sorted(repeated & set(config["model"])):
         raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
     node = dict(config["model"])
-    if node.get("weights"):
-        initial.digest(node["weights"])  # all files are there, and finished
-        node["weights"] = initial.file_for(node["weights"], 0)
+    if (weights := node.get("weights")) and (Path(weights).is_dir() or initial.of_a_run(weights)):
+        raise UserError(f"model.weights={weights} is of a run, and may leak; start from it with init_from={weights}")
+    source = config["init_from"]
+    if source:
+        initial.digest("init_from", source)  # all files are there, and finished
     with torch.device("meta"):
         try:
             model = build.build(node, "model", spec)
+            if source:
+                initial.load(model, initial.file_for(source, 0), spec.n_classes)
         except NOT_BUILT as error:
             if isinstance(error, UserError):
                 raise
@@ -76,15 +93,27 @@ def parts(config: dict[str, Any], spec: InputSpec) -> None:
     if tuple(answer.shape) != (2, spec.n_classes):
         raise UserError(f"the model answers {tuple(answer.shape)} for 2 rows of {spec.n_classes} classes")
     x, target = torch.zeros(2, *spec.shape), torch.full((2, spec.n_classes), 1 / spec.n_classes)
-    for change in build.each(config["augment"], "augment"):
-        x, _ = change(x, Batch(x, target, None), 0.0)
+    augment = build.each(config["augment"], "augment", features=features)
+    for change in augment:
+        if not getattr(change, "on_stored", False):
+            x, _ = change(x, Batch(x, target, None), 0.0)
+    if config["tta"]["_target_"] != "none":
+        build.build(config["tta"], "tta").views(features, augment)
+    if config["synthetic"]["_target_"] != "none":
+        build.build(config["synthetic"], "synthetic")
+        if not features.between:
+            raise UserError(
+                "synthetic rows lie between stored ones, and these features store codes; choose others or leave it out"
+            )
+    if labels := pseudo.labels_of(config):
+        labels.chosen(np.zeros((0, spec.n_classes)), spec.classes, np.zeros(0))
     loss = build.partial(config["loss"], "loss", 3)
-    schedule = build.partial(config["scheduler"], "scheduler", 3)
+    schedule = build.partial(config["scheduler"], "scheduler", 4)
     epochs, where = config["train"]["epochs"], "optimizer"
     try:
         optimizer = build.build(config["optimizer"], "optimizer", [torch.nn.Parameter(torch.zeros(1))])
         where = "scheduler"
-        rates = [schedule(epoch, epochs, optimizer.param_groups[0]["lr"]) for epoch in range(epochs)]
+        rates = [schedule(epoch, epochs, optimizer.param_groups[0]["lr"], ()) for epoch in range(epochs)]
         where = "loss"
         value = loss(torch.zeros(2, spec.n_classes), target, None)
     except NOT_BUILT as error:
@@ -93,6 +122,14 @@ def parts(config: dict[str, Any], spec: InputSpec) -> None:
         raise UserError(f"{where} can't be used with {_told(config[where])}: {error}; change its options") from error
     if not all(rate >= 0 for rate in rates) or not torch.isfinite(value):
         raise UserError(f"the learning rates {rates[:5]} or the loss {float(value)} are not numbers to train with")
+
+
+def stores(config: dict[str, Any], opened: dict[str, Store]) -> None:
+    """Refuses what examples of this length can't do."""
+    if opened["train"].open and config["synthetic"]["_target_"] != "none":
+        raise UserError("synthetic rows are made of examples of one length; these have each their own: leave it out")
+    if not opened["train"].open and config["tta"]["_target_"].endswith(".Crops"):
+        raise UserError("tta=crops is for examples that are longer than a window; these have one length: leave it out")
 
 
 def _told(node: dict[str, Any]) -> str:

@@ -161,14 +161,14 @@ def _keys() -> dict[str, list[str]]:
 def help_page(module: str, about: str, config: str) -> str:
     """The door's help: what it does, the groups with their options, and the keys with their comments."""
     root = conf()
+    opening, _, keys = (root / f"{config}.yaml").read_text(encoding="utf-8").partition("\n\n")
+    keys, training = keys.split("\nhydra:", 1)[0], config == "train"
     groups = [
         f"  {folder.name + '=':11}{', '.join(sorted(p.stem for p in folder.glob('*.yaml')))}"
         for folder in sorted(root.iterdir())
-        if folder.is_dir() and folder.name != "experiments"
+        if any(folder.glob("*.yaml")) and folder.name != "experiments" and (training or f"- {folder.name}:" in opening)
     ]
-    text = (root / f"{config}.yaml").read_text(encoding="utf-8")
-    keys = text.split("\nseed:", 1)[-1].split("\nhydra:", 1)[0]
-    experiments = sorted(p.stem for p in (root / "experiments").glob("*.yaml"))
+    experiments = sorted(p.stem for p in (root / "experiments").glob("*.yaml")) if training else []
     return "\n".join(
         [
             f"usage: python -m {module} [-m] [key=value …]",
@@ -180,7 +180,7 @@ def help_page(module: str, about: str, config: str) -> str:
             *([f"  +experiments={', '.join(experiments)}"] if experiments else []),
             "",
             "Keys and their defaults:",
-            *("  " + line for line in ("seed:" + keys).splitlines() if line.strip()),
+            *("  " + line for line in keys.splitlines() if line.strip()),
             "",
             "More: --cfg job prints the composed config; -m runs every combination of key=a,b;",
             "HYDRA_FULL_ERROR=1 shows tracebacks. Exit codes: 0 done, 1 a fold or job failed, 2 a mistake in the",

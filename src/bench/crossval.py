@@ -103,6 +103,11 @@ def _train_and_collect(plan: Plan, todo: list[int], config: dict[str, Any]) -> O
         scores = collect.collect(run, metric)
         for note in scores.pop("notes"):
             say(f"test      {note}")
+        for twin in _twins(run, scores):
+            say(
+                f"seed      {twin} predicts the same to the last bit with another seed, so nothing here depends on the "
+                "seed: their mean would be no ensemble"
+            )
         test, submission = run.folder / "test.parquet", run.folder / "submission.csv"
         if test.exists():
             frame = pd.read_parquet(test)
@@ -115,6 +120,19 @@ def _train_and_collect(plan: Plan, todo: list[int], config: dict[str, Any]) -> O
     numbers = ", ".join(map(str, failed))
     sentence = f"fold {numbers} failed; the same command again trains only what is missing" if failed else None
     return Outcome(run, scores, failed, sentence)
+
+
+def _twins(run: Run, scores: dict[str, Any]) -> list[Path]:
+    """Runs beside this one that differ in their seed alone, and predict the very same."""
+    group, found = run.inputs.get("group"), []
+    for folder in sorted(run.folder.parent.iterdir()):
+        other = Run(folder)
+        if folder == run.folder or not (folder / "inputs.json").exists() or other.inputs.get("group") != group:
+            continue
+        theirs = other.scores()
+        if theirs and theirs["rows"] == scores["rows"] and theirs.get("predictions") == scores["predictions"]:
+            found.append(folder)
+    return found
 
 
 def _draw(run: Run) -> None:
@@ -145,6 +163,8 @@ def _conclude(outcome: Outcome, uri: str | None) -> None:
         table.add_row("mean ± std", f"{figure(scores['mean'])} ± {figure(scores['std'])}")
         table.add_row("baseline (training means)", figure(scores["baseline"]))
         table.add_row(f"[bold]out-of-fold, {scores['rows']} rows", f"[bold]{figure(scores['oof'])}")
+        if plain := scores.get("without_tta"):
+            table.add_row("out-of-fold, one view a row", figure(plain["oof"]))
         table.add_row("accuracy", f"{scores['accuracy']:.4f}")
         for name, score in scores.get("also", {}).items():
             table.add_row(name, figure(score))

@@ -16,6 +16,8 @@ from typing import Any, TextIO
 
 from bench.spec import UserError
 
+EXTRA, VIEWS = 1 << 40, 1 << 41  # seeds beside the epochs' own: of added rows, and of random views
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.fold")
@@ -55,87 +57,99 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
 
     from bench import build
     from bench.atomic import write_json
-    from bench.data.augment import InTurn
+    from bench.augment.base import in_turn
     from bench.data.batches import Batches
-    from bench.data.row_weights import RowWeights
     from bench.data.store import Store
-    from bench.datasets.base import serves, targets
+    from bench.extra import extra_rows
     from bench.results.run import Run
-    from bench.training import checkpoint, collect, inference, initial, loop
+    from bench.training import checkpoint, collect, inference, initial, loop, sides
 
     def report(event: dict[str, Any]) -> None:
         events.write(json.dumps(event) + "\n")
         events.flush()
+
+    def note(text: str) -> None:
+        report({"kind": "note", "text": text})
 
     torch.set_num_threads(options.threads)
     run = Run.open(options.run)
     config, spec, fold = run.config, run.spec, run.fold(options.number)
     device = torch.device(_device(options.device))
     metric = build.locate(config["dataset"], "dataset").metric  # type: ignore[attr-defined]
-    train_config = config["train"]
+    train_config = dict(config["train"])
+    balanced = train_config.pop("balanced")
     settings = loop.Settings(seed=config["seed"], **train_config)
+
+    def seed(*numbers: int) -> int:
+        return loop.epoch_seed(settings.seed, fold.number, *numbers)
+
     with FileLock(fold.folder / ".lock", timeout=60):  # a predecessor that is being ended may still hold it
         rows = pd.read_parquet(run.folder / "splits.parquet")
         stores = {part: Store(Path(path)) for part, path in run.inputs["stores"].items()}
         window = run.inputs["window"]
-        held_out = rows["fold"].to_numpy() == fold.number
-        trained, validated = ~held_out & serves(rows, "trained"), held_out & serves(rows, "validated")
-        target = targets(rows)
-        example = rows["example"].factorize()[0] if "example" in rows else np.arange(len(rows))
-        weight = rows["weight"].to_numpy(np.float32) if "weight" in rows else None
-
-        def side(mask: np.ndarray) -> Batches:
-            own = None if weight is None else weight[mask]
-            return Batches(stores["train"], np.flatnonzero(mask), target[mask], own, device, window, example[mask])
-
-        train, valid = side(trained), side(validated)
-        own = np.ones(len(train), np.float32) if weight is None else weight[trained]
-        by_epoch = None
+        both = sides.Sides(rows, fold.number, stores["train"], device, window, balanced)
+        extras = extra_rows(run, fold, both, stores, lambda number: seed(EXTRA, number), note)
+        train, valid = both.training(extras), both.batches(both.validated)
+        weights = None
         if config["row_weights"]["_target_"] != "none":
-            factors: RowWeights = build.partial(config["row_weights"], "row_weights", 3)
-            by_epoch = lambda epoch: own * factors(rows[trained], epoch, settings.epochs)  # noqa: E731
-        report({"kind": "note", "text": f"training on {train.where}"})
-        torch.manual_seed(loop.epoch_seed(settings.seed, fold.number))
-        node = dict(config["model"])
-        if node.get("weights"):
-            node["weights"] = initial.file_for(node["weights"], fold.number)
-        model = build.build(node, "model", spec).to(device)
+            factors = build.partial(config["row_weights"], "row_weights", 3)
+            weights = sides.by_epoch(both, extras, factors, settings.epochs)
+        note(f"training on {train.where}")
+        torch.manual_seed(seed())
+        model = build.build(config["model"], "model", spec)
+        if config["init_from"]:
+            anew = initial.load(model, initial.file_for(config["init_from"], fold.number), spec.n_classes)
+            if anew:
+                note(f"{', '.join(anew)} start anew: the classes are others than in {config['init_from']}")
+        model = model.to(device)
         optimizer = build.build(config["optimizer"], "optimizer", model.parameters())
-        device_half = build.build(config["features"], "features").device_half().to(device)
+        features = build.build(config["features"], "features")
+        device_half = features.device_half().to(device)
         if hasattr(device_half, "fit"):  # on the training side alone: nothing of the other is known to the model
-            device_half.fit(batch.x for batch in train.in_order(settings.eval_batch_size))
-            checkpoint.save_weights(fold.folder / "features.safetensors", device_half)
+            measured = both.batches(both.trained)
+            device_half.fit(batch.x for batch in measured.in_order(settings.eval_batch_size))
+            checkpoint.save_weights(fold.features, device_half)
         unmasked = {"mask_above": None} if "mask_above" in config["loss"] else {}  # every validation row counts
+        augment = build.each(config["augment"], "augment", features=features)
         parts = loop.Parts(
             model=torch.compile(model) if options.compile else model,  # type: ignore[arg-type]
             device_half=device_half,
             loss=build.partial(config["loss"], "loss", 3),
             optimizer=optimizer,
-            schedule=build.partial(config["scheduler"], "scheduler", 3),
+            schedule=build.partial(config["scheduler"], "scheduler", 4),
             metric=metric,
-            row_weights=by_epoch,
+            row_weights=weights,
             valid_loss=build.partial({**config["loss"], **unmasked}, "loss", 3),
-            augment=InTurn(changes) if (changes := build.each(config["augment"], "augment")) else None,
+            augment=in_turn(augment, on_stored=False),
+            augment_stored=in_turn(augment, on_stored=True),
         )
         loop.fit(parts, train, valid, settings, fold, report)
+        history = fold.history()
+        kept = loop.best_epoch(history, settings, metric) + 1
+        if settings.keep != "last":
+            by = "validation loss" if settings.keep == "loss" else metric.name
+            note(f"keeps epoch {kept} of {len(history)}, the best by {by}")
+        views = []
+        if config["tta"]["_target_"] != "none":
+            views = build.build(config["tta"], "tta").views(features, augment)
 
-        def predict(side: Batches) -> np.ndarray:
-            answer = inference.logits(
-                parts.model, parts.device_half, side, settings.eval_batch_size, settings.precision
-            )
-            return inference.probabilities(answer)
+        def predict(side: Batches) -> tuple[np.ndarray, np.ndarray | None]:
+            """Probabilities, and beside those of several views the plain ones."""
+            how = (parts.model, parts.device_half, side, settings.eval_batch_size, settings.precision)
+            plain = inference.probabilities(inference.logits(*how))
+            return (inference.averaged(*how, views, lambda view: seed(VIEWS, view)), plain) if views else (plain, None)
 
-        collect.write_frame(collect.oof_frame(rows[validated], predict(valid), spec.classes), fold.oof)
+        collect.write_frame(collect.oof_frame(rows[both.validated], *predict(valid), spec.classes), fold.oof)
         test = stores["test"]
         fold.test.unlink(missing_ok=True)
         if len(test):
             none = np.zeros((len(test), spec.n_classes), np.float32)
-            probability = predict(Batches(test, np.arange(len(test)), none, None, device, window))
+            probability, _ = predict(Batches(test, np.arange(len(test)), none, None, device, window))
             ids = pd.read_parquet(run.folder / "test_ids.parquet")["id"]
             collect.write_frame(collect.prediction_frame(ids, probability, spec.classes), fold.test)
-        kept = loop.best_epoch(fold.history(), settings, metric)
         done = {
-            "kept_epoch": kept + 1,
+            "kept_epoch": kept,
+            "epochs": len(history),
             "test": run.inputs["test"],
             "test_rows": len(test),
             "device": str(device),

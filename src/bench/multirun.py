@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,15 @@ def note(code: int, run: Path | None, scores: dict[str, Any] | None, error: str 
     write_json(Path(hydra.sweep.dir) / f"job_{int(hydra.job.num):04d}.json", outcome)
 
 
+def _seeds(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The finished jobs that differ in their seed alone, two or more together."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for job in jobs:
+        if job["scores"] and job["code"] == 0:
+            groups.setdefault(job["scores"]["group"], []).append(job)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 class Summary(Callback):
     """Prints the table of jobs and scores when a sweep ends, and makes the command fail where a job did."""
 
@@ -76,6 +86,12 @@ class Summary(Callback):
                 ]
             run = Path(job["run"]).name if job["run"] else ""
             table.add_row(job["job"], *figures, run if job["code"] == 0 else f"failed {run}".strip())
+        for group in _seeds(jobs):
+            figures = [figure(statistics.mean(job["scores"][key] for job in group)) for key in ("oof", "mean")]
+            spread = figure(statistics.pstdev(job["scores"]["oof"] for job in group))
+            table.add_row(
+                f"mean of {len(group)} seeds", group[0]["scores"]["metric"], f"{figures[0]} ± {spread}", figures[1]
+            )
         console = Console(width=None if Console().is_terminal else 160, highlight=False)
         console.print()
         console.print(table)

@@ -16,7 +16,10 @@ from bench.cli import conf
 from bench.spec import UserError
 
 PLACEHOLDERS = ("default", "none")
-ORDER = ("dataset", "features", "model", "recipe", "loss", "split", "augment", "optimizer", "scheduler")
+ORDER = (
+    "dataset", "features", "model", "recipe", "loss", "split", "augment", "row_weights", "synthetic", "pseudo", "tta",
+    "optimizer", "scheduler",
+)  # fmt: skip
 KEY = re.compile(r"(?P<indent> *)(?P<key>[\w/]+):(?: +(?P<value>[^\s#](?:.*?)))?(?:\s+#\s*(?P<comment>.*))?\s*$")
 
 

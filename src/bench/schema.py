@@ -19,6 +19,11 @@ class Train:
     precision: str = MISSING
     clip: float | None = None
     keep: str = MISSING
+    patience: int | None = None
+    accumulate: int = 1
+    ema: float | None = None
+    ema_every: str = "step"
+    balanced: bool = False
 
 
 @dataclass
@@ -43,9 +48,14 @@ class Keys:
     split: Any = MISSING
     augment: Any = MISSING
     row_weights: Any = MISSING
+    synthetic: Any = MISSING
+    pseudo: Any = MISSING
+    tta: Any = MISSING
     optimizer: Any = MISSING
     scheduler: Any = MISSING
     recipe: Any = None
+    init_from: str | None = None
+    pretrain: list[str] | None = None
     seed: int = 0
     device: str = "auto"
     compile: bool = False
@@ -58,8 +68,27 @@ class Keys:
     tracking: Tracking = field(default_factory=Tracking)
 
 
+@dataclass
+class Predict:
+    """The keys of conf/predict.yaml."""
+
+    run: str | None = None
+    input: str | None = None
+    folds: list[int] | None = None
+    tta: Any = None
+    output: str | None = None
+    excel: bool = False
+    export: str | None = None
+    device: str = "auto"
+    outputs: str = MISSING
+    data: str = MISSING
+    store: str = MISSING
+    workers: int | None = None
+
+
 def register() -> None:
-    """Makes the schema known to Hydra under the name that conf/train.yaml asks for."""
+    """Makes the schemas known to Hydra under the names that the files of conf/ ask for."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store("schema", Keys)
+    ConfigStore.instance().store("predict_schema", Predict)

@@ -6,6 +6,8 @@ python -m bench.train -m dataset=heartbeat model=resnet1d loss=l1,ce seed=1,2
 
 from __future__ import annotations
 
+from typing import Any
+
 from bench.cli import conf, main, run_job
 
 ABOUT = """Trains k folds of a model on a competition's raw files (simulated ones where there are none), tracks them in
@@ -19,14 +21,24 @@ def door() -> None:
 
     @hydra.main(version_base="1.3", config_path=str(conf()), config_name="train")
     def job(config: DictConfig) -> None:
+        from hydra import compose
         from hydra.core.hydra_config import HydraConfig
-        from omegaconf import OmegaConf
+        from omegaconf import OmegaConf, open_dict
 
-        from bench.crossval import cross_validate
+        from bench import stages
 
-        choices = HydraConfig.get().runtime.choices.items()
-        names = {k: v if isinstance(v, str) else ",".join(v) for k, v in choices if "/" not in k and v is not None}
-        run_job(lambda: cross_validate(OmegaConf.to_container(config, resolve=True), names))  # type: ignore[arg-type]
+        def resolved(config: DictConfig, hydra: Any) -> stages.Composed:
+            choices = hydra.runtime.choices.items()
+            names = {k: v if isinstance(v, str) else ",".join(v) for k, v in choices if "/" not in k and v is not None}
+            return OmegaConf.to_container(config, resolve=True), names  # type: ignore[return-value]
+
+        def composed(overrides: list[str]) -> stages.Composed:
+            here = HydraConfig.get()
+            again = compose("train", [*here.overrides.task, *overrides], return_hydra_config=True)
+            with open_dict(again):
+                return resolved(again, again.pop("hydra"))
+
+        run_job(lambda: stages.train(*resolved(config, HydraConfig.get()), composed))
 
     job()
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -28,24 +28,62 @@ class Dataset(ABC):
       drawn at random, and no split parts them;
     - ``trained``, ``validated`` (bool): rows that serve one side of a fold alone; each is True where it is absent.
 
-    ``table("test")`` has ``id`` alone; it is empty where there are no test files. Classes, lengths and column names
-    are read from the files wherever the files say them.
+    ``table("test")`` has ``id``, and ``group`` where it is known; it is empty where there are no test files. Classes,
+    lengths and column names are read from the files wherever the files say them.
 
     A subclass is cheap to construct and to pickle: tables are read when first asked for.
+
+    A run keeps ``facts`` of what it was trained on, so that it can predict where there are test files alone:
+    ``remembered`` opens such a folder.
     """
 
     name: ClassVar[str]
     metric: ClassVar[Metric]
     features: ClassVar[dict[Kind, str]]
     """The feature (a name in conf/features) that this competition gives a sequence and an image model."""
+    learned: ClassVar[tuple[str, ...]] = ("classes",)
+    """Cached properties that the training files decide and prediction needs: JSON-able, tuples or plain values."""
+    sample: ClassVar[str | None] = None
+    """The competition's example of a submission, below the root, where it has one."""
+    excel: ClassVar[bool] = False
+    """Whether the competition also takes its submission as a spreadsheet."""
+    test_only: bool = False
+    """The training files are not there, and are not asked for."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.check()
 
+    @classmethod
+    def remembered(cls, facts: dict[str, Any], root: str | Path, **options: Any) -> Self:
+        """A folder of test files alone; ``facts`` answer what the training files would.
+
+        Raises UserError where the folder lacks test files; so does asking for the training table.
+        """
+        if lacking := [name for name in cls.learned if name not in facts]:
+            raise UserError(
+                f"the run does not say what its training files had as {', '.join(lacking)}: an earlier version trained "
+                "it; run the same training command again, which adds it and trains nothing anew"
+            )
+        dataset = cls.__new__(cls)
+        dataset.test_only = True
+        for name in cls.learned:  # a cached property asks here first
+            dataset.__dict__[name] = tuple(facts[name]) if isinstance(facts[name], list) else facts[name]
+        cls.__init__(dataset, root, **options)
+        return dataset
+
+    def facts(self) -> dict[str, Any]:
+        """What prediction needs to know of the training files, JSON-able."""
+        values = {name: getattr(self, name) for name in self.learned}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
     @abstractmethod
     def required(self) -> list[str]:
         """Paths below the root without which there is nothing to train on."""
+
+    def required_to_predict(self) -> list[str]:
+        """Paths below the root without which there is no test part."""
+        return []
 
     @abstractmethod
     def read_table(self, part: Part) -> pd.DataFrame:
@@ -73,25 +111,27 @@ class Dataset(ABC):
     def table(self, part: Part) -> pd.DataFrame:
         return self._train if part == "train" else self._test
 
-    @property
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         return tuple(c.removeprefix(TARGET) for c in self._train.columns if c.startswith(TARGET))
 
     def check(self) -> None:
         """Refuses a root that is missing or incomplete, naming everything that is not there."""
+        key = "input" if self.test_only else "dataset.root"
+        needed = self.required_to_predict() if self.test_only else self.required()
         if not self.root.is_dir():
-            raise UserError(
-                f"dataset.root={self.root} is not a folder; give the folder that holds {self.required()[0]}"
-            )
-        missing = [name for name in self.required() if not (self.root / name).exists()]
+            holds = needed[0] if needed else "the test files"
+            raise UserError(f"{key}={self.root} is not a folder; give the folder that holds {holds}")
+        missing = [name for name in needed if not (self.root / name).exists()]
         if missing:
             raise UserError(
-                f"dataset.root={self.root} lacks {', '.join(missing)}; "
-                f"the {self.name} layout needs {', '.join(self.required())} there"
+                f"{key}={self.root} lacks {', '.join(missing)}; the {self.name} layout needs {', '.join(needed)} there"
             )
 
     @cached_property
     def _train(self) -> pd.DataFrame:
+        if self.test_only:
+            raise UserError(f"{self.root} was opened to predict: its training files are not read; train with them")
         return self.read_table("train")
 
     @cached_property

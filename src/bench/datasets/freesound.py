@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,10 +29,10 @@ class Freesound(Dataset):
     """``train.csv`` (fname, label), ``audio_train/``; where present ``audio_test/`` and ``sample_submission.csv``.
 
     ``manually_verified`` (1 or 0) may stand in train.csv, and must for ``verified_only``, which leaves the others out,
-    and for an ``unverified_weight`` below 1, which makes them count less (and doubtful to ``loss.mask_above``). A
-    column ``fold`` is passed on. Classes are the labels found, sorted. Any format that soundfile reads, one channel,
-    each file at a rate of its own. A name without a file and a file without a row are refused. A test file may be
-    empty: it is predicted as silence.
+    for an ``unverified_weight`` below 1, which makes them count less (and doubtful to ``loss.mask_above``), and for
+    ``row_weights=verified``; the table says it as ``verified``. A column ``fold`` is passed on. Classes are the labels
+    found, sorted. Any format that soundfile reads, one channel, each file at a rate of its own. A name without a file
+    and a file without a row are refused. A test file may be empty: it is predicted as silence.
 
     The test table has the names of sample_submission.csv; without that file, all of audio_test. Of the competition's
     9,400 rows 7,800 are padding, whose files the data set's later edition leaves out: where exactly so many of so
@@ -41,6 +42,8 @@ class Freesound(Dataset):
     name: ClassVar[str] = "freesound"
     metric: ClassVar[Metric] = MAP3
     features: ClassVar[dict[Kind, str]] = {"sequence": "freesound_waveform", "image": "freesound_logmel"}
+    learned: ClassVar[tuple[str, ...]] = ("classes", "padding")
+    sample: ClassVar[str | None] = "sample_submission.csv"
 
     def __init__(self, root: str | Path, verified_only: bool = False, unverified_weight: float = 1.0) -> None:
         if not 0 <= unverified_weight <= 1:
@@ -50,6 +53,9 @@ class Freesound(Dataset):
 
     def required(self) -> list[str]:
         return ["train.csv", "audio_train"]
+
+    def required_to_predict(self) -> list[str]:
+        return ["audio_test"]
 
     def read_table(self, part: Part) -> pd.DataFrame:
         return self._read_train() if part == "train" else self._read_test()
@@ -115,11 +121,14 @@ class Freesound(Dataset):
             order = list(labels)
         elif not set(labels) <= set(order):
             raise ValueError(f"{len(set(labels) - set(order))} predicted names are not in sample_submission.csv")
-        shares = self.table("train")[[TARGET + c for c in self.classes]].to_numpy().mean(axis=0)
-        padding = self._top_three(shares)
-        rows = pd.DataFrame({"fname": order, "label": [labels.get(name, padding) for name in order]})
+        rows = pd.DataFrame({"fname": order, "label": [labels.get(name, self.padding) for name in order]})
         with replacing(path) as temporary:
             rows.to_csv(temporary, index=False)
+
+    @cached_property
+    def padding(self) -> str:
+        """What a row of the sample without a prediction gets: the three commonest labels of the training table."""
+        return self._top_three(self.table("train")[[TARGET + c for c in self.classes]].to_numpy().mean(axis=0))
 
     def _top_three(self, probability_k: np.ndarray) -> str:
         return " ".join(self.classes[k] for k in np.argsort(-probability_k, kind="stable")[:3])
@@ -133,7 +142,7 @@ class Freesound(Dataset):
         rows = _read_csv(path, ["fname", "label", *(["manually_verified"] if looks else [])])
         kept = rows
         problems = [*_empty_cells(rows, "label"), *_repeats(rows)]
-        if looks:
+        if "manually_verified" in rows:
             verified = pd.to_numeric(rows["manually_verified"], errors="coerce")
             wrong = np.flatnonzero(~verified.isin([0, 1]))
             problems += [f"line {i + 2} has a manually_verified that is neither 0 nor 1" for i in wrong]
@@ -161,6 +170,8 @@ class Freesound(Dataset):
             table[TARGET + label] = (kept["label"] == label).to_numpy(np.float32)
         if self.unverified_weight < 1:
             table["weight"] = kept["weight"].to_numpy(np.float32)
+        if "manually_verified" in kept:
+            table["verified"] = pd.to_numeric(kept["manually_verified"]).to_numpy() == 1
         if "fold" in kept:
             table["fold"] = kept["fold"].to_numpy()
         return table
@@ -257,8 +268,9 @@ def read_sound(path: Path, sample_rate: int | None = None) -> np.ndarray:
     with _opened(path) as file:
         if file is None or file.frames == 0:
             return np.zeros(0, np.float32)
+        unit = np.float32(1)
         if file.subtype == "PCM_16":  # the same numbers in a third of the time that soundfile takes for floats
-            x_t = np.multiply(file.read(dtype="int16"), np.float32(2.0**-15), dtype=np.float32)
+            x_t, unit = file.read(dtype="int16").astype(np.float32), np.float32(2.0**-15)
         else:
             x_t = file.read(dtype="float32")
             if not np.isfinite(x_t).all():
@@ -267,10 +279,12 @@ def read_sound(path: Path, sample_rate: int | None = None) -> np.ndarray:
     if len(x_t) != announced:
         raise UserError(f"{path} holds {len(x_t)} of the {announced} samples it announces; download it again")
     if sample_rate is None or sample_rate == rate:
+        x_t *= unit
         return x_t
     import soxr
 
     y_t = soxr.resample(x_t, rate, sample_rate, quality="HQ")  # as long, to the nearest sample
+    y_t *= unit  # a power of two: resampling first gives the same bits, and fewer are multiplied
     lacking = resampled(announced, rate, sample_rate) - len(y_t)
     return np.pad(y_t, (0, lacking)) if lacking > 0 else y_t[: len(y_t) + lacking]
 

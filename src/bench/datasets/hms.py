@@ -30,6 +30,7 @@ class HMS(Dataset):
     row with its own window and votes; the rows of an EEG take turns in training, the central one is validated.
 
     ``min_votes`` leaves out what fewer people judged, in training; ``min_votes_valid`` in validation (None: the same).
+    ``keep_rest`` keeps in the table what serves neither side, for pseudo-labels.
     An EEG's ``votes`` are the most that one of its sub-records got. ``group`` is the patient. Classes are the
     ``*_vote`` columns in the file's order. Spectrograms (``train_spectrograms/<spectrogram_id>.parquet``) are looked
     for only where the features read them.
@@ -38,6 +39,7 @@ class HMS(Dataset):
     name: ClassVar[str] = "hms"
     metric: ClassVar[Metric] = KL
     features: ClassVar[dict[Kind, str]] = {"sequence": "hms_waveform", "image": "hms_image"}
+    sample: ClassVar[str | None] = "sample_submission.csv"
     sample_rate: ClassVar[float] = SAMPLE_RATE
 
     def __init__(
@@ -46,15 +48,19 @@ class HMS(Dataset):
         records: Literal["summed", "each"] = "summed",
         min_votes: int = 1,
         min_votes_valid: int | None = None,
+        keep_rest: bool = False,
     ) -> None:
         if records not in ("summed", "each"):
             raise UserError(f"dataset.records={records} is not one of summed, each")
-        self.records, self.min_votes = records, min_votes
+        self.records, self.min_votes, self.keep_rest = records, min_votes, keep_rest
         self.min_votes_valid = min_votes if min_votes_valid is None else min_votes_valid
         super().__init__(root)
 
     def required(self) -> list[str]:
         return ["train.csv", "train_eegs"]
+
+    def required_to_predict(self) -> list[str]:
+        return ["test.csv", "test_eegs"]
 
     def read_table(self, part: Part) -> pd.DataFrame:
         return self._rows(part).drop(columns=list(PLACES), errors="ignore")
@@ -169,7 +175,7 @@ class HMS(Dataset):
             )
         if self.records == "each":
             validated &= _central(table[validated]).reindex(table.index, fill_value=False)
-        kept = trained | validated
+        kept = trained | validated | self.keep_rest
         for name, serving in (("trained", trained), ("validated", validated)):
             if not serving[kept].all():
                 table[name] = serving
@@ -180,6 +186,8 @@ class HMS(Dataset):
         table = self._test_csv[["eeg_id"]].assign(id=self._test_csv["eeg_id"], eeg_start=None)
         if "spectrogram_id" in self._test_csv:
             table = table.assign(spectrogram_id=self._test_csv["spectrogram_id"], spectrogram_start=0.0)
+        if "patient_id" in self._test_csv:
+            table = table.assign(group=self._test_csv["patient_id"])
         return table[["id", *(c for c in table.columns if c != "id")]]
 
 

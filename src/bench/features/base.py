@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from bench.spec import InputSpec, Kind, Part
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class NotOpenError(TypeError):
@@ -34,8 +35,14 @@ class Features(ABC):
     """Names of the data sets it can read; empty: any."""
     stored_dtype: ClassVar[str] = "float16"
     reads: ClassVar[dict[str, Any]] = {}
+    between: ClassVar[bool] = True
+    """Whether a row between two stored ones means something; False where they are codes, such as packed bits."""
     stored_as: ClassVar[str | None] = None
     """A name that several classes give their stored half, so that they share stores; None: the class's own."""
+    mirrored: ClassVar[Callable[..., Tensor] | None] = None
+    """A method where an example has a left and a right: the gathered stored batch (B, *stored shape), of any type, on
+    any device, → a new one, both sides exchanged, as the mirrored recordings would have been stored. Twice is the
+    identity. None: the feature knows no sides."""
 
     @abstractmethod
     def spec(self, dataset: Any) -> InputSpec:

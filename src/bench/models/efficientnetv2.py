@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.models.parts import refuse_below_one
-from bench.models.pretrained import add_rest, timm_network
+from bench.models.pretrained import timm_network
 from bench.models.resizer import Resizer
 from bench.spec import InputSpec, UserError
 
@@ -49,13 +49,12 @@ class EfficientNetV2(nn.Module):
             raise UserError(f"model.variant={variant} is no EfficientNetV2; model=timm_backbone takes any network")
         if resizer is not None and (len(resizer) != 2 or min(resizer) < 1):
             raise UserError(f"model.resizer={list(resizer)} is not a size; give [height, width] or null")
-        self.backbone, rest = timm_network(
+        self.backbone = timm_network(
             variant, spec, pretrained, weights, drop_rate=drop_rate, drop_path_rate=drop_path_rate
         )
         self.backbone.conv_stem.stride = (stem_stride, stem_stride)
         self.resizer = Resizer(spec.channels, resizer, resizer_filters, resizer_blocks) if resizer else None
         self.gem = GeM() if pooling == "gem" else None
-        add_rest(self, rest, weights)
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         if self.resizer is not None:

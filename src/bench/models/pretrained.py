@@ -1,6 +1,6 @@
 """timm's networks for any channel and class count, and where their first weights come from.
 
-A wrapper here keeps timm's network as ``backbone``; a run's own weights file is known by that prefix.
+A model here keeps timm's network as ``backbone``; a run's weights file, known by that prefix, is for ``init_from``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.spec import InputSpec, UserError
 
@@ -23,13 +23,11 @@ ANSWER_WITHIN = 5  # seconds that the hub has to say hello
 log = logging.getLogger(__name__)
 
 
-def timm_network(
-    name: str, spec: InputSpec, pretrained: bool, weights: str | None, **options: Any
-) -> tuple[Any, State]:
-    """timm's network ``name`` for ``spec``, and what a run's file holds beside one (empty for any other source).
+def timm_network(name: str, spec: InputSpec, pretrained: bool, weights: str | None, **options: Any) -> Any:
+    """timm's network ``name`` for ``spec``.
 
     ``pretrained`` takes timm's own weights, from the local cache where they are, else from the hub; ``weights`` is a
-    local state dict, timm's or a run's ``weights.safetensors``. Input channels are summed or repeated to the spec's,
+    local state dict under timm's names. Input channels are summed or repeated to the spec's,
     as timm does; a head for another number of classes starts untrained. On the meta device nothing is loaded, but
     the source is read: what is missing is found out before a fold starts.
     """
@@ -41,9 +39,9 @@ def timm_network(
     if pretrained and weights is not None:
         raise UserError("model.pretrained=true and model.weights are two sources of the same weights; give one")
     given = {"in_chans": spec.channels, "num_classes": spec.n_classes, **options}
-    state, rest = read(Path(weights)) if weights is not None else (hub_state(name) if pretrained else {}, {})
+    state = read(Path(weights)) if weights is not None else hub_state(name) if pretrained else {}
     if not state:
-        return timm.create_model(name, **given), rest
+        return timm.create_model(name, **given)
     file_says = told_by(name, state)
     same_head = file_says["num_classes"] == spec.n_classes
     if weights is not None and not same_head:
@@ -52,7 +50,7 @@ def timm_network(
         network = timm.create_model(name, **given)
         if weights is not None:
             _refuse_other(name, network.state_dict(), state, weights)
-        return network, rest
+        return network
     given["num_classes"] = file_says["num_classes"]
     try:
         network = timm.create_model(
@@ -64,7 +62,7 @@ def timm_network(
     network.pretrained_cfg["state_dict"] = None  # a copy of all weights otherwise lives as long as the network
     if not same_head:
         network.reset_classifier(spec.n_classes)
-    return network, rest
+    return network
 
 
 def _refuse_other(name: str, own: State, state: State, weights: str) -> None:
@@ -91,24 +89,8 @@ def _refuse_other(name: str, own: State, state: State, weights: str) -> None:
         )
 
 
-def add_rest(model: nn.Module, rest: State, source: str | None) -> None:
-    """Loads what a run's file holds beside the backbone into ``model``; says what has no counterpart."""
-    own = {key for key in model.state_dict() if not key.startswith(PREFIX)}
-    if source is None or not (rest or own):
-        return
-    if not any(p.is_meta for p in model.parameters()):
-        try:
-            model.load_state_dict({key: value for key, value in rest.items() if key in own}, strict=False)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(f"{source} was trained with other options of this model: {reason}") from error
-    for what, keys in (("starts untrained", own - set(rest)), ("of the file is not used", set(rest) - own)):
-        if keys:
-            log.warning("%s: %s %s", source, ", ".join(sorted({key.split(".")[0] for key in keys})), what)
-
-
-def read(path: Path) -> tuple[State, State]:
-    """A local state dict under timm's names, and what else a run's file has."""
+def read(path: Path) -> State:
+    """A local state dict under timm's names."""
     from timm.models import load_state_dict
 
     if not path.is_file():
@@ -120,10 +102,9 @@ def read(path: Path) -> tuple[State, State]:
             f"model.weights={path} can't be read as a state dict ({type(error).__name__}); "
             "give a .safetensors or .pt one"
         ) from error
-    if not any(key.startswith(PREFIX) for key in state):
-        return state, {}
-    inner = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
-    return inner, {key: value for key, value in state.items() if not key.startswith(PREFIX)}
+    if any(key.startswith(PREFIX) for key in state):
+        raise UserError(f"model.weights={path} holds a run's weights; start from them with init_from={path}")
+    return state
 
 
 def told_by(name: str, state: State) -> dict[str, Any]:

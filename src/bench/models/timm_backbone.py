@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from bench.models.parts import at_least
-from bench.models.pretrained import add_rest, timm_network
+from bench.models.pretrained import timm_network
 from bench.spec import InputSpec
 
 
@@ -37,8 +37,7 @@ class TimmBackbone(nn.Module):
         self.size = made_for(name, spec)
         if self.size is not None:
             given["img_size"] = self.size
-        self.backbone, rest = timm_network(name, spec, pretrained, weights, **given)
-        add_rest(self, rest, weights)
+        self.backbone = timm_network(name, spec, pretrained, weights, **given)
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         return self.backbone(x_bchw if self.size is None else at_least(x_bchw, *self.size))

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.models.pretrained import add_rest, timm_network
+from bench.models.pretrained import timm_network
 from bench.spec import InputSpec, UserError
 
 
@@ -36,10 +36,9 @@ class TinyViT(nn.Module):
         super().__init__()
         if not variant.startswith("tiny_vit"):
             raise UserError(f"model.variant={variant} is no TinyViT; model=timm_backbone takes any network")
-        self.backbone, rest = timm_network(
+        self.backbone = timm_network(
             variant, spec, pretrained, weights, drop_rate=drop_rate, drop_path_rate=drop_path_rate
         )
-        add_rest(self, rest, weights)
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         return self.backbone(x_bchw)

@@ -58,6 +58,7 @@ def run_points(scores: dict[str, Any], when: float) -> list[Point]:
         f"oof/{metric}": scores.get("oof"),
         "oof/accuracy": scores.get("accuracy"),
         **{f"oof/{name}": score for name, score in scores.get("also", {}).items()},
+        f"oof/{metric}_one_view": (scores.get("without_tta") or {}).get("oof"),
         f"baseline/{metric}": scores.get("baseline"),
     }
     profile = [

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.atomic import replacing
+from bench.atomic import read_json, replacing
 from bench.results.mirrored import short
-from bench.results.run import Run
+from bench.results.run import Fold, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +39,9 @@ def draw(run: Run) -> list[Path]:
         target, probability = _oof(run)
         drawn.append(_save(run, _confusion(run, target, probability), plots / "confusion.png"))
         drawn.append(_save(run, _reliability(run, target, probability), plots / "reliability.png"))
+    made = [f for f in run.folds if all((f.folder / f"synthetic_examples{end}").exists() for end in (".npy", ".json"))]
+    if made and (said := read_json(made[0].folder / "synthetic_examples.json"))["classes"]:
+        drawn.append(_save(run, _synthetic(made[0], said), plots / "synthetic.png"))
     return drawn
 
 
@@ -214,6 +217,36 @@ def _reliability(run: Run, target: np.ndarray, probability: np.ndarray) -> Figur
     _legend(upper)
     lower.bar((np.arange(BINS) + 0.5) / BINS, count, 0.9 / BINS, color=BLUE, alpha=0.75)
     lower.yaxis.get_major_locator().set_params(nbins=3, integer=True)
+    return figure
+
+
+def _synthetic(fold: Fold, said: dict[str, Any]) -> Figure:
+    """Real rows above those made of them, class by class; a class's rows share their axes."""
+    shown = np.load(fold.folder / "synthetic_examples.npy", allow_pickle=False)  # (classes, 2, rows, *stored shape)
+    picture = shown.ndim == 6 or (shown.ndim == 5 and shown.shape[3] > 32)  # else a sequence of few channels
+    figure = _figure(11, 1.1 + len(shown) * (2.6 if picture else 1.7))
+    grid = figure.subplots(2 * len(shown), shown.shape[2], squeeze=False)
+    figure.supxlabel(f"Rows made by {said['way']} below real ones, fold {fold.number}", size=11, color=INK)
+    grid[0, 0].set_title(" ", size=11, pad=8)  # room for what every picture says above it
+    for (line, column), axes in np.ndenumerate(grid):
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_color(PALE)
+        of, side = divmod(line, 2)
+        if column == 0:
+            name = "synthetic" if side else f"{_cut(said['classes'][of], 14)}\nreal"
+            axes.set_ylabel(name, size=9, color=INK, parse_math=False)
+        x, known = shown[of, side, column], shown[of][np.isfinite(shown[of])]
+        if not np.isfinite(x).any():  # a class of fewer rows than there is room for
+            continue
+        low, high = np.percentile(known, [0.5, 99.5])
+        room = (high - low) or 1.0
+        if picture:  # the channels one under the other
+            axes.imshow(x.reshape(-1, x.shape[-1]), cmap="viridis", vmin=low, vmax=high, aspect="auto")
+        else:
+            apart = room * np.arange(np.atleast_2d(x).shape[0])[::-1, None]
+            axes.plot((np.atleast_2d(x) + apart).T, color=(BLUE, VERMILLION)[side], lw=0.7)
+            axes.set_ylim(low - 0.1 * room, high + apart[0, 0] + 0.1 * room)
     return figure
 
 

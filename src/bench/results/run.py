@@ -55,6 +55,11 @@ class Fold:
         return self.folder / "weights.safetensors"
 
     @property
+    def features(self) -> Path:
+        """What the features' device half has learned of the training side; absent where it learns nothing."""
+        return self.folder / "features.safetensors"
+
+    @property
     def oof(self) -> Path:
         return self.folder / "oof.parquet"
 

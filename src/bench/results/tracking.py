@@ -207,6 +207,8 @@ class Mirror:
             "dataset": str(self.inputs["dataset"]),
             "loss": mirrored.short_name(self.run.config.get("loss")),
             "identity": self.run.identity,
+            "seed": str(self.run.config.get("seed", "")),
+            "seeds": str(self.inputs.get("group", "")),  # of the runs that differ in their seed alone
             "simulated": str(bool(self.inputs.get("simulated"))).lower(),
             "folder": f"{socket.gethostname()}:{self.run.folder}",
             "mlflow.user": mirrored.user(),

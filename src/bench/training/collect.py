@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from bench.results.run import Run
 from bench.spec import Metric
 
 PREDICTION = "pred_"
+PLAIN = "plain_"
 
 
 def write_frame(frame: pd.DataFrame, path: Any) -> None:
@@ -26,7 +28,9 @@ def collect(run: Run, metric: Metric) -> dict[str, Any]:
 
     ``oof`` is the metric on all validated rows at once, ``folds`` each fold's own, ``std`` their population
     standard deviation; ``baseline`` is the metric of always predicting the training side's mean target, on the
-    same rows. ``complete`` says whether every fold is in. ``notes`` (not written) are sentences for the person.
+    same rows. ``without_tta`` are the scores of one view of each row, where there are many; ``predictions`` is a hash
+    of what was predicted; ``complete`` says whether every fold is in. ``notes`` (not written) are sentences for the
+    person.
     """
     inputs = run.inputs
     done = [fold for fold in run.folds if fold.finished]
@@ -49,18 +53,21 @@ def collect(run: Run, metric: Metric) -> dict[str, Any]:
         "baseline": _baseline(metric, target, _training_means(rows)[order[oof["id"]].to_numpy()], number),
         "rows": len(oof),
         "accuracy": accuracy(target, probability),
+        "without_tta": _plain_scores(metric, oof, [f.number for f in done]),
+        "predictions": hashlib.sha256(probability.tobytes()).hexdigest()[:16],
         "also": {other.name: other.score(target, probability) for other in metric.also},
         "complete": len(done) == inputs["n_splits"],
         "simulated": inputs["simulated"],
         "identity": run.identity,
+        "group": inputs["group"],
     }
     write_json(run.scores_path, scores)
     return {**scores, "notes": notes}
 
 
-def predictions(frame: pd.DataFrame) -> np.ndarray:
+def predictions(frame: pd.DataFrame, prefix: str = PREDICTION) -> np.ndarray:
     """The (N, K) float64 probabilities of an out-of-fold or test frame."""
-    return frame[[c for c in frame.columns if c.startswith(PREDICTION)]].to_numpy(np.float64)
+    return frame[[c for c in frame.columns if c.startswith(prefix)]].to_numpy(np.float64)
 
 
 def prediction_frame(ids: pd.Series, probability: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -68,10 +75,25 @@ def prediction_frame(ids: pd.Series, probability: np.ndarray, classes: tuple[str
     return pd.DataFrame({"id": ids.to_numpy(), **columns})
 
 
-def oof_frame(rows: pd.DataFrame, probability: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
-    """id, fold, target_<class>, pred_<class> of the validated rows."""
+def oof_frame(
+    rows: pd.DataFrame, probability: np.ndarray, plain: np.ndarray | None, classes: tuple[str, ...]
+) -> pd.DataFrame:
+    """id, fold, target_<class>, pred_<class> of the validated rows, and plain_<class> where pred is of many views."""
     kept = rows[["id", "fold", *(f"{TARGET}{c}" for c in classes)]].reset_index(drop=True)
-    return kept.join(prediction_frame(kept["id"], probability, classes).drop(columns="id"))
+    kept = kept.join(prediction_frame(kept["id"], probability, classes).drop(columns="id"))
+    if plain is None:
+        return kept
+    return kept.join(pd.DataFrame({f"{PLAIN}{c}": plain[:, i] for i, c in enumerate(classes)}))
+
+
+def _plain_scores(metric: Metric, oof: pd.DataFrame, numbers: list[int]) -> dict[str, Any] | None:
+    """The scores of one view of each row, beside those of many; None where there is one alone."""
+    plain = predictions(oof, PLAIN)
+    if not plain.shape[1]:
+        return None
+    target, fold = targets(oof).astype(np.float64), oof["fold"].to_numpy()
+    folds = [metric.score(target[fold == k], plain[fold == k]) for k in numbers]
+    return {"oof": metric.score(target, plain), "folds": folds, "mean": float(np.mean(folds))}
 
 
 def _baseline(metric: Metric, target: np.ndarray, mean: np.ndarray, fold: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.batches import Batches
+from bench.training.tta import PLAIN, View
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
@@ -19,21 +21,46 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 @torch.inference_mode()
-def logits(model: nn.Module, device_half: nn.Module, rows: Batches, batch_size: int, precision: str) -> Tensor:
-    """(N, K) float32 logits on the device, in the order of ``rows``, in evaluation mode."""
+def logits(
+    model: nn.Module,
+    device_half: nn.Module,
+    rows: Batches,
+    batch_size: int,
+    precision: str,
+    view: View = PLAIN,
+) -> Tensor:
+    """(N, K) float32 logits on the device, in the order of ``rows``, in evaluation mode, of one view of them."""
     was_training = model.training
     model.eval()
     device_half.eval()
     # one tensor for all answers: small ones kept between large ones freed would leave holes that nothing fits into
     answers = torch.empty(rows.target.shape, device=rows.device)
     done = 0
-    for batch in rows.in_order(batch_size):
+    for batch in rows.in_order(batch_size, view.share):
+        x = view.after(device_half(view.before(batch)), batch)
         with autocast(rows.device, precision):
-            answers[done : done + len(batch.x)] = model(device_half(batch.x))
-        done += len(batch.x)
+            answers[done : done + len(x)] = model(x)
+        done += len(x)
     model.train(was_training)
     device_half.train(was_training)
     return answers
+
+
+def averaged(
+    model: nn.Module,
+    device_half: nn.Module,
+    rows: Batches,
+    batch_size: int,
+    precision: str,
+    views: Sequence[View],
+    seed: Callable[[int], int],
+) -> np.ndarray:
+    """(N, K) float64: the views' mean probability; ``seed`` gives the seed of what is random in each."""
+    total = np.zeros(tuple(rows.target.shape))
+    for number, view in enumerate(views):
+        torch.manual_seed(seed(number))
+        total += probabilities(logits(model, device_half, rows, batch_size, precision, view))
+    return total / len(views)
 
 
 def probabilities(logits_nk: Tensor) -> np.ndarray:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.data.augment import Augment
+from bench.augment.base import Augment
 from bench.data.batches import Batches
 from bench.results.run import Fold
 from bench.spec import Metric
 from bench.training import checkpoint
+from bench.training.ema import Ema
 from bench.training.inference import autocast, logits, probabilities
 from bench.training.schedules import Schedule
 
@@ -45,14 +47,19 @@ class Settings:
     precision: Literal["float32", "bf16"] = "float32"
     clip: float | None = None  # gradient norm
     keep: Literal["last", "loss", "metric"] = "last"  # whose weights predict: the last epoch's or the best's
+    patience: int | None = None  # epochs without a better one after which the fold ends; None: never early
+    accumulate: int = 1  # batches whose gradients make one step
+    ema: float | None = None  # decay of the weights' moving average, which is then what is judged and kept
+    ema_every: Literal["step", "epoch"] = "step"
 
 
 @dataclass
 class Parts:
-    """The objects of a fold. ``optimizer`` holds the model's parameters; ``augment`` may be None.
+    """The objects of a fold. ``optimizer`` holds the model's parameters.
 
-    ``row_weights`` gives the training rows' weights (N,) of an epoch (from 0); None leaves them as they are.
-    ``valid_loss`` is what validation rows are judged by, where that differs from what training minimises.
+    ``augment`` changes a training batch after the device half, ``augment_stored`` before it. ``row_weights`` gives the
+    training rows' weights (N,) of an epoch (from 0); None leaves them as they are. ``valid_loss`` is what validation
+    rows are judged by, where that differs from what training minimises.
     """
 
     model: nn.Module
@@ -62,6 +69,7 @@ class Parts:
     schedule: Schedule
     metric: Metric
     augment: Augment | None = None
+    augment_stored: Augment | None = None
     row_weights: Callable[[int], np.ndarray] | None = None
     valid_loss: Loss | None = None
 
@@ -75,41 +83,50 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
     """Trains to the last epoch, from the fold's checkpoint where there is one.
 
     Leaves in the fold's folder: history.json (an entry an epoch), checkpoint.pt (the last epoch) and
-    weights.safetensors (what ``settings.keep`` chose), and in ``parts.model`` the kept weights.
+    weights.safetensors (what ``settings.keep`` chose), and in ``parts.model`` the kept weights. With a moving average
+    those are the average's.
     """
+    ema = Ema(parts.model, settings.ema) if settings.ema is not None else None
+    judged = parts.model if ema is None else ema.model
     state = checkpoint.load(fold.checkpoint, train.device)
     history: list[dict[str, float]] = []
     if state is not None and not fold.weights.exists():
         if settings.keep != "last":
             state = None  # the best epoch's weights are gone: they come again only from the beginning
         else:
-            checkpoint.unwrapped(parts.model).load_state_dict(state["model"])
-            checkpoint.save_weights(fold.weights, parts.model)
+            _restore(parts.model, ema, state)
+            checkpoint.save_weights(fold.weights, judged)
     if state is not None:
-        checkpoint.unwrapped(parts.model).load_state_dict(state["model"])
+        _restore(parts.model, ema, state)
         parts.optimizer.load_state_dict(state["optimizer"])
         history = state["history"]
     base = [group["lr"] for group in parts.optimizer.param_groups] if state is None else state["base"]
     for epoch in range(len(history), settings.epochs):
+        if _stands_still(history, settings, parts.metric):
+            break
         started = time.perf_counter()
         if parts.row_weights is not None:
             train.set_weight(parts.row_weights(epoch))
-        loss = _train_epoch(parts, train, settings, fold, epoch, base, report)
-        steps = (history[-1]["step"] if history else 0) + train.n_batches(settings.batch_size)
+        losses = [entry["valid/loss"] for entry in history]
+        rates = [partial(_rate, parts.schedule, settings.epochs, lr, losses) for lr in base]
+        loss = _train_epoch(parts, train, settings, fold, epoch, rates, ema, report)
+        steps = math.ceil(train.n_batches(settings.batch_size) / settings.accumulate)
+        steps += int(history[-1]["step"]) if history else 0
         history.append({"epoch": epoch + 1, "step": steps})
         history[-1] |= {"lr": parts.optimizer.param_groups[0]["lr"], "train/loss": loss}
         try:
-            history[-1] |= evaluate(parts, valid, settings)
+            history[-1] |= evaluate(parts, valid, settings, judged)
         except LossIsNaN as error:
             raise LossIsNaN(f"{error} after epoch {epoch + 1}, step {history[-1]['step']}; {HINT}") from None
         history[-1] |= {"seconds": round(time.perf_counter() - started, 3), "time": round(time.time(), 3)}
         if best_epoch(history, settings, parts.metric) == epoch:
-            checkpoint.save_weights(fold.weights, parts.model)
+            checkpoint.save_weights(fold.weights, judged)
         checkpoint.save(
             fold.checkpoint,
             {
                 "model": checkpoint.unwrapped(parts.model).state_dict(),
                 "optimizer": parts.optimizer.state_dict(),
+                "ema": None if ema is None else ema.state(),
                 "base": base,
                 "history": history,
             },
@@ -118,6 +135,19 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         report({"kind": "epoch", **history[-1]})
     fold.write_history(history)  # killed between checkpoint and history, the last entry is in the checkpoint alone
     checkpoint.load_weights(fold.weights, parts.model)
+
+
+def _restore(model: nn.Module, ema: Ema | None, state: dict[str, Any]) -> None:
+    checkpoint.unwrapped(model).load_state_dict(state["model"])
+    if ema is not None:
+        ema.load(state["ema"])
+
+
+def _stands_still(history: list[dict[str, float]], settings: Settings, metric: Metric) -> bool:
+    """Whether ``patience`` epochs have passed since the best one; from the history alone, so a resumed fold agrees."""
+    if settings.patience is None or not history:
+        return False
+    return len(history) - 1 - best_epoch(history, settings, metric) >= settings.patience
 
 
 def best_epoch(history: list[dict[str, float]], settings: Settings, metric: Metric) -> int:
@@ -129,11 +159,11 @@ def best_epoch(history: list[dict[str, float]], settings: Settings, metric: Metr
     return min(scored, key=lambda e: sign * history[e][key]) if scored else len(history) - 1
 
 
-def evaluate(parts: Parts, rows: Batches, settings: Settings) -> dict[str, float]:
-    """Loss, metric and accuracy on the validation rows."""
+def evaluate(parts: Parts, rows: Batches, settings: Settings, model: nn.Module | None = None) -> dict[str, float]:
+    """Loss, metric and accuracy on the validation rows, of ``model`` where that is not the trained one."""
     from bench.metrics import accuracy
 
-    answer = logits(parts.model, parts.device_half, rows, settings.eval_batch_size, settings.precision)
+    answer = logits(model or parts.model, parts.device_half, rows, settings.eval_batch_size, settings.precision)
     loss = float((parts.valid_loss or parts.loss)(answer, rows.target, rows.weight))
     if not math.isfinite(loss):
         raise LossIsNaN(f"the validation loss is {loss}")
@@ -147,9 +177,16 @@ def evaluate(parts: Parts, rows: Batches, settings: Settings) -> dict[str, float
 
 
 def _train_epoch(
-    parts: Parts, train: Batches, settings: Settings, fold: Fold, epoch: int, base: list[float], report: Report
+    parts: Parts,
+    train: Batches,
+    settings: Settings,
+    fold: Fold,
+    epoch: int,
+    rates: Sequence[Callable[[float], float]],
+    ema: Ema | None,
+    report: Report,
 ) -> float:
-    """One pass over the training rows; returns the mean loss over rows."""
+    """One pass over the training rows; returns the mean loss over rows. ``rates``: each group's, by epoch."""
     model, optimizer = parts.model, parts.optimizer
     model.train()
     parts.device_half.train()
@@ -157,31 +194,57 @@ def _train_epoch(
     n_steps = train.n_batches(settings.batch_size)
     losses = torch.zeros(n_steps, device=train.device)
     sizes = torch.zeros(n_steps)
+    gathered = 0  # rows whose gradients wait for their step
     shown = time.monotonic()
     batches = train.shuffled(settings.batch_size, (settings.seed, fold.number, epoch))
     for step, batch in enumerate(batches):
-        for group, lr in zip(optimizer.param_groups, base, strict=True):
-            group["lr"] = parts.schedule(epoch + step / n_steps, settings.epochs, lr)
-        x = parts.device_half(batch.x)
+        at = epoch + step / n_steps
+        if not gathered:
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate(at)
+            optimizer.zero_grad(set_to_none=True)
+        x = batch.x
+        if parts.augment_stored is not None:
+            x, batch = parts.augment_stored(x, batch, at / settings.epochs)
+        x = parts.device_half(x)
         if parts.augment is not None:
-            x, batch = parts.augment(x, batch, (epoch + step / n_steps) / settings.epochs)
+            x, batch = parts.augment(x, batch, at / settings.epochs)
         with autocast(train.device, settings.precision):
             answer = model(x)
         loss = parts.loss(answer.float(), batch.target, batch.weight)
         if batch.weight is not None:  # a loss is a batch's mean: rows that count little must not step like others
             loss = loss * (batch.weight.mean() / train.mean_weight)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if settings.clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-        optimizer.step()
+        gathered += len(x)
+        (loss if settings.accumulate == 1 else loss * len(x)).backward()
+        if (step + 1) % settings.accumulate == 0 or step + 1 == n_steps:
+            if settings.accumulate > 1:
+                _divide(model, gathered)
+            gathered = 0
+            if settings.clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            optimizer.step()
+            if ema is not None and settings.ema_every == "step":
+                ema.update(model)
         losses[step], sizes[step] = loss.detach(), len(x)
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == n_steps:
             _refuse_nan(losses[: step + 1], epoch, n_steps)
         if (now := time.monotonic()) - shown > 0.2:
             report({"kind": "step", "epoch": epoch + 1, "step": step + 1, "steps": n_steps})
             shown = now
+    if ema is not None and settings.ema_every == "epoch":
+        ema.update(model)
     return float((losses.cpu() * sizes).sum() / sizes.sum())
+
+
+def _rate(schedule: Schedule, epochs: int, base: float, losses: list[float], epoch: float) -> float:
+    return schedule(epoch, epochs, base, losses)
+
+
+def _divide(model: nn.Module, rows: int) -> None:
+    """Gradients of a sum over rows → of their mean, so that accumulated batches step as one large one would."""
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.grad.div_(rows)
 
 
 def _refuse_nan(losses: Tensor, epoch: int, n_steps: int) -> None:

@@ -1,0 +1,99 @@
+"""What augmentation costs in a training step on a processor.
+
+    python benchmarks/augment_cost.py
+
+The same model on the same batch, with and without the parts of conf/augment that suit it, in turn, in one process and
+one thread with the allocator that a fold's process has; the ratio is of the medians of CPU seconds a step (forward,
+loss, backward, optimiser). Beside it what the parts take alone, which a noisy machine shows more truly. Bound: 1.15.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import yaml
+
+from bench import build
+from bench.augment.base import InTurn
+from bench.cli import conf
+from bench.data.batches import Batch
+from bench.losses.kl import kl
+from bench.models.cnn1d import CNN1D
+from bench.models.resnet1d import ResNet1D
+from bench.models.wavenet import WaveNet
+from bench.spec import InputSpec
+from bench.training.folds import ALLOCATOR
+
+BOUND = 1.15
+
+
+def parts(names: list[str]) -> InTurn:
+    nodes = {name: yaml.safe_load((conf() / "augment" / f"{name}.yaml").read_text())[name] for name in names}
+    return InTurn(build.each(nodes, "augment"))
+
+
+def seconds(work: Callable[[], object], times: int) -> float:
+    before = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - before) / times
+
+
+def compare(
+    title: str, net: type[torch.nn.Module], spec: InputSpec, rows: int, names: list[str], times: int, repeats: int
+) -> None:
+    """``times`` steps of each way in turn, ``repeats`` times over."""
+    torch.manual_seed(0)
+    model, augment = net(spec).train(), parts(names)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    given = Batch(torch.randn(rows, *spec.shape), torch.rand(rows, spec.n_classes).softmax(1), None)
+
+    def step(x: torch.Tensor, batch: Batch) -> None:
+        loss = kl(model(x), batch.target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    ways: dict[str, tuple[Callable[[], object], int]] = {
+        "without": (lambda: step(given.x, given), times),
+        "with": (lambda: step(*augment(given.x, given, 0.0)), times),
+        "alone": (partial(augment, given.x, given, 0.0), 20),
+    }
+    for way, _ in ways.values():
+        way()
+    taken: dict[str, list[float]] = {key: [] for key in ways}
+    for _ in range(repeats):
+        for key, (way, n) in ways.items():
+            taken[key].append(seconds(way, n))
+    without, with_them, alone = (statistics.median(taken[key]) * 1e3 for key in ways)
+    print(
+        f"{title}: {with_them:.1f} ms a step with {', '.join(names)}, {without:.1f} ms without: "
+        f"ratio {with_them / without:.3f} (bound {BOUND}); the parts alone {alone:.2f} ms, {alone / without:.1%}"
+    )
+    for name in names:
+        work = partial(parts([name]), given.x, given, 0.0)
+        cost = statistics.median(seconds(work, 20) for _ in range(5)) * 1e3
+        print(f"    {name}: {cost:.2f} ms, {cost / without:.1%}")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    beat = InputSpec(1, (205,), tuple("abcd"))
+    eeg = InputSpec(8, (2000,), tuple("abcdef"))
+    sound = InputSpec(1, (32000,), tuple(map(str, range(41))))
+    small = ["gaussian_noise", "time_shift", "gain", "mixup"]
+    compare("resnet1d (32, 1, 205)", ResNet1D, beat, 32, small, 5, 15)
+    compare("cnn1d (64, 1, 32000)", CNN1D, sound, 64, small, 1, 7)
+    compare("wavenet (32, 8, 2000)", WaveNet, eeg, 32, ["channel_drop", "band_pass", *small], 1, 5)
+
+
+if __name__ == "__main__":
+    if not ALLOCATOR.items() <= os.environ.items():  # it has to be there before the process starts
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
+    main()

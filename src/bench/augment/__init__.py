@@ -1,0 +1,1 @@
+"""Changes to training batches, one file each; ``base.py`` says what they have in common."""

@@ -1,0 +1,72 @@
+"""A finished fold's model and device half, out of the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from bench import build
+from bench.results.run import Run
+from bench.spec import UserError
+from bench.training import checkpoint
+
+
+def finished_folds(run: Run, wanted: Sequence[int] | None) -> list[int]:
+    """The folds to predict with: ``wanted``, or all.
+
+    Raises UserError where one is not there, is not trained to its end, or has lost its weights.
+    """
+    n = run.inputs["n_splits"]
+    numbers = sorted(set(wanted)) if wanted is not None else list(range(n))
+    if not numbers or not set(numbers) <= set(range(n)):
+        raise UserError(f"folds={list(wanted or [])} must name folds from 0 to {n - 1}")
+    done = [k for k in range(n) if run.fold(k).done.exists()]
+    lacking = [k for k in numbers if k not in done]
+    if lacking:
+        some = f", or predict with folds=[{','.join(map(str, done))}]" if done else ""
+        names = f"fold{'s' * (len(lacking) > 1)} {', '.join(map(str, lacking))} of {n}"
+        raise UserError(f"{run.folder}: {names} not trained to the end; train with the same command again{some}")
+    for k in numbers:
+        if not run.fold(k).weights.exists():
+            raise UserError(
+                f"{run.fold(k).weights} is not there any more; delete {run.fold(k).folder} whole, and train with the "
+                "same command again"
+            )
+    return numbers
+
+
+def trained_fold(run: Run, number: int, device: torch.device) -> tuple[nn.Module, nn.Module]:
+    """The fold's model with its kept weights, and the device half as it was fitted; both in evaluation mode.
+
+    Raises UserError where the fold has no weights, they can't be read, or its model can no longer be built.
+    """
+    fold = run.fold(number)
+    if not fold.weights.exists():
+        raise UserError(f"{fold.weights} is not there; train that fold: folds.only=[{number}]")
+    sources = {"pretrained": False, "weights": None}  # what it started from has been trained over
+    node = run.config["model"]
+    model: nn.Module = build.build(node | {k: v for k, v in sources.items() if k in node}, "model", run.spec)
+    device_half = build.build(run.config["features"], "features").device_half()
+    for path, module in ((fold.weights, model), (fold.features, device_half)):
+        if path == fold.weights or path.exists():
+            try:
+                checkpoint.load_weights(path, module)
+            except (RuntimeError, OSError, SafetensorError) as error:
+                reason = str(error).splitlines()[0]
+                raise UserError(
+                    f"{path} can't be put into the run's model ({reason}); train that fold again"
+                ) from error
+    return model.to(device).eval(), device_half.to(device).eval()
+
+
+def device_named(name: str) -> torch.device:
+    """auto, cpu or cuda → the device; UserError for another name, or where there is no GPU."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device={name} is not one of auto, cpu, cuda")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise UserError("device=cuda, but torch sees no CUDA device here; use device=cpu or device=auto")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")

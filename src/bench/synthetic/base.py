@@ -1,0 +1,70 @@
+"""Training rows made up of a fold's training rows: what every way of making them does alike.
+
+A way is called with (x, target, seed): x (N, *stored shape) float32 and target (N, K) float32 of the training side,
+and nothing else, so it can know nothing of the rows that the fold validates. It answers with the new rows alone,
+(M, *stored shape) float32, and their one-hot targets (M, K) float32. The seed decides them, to the bit, with the same
+number of threads; the caller's random state is left as it was. ``notes`` then says which classes were left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from bench.spec import UserError
+
+MOST = 4 << 30  # bytes that rows, flattened to float32, may take
+SURE = 0.5  # the largest share of a target from which its row stands for that class
+SHOWN = 8  # examples a class and classes in a run's picture
+
+
+class Way(Protocol):
+    """See this module's docstring."""
+
+    notes: list[str]
+
+    def __call__(self, x: np.ndarray, target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def by_class(target: np.ndarray) -> dict[int, np.ndarray]:
+    """class → the rows (n,) that stand for it: their largest share is its, and at least ``SURE``."""
+    of, sure = target.argmax(1), target.max(1) >= SURE
+    return {int(k): np.flatnonzero(sure & (of == k)) for k in np.unique(of[sure])}
+
+
+def refuse_large(name: str, n: int, numbers: int) -> None:
+    """UserError for n rows of so many numbers that don't fit in ``MOST``; call it before they are copied."""
+    if 4 * n * numbers > MOST:
+        raise UserError(
+            f"synthetic={name} would hold {n} rows of {numbers} numbers, more than {MOST >> 30} GB; leave synthetic "
+            "out, choose a smaller synthetic.share, or features that store less"
+        )
+
+
+def together(made: dict[int, np.ndarray], shape: tuple[int, ...], n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """class → its new flattened rows (m, numbers), in the classes' order, as rows and targets."""
+    found = [made[k] for k in sorted(made)]
+    x = np.concatenate([np.zeros((0, int(np.prod(shape))), np.float32), *found])
+    of = np.repeat(sorted(made), [len(rows) for rows in found]).astype(np.int64)
+    return x.reshape(-1, *shape), np.eye(n_classes, dtype=np.float32)[of]
+
+
+def examples(
+    x: np.ndarray, target: np.ndarray, made: np.ndarray, made_target: np.ndarray, classes: Sequence[str]
+) -> tuple[np.ndarray, list[str]]:
+    """Real rows beside made ones, for a picture: (classes shown, 2, 8, *shape) float32 and those classes' names.
+
+    Axis 1 is real, then made. The classes are the 8 of which most was made; rows are taken evenly from all, and where
+    there are fewer than 8 the rest is NaN.
+    """
+    real, new = by_class(target), by_class(made_target)
+    most = sorted(sorted(new, key=lambda k: -len(new[k]))[:SHOWN])
+    shown = np.full((len(most), 2, SHOWN, *x.shape[1:]), np.nan, np.float32)
+    for at, k in enumerate(most):
+        for side, (rows, of) in enumerate(((x, real), (made, new))):
+            of_class = of.get(k, np.zeros(0, np.int64))
+            n = min(SHOWN, len(of_class))
+            shown[at, side, :n] = rows[of_class[np.arange(n) * len(of_class) // max(n, 1)]]
+    return shown, [classes[k] for k in most]

@@ -1,0 +1,37 @@
+"""A moving average of the model's weights, judged and kept in their place: torch's, with what a fold needs of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from bench.training.checkpoint import unwrapped
+
+
+class Ema:
+    """average ← decay · average + (1 − decay) · weights at each ``update``; the first takes the weights as they are.
+
+    Buffers (BatchNorm's statistics) are averaged as the weights are, so that they fit each other.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        average = get_ema_multi_avg_fn(decay)
+        self._averaged = AveragedModel(unwrapped(model), multi_avg_fn=average, use_buffers=True)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model with the average's weights."""
+        return self._averaged.module
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        self._averaged.update_parameters(unwrapped(model))
+
+    def state(self) -> dict[str, Any]:
+        return self._averaged.state_dict()
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._averaged.load_state_dict(state)
