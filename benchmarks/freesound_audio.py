@@ -9,9 +9,12 @@ and normalises every clip again in every epoch. MFCC epoch: shuffled windows fro
 against its load, crop and ``librosa.feature.mfcc`` a clip (Z. Khan, "Beginner's Guide to Audio Data", rebuilt). The
 ways take turns in one process on one thread, on files that the system holds in memory; the median of CPU seconds (user
 and system) counts. Clips are simulated, 0.3 to 30 s, 6 s on average (the competition's train: 18 h, 6.8 s on average).
-resampy, which kaiser_fast needs, is a dependency of this file alone: without it only the MFCC are compared. Decoding is
-bounded by soxr, about 70 % of it: a resampler of the same fidelity as librosa's default, where kaiser_fast is a coarser
-one.
+resampy, which kaiser_fast needs, is a dependency of this file alone: without it only the MFCC are compared.
+
+Decoding is bounded by soxr, about 70 % of it: a resampler of the same fidelity as librosa's default, where kaiser_fast
+is a coarser one. From 44.1 to 16 kHz soxr's HQ keeps 7.4 kHz (-0.02 dB) and lets nothing above 8.1 kHz through
+(-137 dB); kaiser_fast takes 8 dB off 7 kHz and folds 8.1 kHz back at -64 dB. A lower quality of soxr's would gain
+little: MQ 4 % of the resampling, LQ, which takes 13 dB off 7 kHz, 12 %.
 """
 
 from __future__ import annotations

@@ -9,13 +9,12 @@ channels; the competition's spectrogram scaled and both spectrograms resized; it
 Traces: 20 raw traces in memory → their picture: ``HMSImage.lines`` and the device half, against its filters and lines.
 Picture: raw EEG and spectrogram → the whole picture: ``HMSImage.store`` and the device half, against its way with
 librosa's EEG spectrogram. Epoch: stored vectors → float32 pictures, a batch of 32, in a process with the allocator
-settings that a fold's process has, against its way of the whole picture without the EEG spectrogram, on one thread and
-on two (which only ours uses).
+settings that a fold's process has, against its way of the whole picture without the EEG spectrogram; beside it, what
+filling as many float32 with a constant takes, which no way of drawing goes below.
 
-The ways take turns, and the median counts, of CPU seconds on one thread, of wall clock seconds on two: they need two
-idle cores, because threads that wait for each other say nothing. The write-up draws with the package justpyplot, which
-is no dependency: where it can be imported it draws here, else a rebuild in numpy that samples every segment as often
-as the longest needs, as that package does; the output says which. The EEG is simulated.
+The ways take turns on one thread, and the median of CPU seconds counts. The write-up draws with the package
+justpyplot, which is no dependency: where it can be imported it draws here, else a rebuild in numpy that samples every
+segment as often as the longest needs, as that package does; the output says which. The EEG is simulated.
 """
 
 from __future__ import annotations
@@ -138,11 +137,11 @@ class Fold:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, env=os.environ | ALLOCATOR, stdin=pipe, stdout=pipe, text=True)
 
-    def seconds(self, threads: int) -> float:
-        """An image's: of CPU on one thread, of wall clock on several."""
+    def seconds(self, what: str) -> float:
+        """An image's CPU seconds, of "pictures" or, of memory that is only filled, "fill"."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{threads}\n")
+        self.process.stdin.write(f"{what}\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
 
@@ -153,20 +152,17 @@ class Fold:
     def serve(vectors: Path) -> None:
         stored = np.load(vectors)
         batch, half = torch.from_numpy(stored[np.arange(BATCH) % len(stored)]), HMSImage().device_half()
+        ways = {"pictures": lambda: half(batch), "fill": lambda: torch.empty(BATCH, 1, 640, 1920).fill_(1)}
         for line in sys.stdin:
-            torch.set_num_threads(int(line))
-            clock = CLOCKS[int(line) > 1]
-            half(batch)
-            print(timed(clock, lambda: [half(batch) for _ in range(5)]) / (5 * BATCH), flush=True)
+            way = ways[line.strip()]
+            way()
+            print(timed(lambda: [way() for _ in range(5)]) / (5 * BATCH), flush=True)  # noqa: B023 (called at once)
 
 
-CLOCKS = time.process_time, time.perf_counter
-
-
-def timed(clock: Callable[[], float], work: Callable[[], object]) -> float:
-    start = clock()
+def timed(work: Callable[[], object]) -> float:
+    start = time.process_time()
     work()
-    return clock() - start
+    return time.process_time() - start
 
 
 def compare(what: str, goal: int, rounds: int, ours: Callable[[], float], theirs: Callable[[], float]) -> None:
@@ -202,7 +198,7 @@ def main() -> None:
     blank = np.zeros(640 * 320, np.uint8)
 
     def lines(eeg: np.ndarray) -> np.ndarray:
-        vector = np.concatenate([blank, features.lines(eeg[CENTRAL]).ravel()])
+        vector = np.concatenate([blank, features.packed(features.lines(eeg[CENTRAL]))])
         return half(torch.from_numpy(vector)[None])[0, 0, :, 320:].numpy()
 
     def picture(eeg: np.ndarray, power: np.ndarray) -> torch.Tensor:
@@ -211,9 +207,9 @@ def main() -> None:
     def their_picture(eeg: np.ndarray, power: np.ndarray) -> np.ndarray:
         return picture_as_written_up(eeg, power, eeg_spectrogram_as_written_up(eeg), draw)
 
-    def all_of(way: Callable[..., object], *columns: list[np.ndarray], clock: int = 0) -> Callable[[], float]:
-        """Seconds an image over all EEGs."""
-        return lambda: timed(CLOCKS[clock], lambda: [way(*one) for one in zip(*columns, strict=True)]) / n
+    def all_of(way: Callable[..., object], *columns: list[np.ndarray]) -> Callable[[], float]:
+        """CPU seconds an image over all EEGs."""
+        return lambda: timed(lambda: [way(*one) for one in zip(*columns, strict=True)]) / n
 
     eegs, powers = [eeg for eeg, _ in raw], [power for _, power in raw]
     mine = np.stack([lines(eeg) for eeg in eegs]) > 0
@@ -229,16 +225,11 @@ def main() -> None:
         vectors = Path(folder) / "vectors.npy"
         np.save(vectors, np.stack([features.store({"eeg": e, "spectrogram": p}) for e, p in raw]))
         fold = Fold(vectors)
-        for threads in (1, 2):
-            theirs = all_of(
-                lambda eeg, power, region: picture_as_written_up(eeg, power, region, draw),
-                eegs,
-                powers,
-                regions,
-                clock=threads - 1,
-            )
-            what = f"epoch, {threads} thread{'s' * (threads > 1)}"
-            compare(what, 200, rounds, lambda threads=threads: fold.seconds(threads), theirs)  # type: ignore[misc]
+        theirs = all_of(
+            lambda eeg, power, region: picture_as_written_up(eeg, power, region, draw), eegs, powers, regions
+        )
+        compare("epoch", 200, rounds, lambda: fold.seconds("pictures"), theirs)
+        compare("filling memory alone", 200, rounds, lambda: fold.seconds("fill"), theirs)
         fold.end()
 
 

@@ -11,9 +11,12 @@ import pytest
 import torch
 from scipy.signal import butter, lfilter
 
+from bench.features import hms_image, screen
 from bench.features.hms_eeg_spectrogram import LINKS, HMSEEGSpectrogram
-from bench.features.hms_image import CENTRAL, TRACES, HMSImage
+from bench.features.hms_image import CENTRAL, KEPT, TRACES, HMSImage
+from bench.features.hms_sides import ACROSS
 from bench.features.hms_spectrogram import HMSSpectrogram
+from bench.features.hms_waveform import HMSWaveform
 from bench.features.screen import Screen
 from bench.signal.spectrograms import hann_power, resized
 from bench.signal.traces import bridged, spans, without_mains
@@ -227,14 +230,16 @@ def test_more_columns_than_samples_or_rows_than_a_byte_are_refused() -> None:
 # ---------------------------------------------------------------- the whole image
 
 
-def painted(feature: HMSImage, vector: np.ndarray) -> np.ndarray:
+def painted(feature: HMSImage, raw: dict[str, np.ndarray]) -> np.ndarray:
     """The picture, a pixel of a line at a time."""
     left, pitch, n = feature.left, feature.pitch, feature.height * feature.left
+    vector, lines = feature.store(raw), feature.lines(raw["eeg"][CENTRAL])
     picture = np.zeros((feature.height, feature.width), np.float32)
-    picture[:, :left] = vector[:n].reshape(feature.height, left) / np.float32(255)
-    for i, (first, last) in enumerate(vector[n:].reshape(2, len(TRACES), -1).swapaxes(0, 1)):
+    picture[:, :left] = vector[:n].reshape(feature.height, left) * np.float32(1 / 255)
+    for i, (first, last) in enumerate(lines[:, : len(TRACES)].swapaxes(0, 1)):
+        edges = (pitch // 2 if i == 0 else 0, 2 * pitch - 1 - (pitch // 2 if i == len(TRACES) - 1 else 0))
         for column, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-            for row in range(a, b + 1):
+            for row in range(np.clip(a, *edges), np.clip(b, *edges) + 1):
                 if a == b == 255:
                     continue
                 picture[i * pitch - pitch // 2 + row, left + column] = 1
@@ -251,8 +256,8 @@ def test_the_picture_is_what_the_spans_say(raw: dict[str, np.ndarray], size: dic
     pictures = feature.device_half()(torch.from_numpy(stored))
     assert pictures.dtype == torch.float32
     assert pictures.shape[1:] == feature.spec(DATASET).shape
-    for vector, picture in zip(stored, pictures, strict=True):
-        np.testing.assert_allclose(picture[0], painted(feature, vector), atol=1e-6)
+    for example, picture in zip(examples, pictures, strict=True):
+        np.testing.assert_array_equal(picture[0], painted(feature, example))
 
 
 def test_a_picture_does_not_depend_on_its_batch(raw: dict[str, np.ndarray]) -> None:
@@ -281,8 +286,7 @@ def test_a_scale_is_a_quarter_of_a_slot_and_positive_is_up() -> None:
     eeg = np.zeros((10_000, 20), np.float32)
     eeg[:, COLUMNS.index("Cz")] = TRACES[17][2] * np.sin(2 * np.pi * 10 * time)  # Fz−Cz, and Cz−Pz
     eeg[:, COLUMNS.index("EKG")] = 1e6 * (time > 25)  # a step, beyond its clip
-    vector = HMSImage().store({"eeg": eeg, "spectrogram": np.zeros((300, 400), np.float32)})
-    first, last = vector[2 * 320 * 320 :].reshape(2, 20, 1600)
+    first, last = HMSImage().lines(eeg[CENTRAL])
     settled = slice(400, None)
     # at ±½ of the way to the slot's edges, to within a row and the filters' ripple
     assert abs(int(first[17, settled].min()) - 16) <= 1
@@ -294,8 +298,8 @@ def test_a_scale_is_a_quarter_of_a_slot_and_positive_is_up() -> None:
 
 def test_what_is_missing_is_not_drawn(raw: dict[str, np.ndarray]) -> None:
     gone = with_holes(raw, O1=slice(None), Pz=slice(5_000, 5_500))
-    first, last = HMSImage().store(gone)[2 * 320 * 320 :].reshape(2, 20, 1600)
-    for trace, (a, b, _) in enumerate(TRACES):
+    first, last = HMSImage().lines(gone["eeg"][CENTRAL])
+    for trace, (a, b, _) in enumerate(KEPT):
         if "O1" in (a, b):
             assert (first[trace] == 255).all()
             assert (last[trace] == 255).all()
@@ -305,12 +309,21 @@ def test_what_is_missing_is_not_drawn(raw: dict[str, np.ndarray]) -> None:
             assert (last[trace] < 64).all()
 
 
-def test_the_outermost_traces_stay_in_the_picture(raw: dict[str, np.ndarray]) -> None:
-    loud = raw | {"eeg": raw["eeg"] * np.float32(100)}
-    first, last = HMSImage().store(loud)[2 * 320 * 320 :].reshape(2, 20, 1600)
-    assert (first[0].min(), last[0].max()) == (16, 63)
-    assert (first[19].min(), last[19].max()) == (0, 47)
-    assert (first[5].min(), last[5].max()) == (0, 63)
+@pytest.mark.parametrize(("slot", "electrodes"), [(0, ("Fp1", "F3")), (19, ("C3",))])
+def test_the_outermost_traces_stay_in_the_picture(
+    raw: dict[str, np.ndarray], slot: int, electrodes: tuple[str, ...]
+) -> None:
+    others = {name: slice(None) for name in COLUMNS if name not in electrodes}
+    feature = HMSImage()
+    loud = with_holes(raw | {"eeg": raw["eeg"] * np.float32(100)}, **others)
+    first, last = feature.lines(loud["eeg"][CENTRAL])[:, slot]
+    outside = last < 16 if slot == 0 else first > 47
+    assert outside.sum() > 400
+    lines = feature.device_half()(stored(feature, loud))[0, 0, :, 320:].numpy()
+    assert lines.any(axis=0).all()
+    edge = np.zeros(640)
+    edge[0 if slot == 0 else 639] = 1
+    np.testing.assert_array_equal(lines[:, outside], np.tile(edge[:, None], outside.sum()))
 
 
 def test_an_eeg_of_nothing_leaves_the_traces_empty(raw: dict[str, np.ndarray]) -> None:
@@ -341,10 +354,99 @@ def test_a_size_that_does_not_divide_is_refused_with_the_nearest_that_does(size:
 
 def test_the_largest_picture_can_be_drawn() -> None:
     feature = HMSImage(2520, 4800)
-    assert Screen(2520, 800, 4000, 20).rows.max() == 251
     assert feature.settings() != HMSImage().settings()
-    first = torch.full((1, 20, 4000), 250, dtype=torch.uint8)
-    n = 2520 * 800
-    vector = torch.cat([torch.zeros(1, n, dtype=torch.uint8), first.flatten(1), first.flatten(1) + 1], 1)
-    picture = feature.device_half()(vector)[0, 0, :, 800:]
-    assert picture.sum() == 2 * 4000 * 19  # the last slot's rows 250 and 251 lie outside
+    lines = np.full((2, len(KEPT), 4000), 250, np.uint8)
+    lines[1] += 1
+    vector = np.concatenate([np.zeros(2520 * 800, np.uint8), feature.packed(lines)])
+    assert vector.shape == feature.stored_shape(DATASET)
+    picture = feature.device_half()(torch.from_numpy(vector)[None])[0, 0, :, 800:]
+    assert picture.sum() == 4000 * (2 * 19 + 1)  # the last slot's rows 250 and 251 lie outside: held at the edge
+
+
+@pytest.mark.parametrize("size", [(640, 1920), (80, 96)])
+def test_looking_pixels_up_draws_what_computing_them_does(
+    raw: dict[str, np.ndarray], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feature = HMSImage(*size)
+    vectors = torch.cat([stored(feature, raw | {"eeg": raw["eeg"] * gain}) for gain in (1, 4, 9, 16, 100)])
+    half = feature.device_half()
+    looked_up = half(vectors)
+    monkeypatch.setattr(Screen, "_look_up", None)
+    monkeypatch.setattr(screen, "BITS", 7 if size == (640, 1920) else 11)  # divides neither width
+    torch.testing.assert_close(half(vectors), looked_up, rtol=0, atol=0)
+
+
+# ---------------------------------------------------------------- left and right
+
+
+def sides_exchanged(raw: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The recording of a mirrored head: electrodes and the spectrogram's regions LL, RL, LP, RP change places."""
+    other = dict(ACROSS) | {b: a for a, b in ACROSS}
+    eeg = np.asfortranarray(raw["eeg"][:, [COLUMNS.index(other.get(name, name)) for name in COLUMNS]])
+    ll, rl, lp, rp = np.split(raw["spectrogram"], 4, axis=1)
+    return {"eeg": eeg, "spectrogram": np.concatenate([rl, ll, rp, lp], axis=1)}
+
+
+def stored(feature: Any, raw: dict[str, np.ndarray]) -> torch.Tensor:
+    """(1, *stored shape)"""
+    if isinstance(feature, HMSSpectrogram):
+        return torch.from_numpy(feature.store(raw["spectrogram"]))[None]
+    return torch.from_numpy(feature.store(raw if isinstance(feature, HMSImage) else columns_of(feature, raw)))[None]
+
+
+@pytest.fixture(params=[{}, {"T3": slice(4_000, 4_500), "C4": slice(3_500, None)}], ids=["whole", "holes"])
+def head(raw: dict[str, np.ndarray], request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
+    return with_holes(raw, **request.param)
+
+
+@pytest.mark.parametrize("kind", [HMSWaveform, HMSSpectrogram, HMSEEGSpectrogram])
+def test_mirrored_is_what_storing_the_mirrored_recording_gives(head: dict[str, np.ndarray], kind: Any) -> None:
+    feature = kind()
+    x, expected = stored(feature, head), stored(feature, sides_exchanged(head))
+    assert not torch.equal(x, expected)
+    # a matrix product's last rows may be summed in another order: the waveform's float16 can round to its neighbour
+    rtol, atol = (2**-10, 1e-6) if kind is HMSWaveform else (0, 0)
+    torch.testing.assert_close(feature.mirrored(x), expected, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("size", [{}, {"height": 80, "width": 96}, {"height": 200, "width": 594}], ids=str)
+def test_a_mirrored_image_differs_in_its_scales_and_where_regions_meet_alone(
+    head: dict[str, np.ndarray], size: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feature = HMSImage(**size)
+    x = stored(feature, head)
+    scale = {(a, b): scale for a, b, scale in KEPT}
+    other = dict(ACROSS) | {b: a for a, b in ACROSS}
+    taken_along = [(a, b, scale[other.get(a, a), b and other.get(b, b)]) for a, b, _ in KEPT]
+    monkeypatch.setattr(hms_image, "KEPT", tuple(taken_along))
+    expected, mirrored = stored(feature, sides_exchanged(head))[0], feature.mirrored(x)[0]
+    n, region = feature.height * feature.left, feature.height // 8
+    torch.testing.assert_close(mirrored[n:], expected[n:], rtol=0, atol=0)
+    assert not torch.equal(mirrored[n:], x[0, n:])
+    pictures = torch.stack([mirrored[:n], expected[:n]]).view(2, 8, region, feature.left).int()
+    difference = (pictures[0] - pictures[1]).abs()
+    assert difference.max() <= 255 / 8 + 1
+    assert difference[:, 1:-1].max() <= 1  # a product's rounding, where a level just ends
+    assert difference[:, 1:-1].count_nonzero() <= 1e-3 * n
+
+
+@pytest.mark.parametrize("kind", [HMSWaveform, HMSSpectrogram, HMSEEGSpectrogram, HMSImage])
+def test_mirrored_twice_is_the_same_and_leaves_what_it_is_given(kind: Any) -> None:
+    feature = kind()
+    for dtype in (torch.float32, getattr(torch, feature.stored_dtype)):
+        x = torch.randint(0, 256, (3, *feature.stored_shape(DATASET))).to(dtype)
+        before = x.clone()
+        once = feature.mirrored(x)
+        assert (once.dtype, once.shape) == (x.dtype, x.shape)
+        assert torch.equal(x, before)
+        assert not torch.equal(once, x)
+        assert torch.equal(feature.mirrored(once), x)
+    assert feature.mirrored(x[:0]).shape == x[:0].shape
+
+
+def test_a_mirrored_image_shows_c4_in_the_place_of_c3(raw: dict[str, np.ndarray]) -> None:
+    feature = HMSImage()
+    alone = with_holes(raw, **{name: slice(None) for name in COLUMNS if name != "C4"})
+    x, half = stored(feature, alone), feature.device_half()
+    assert not half(x)[..., 320:].any()
+    assert half(feature.mirrored(x))[0, 0, 592:, 320:].any(0).all()

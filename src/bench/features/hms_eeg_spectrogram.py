@@ -11,7 +11,7 @@ import numpy as np
 from bench.features.hms_regions import CHAINS, HMSRegions, Layout
 from bench.features.hms_spectrogram import to_bytes
 from bench.features.hms_waveform import SAMPLE_RATE, WINDOW
-from bench.signal.spectrograms import hann_power, relative_decibels
+from bench.signal.spectrograms import bands, hann_power, relative_decibels, weighted
 
 N_FFT, HOP, N_MELS, TOP = 1000, 40, 128, 20
 """5 s a window, a frame every 0.2 s, 128 bands up to 20 Hz."""
@@ -42,7 +42,7 @@ class HMSEEGSpectrogram(HMSRegions):
         super().__init__(layout)
         # the first bins of a spectrogram of everything up to 100 Hz are those of one that ends at 20 Hz
         bins = 2 * TOP * N_FFT // SAMPLE_RATE
-        self._filters_km = mel_filters(2 * TOP, bins, N_MELS).T.astype(np.float32)
+        self._bins, self._filters = bins // 2 + 1, bands(mel_filters(2 * TOP, bins, N_MELS))
 
     def store(self, raw: np.ndarray) -> np.ndarray:
         """(rows, 16) float32 µV in the order of ``reads`` → (4, 128, 226) uint8.
@@ -66,8 +66,8 @@ class HMSEEGSpectrogram(HMSRegions):
         for c in np.flatnonzero(np.isnan(x_ct.sum(axis=1))):
             gap_t = np.isnan(x_ct[c])
             x_ct[c, gap_t] = 0 if gap_t.all() else x_ct[c, ~gap_t].mean()
-        power_cfk = hann_power(x_ct, N_FFT, HOP, len(self._filters_km))
-        db_cfm = relative_decibels(power_cfk @ self._filters_km, DEPTH)
+        power_cfk = hann_power(x_ct, N_FFT, HOP, self._bins)
+        db_cfm = relative_decibels(weighted(power_cfk, self._filters), DEPTH)
         heard = np.count_nonzero(db_cfm.max(axis=(1, 2)) > -DEPTH)
         return (db_cfm.sum(axis=0) + np.float32(DEPTH * len(x_ct))) / np.float32(DEPTH * max(int(heard), 1))
 

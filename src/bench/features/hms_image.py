@@ -8,14 +8,16 @@ import numpy as np
 
 from bench.features.base import Features
 from bench.features.hms_eeg_spectrogram import HMSEEGSpectrogram, differences, middle
+from bench.features.hms_regions import CHAINS
+from bench.features.hms_sides import exchanged, reordered
 from bench.features.hms_spectrogram import brightness, to_bytes
 from bench.features.hms_waveform import SAMPLE_RATE
 from bench.signal.spectrograms import resized
-from bench.signal.traces import MOST_ROWS, NOTHING, bridged, spans, without_mains
+from bench.signal.traces import MOST_ROWS, bridged, spans, without_mains
 from bench.spec import InputSpec, Kind, UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 TRACES = (
     ("Fp1", "F3", 116.34481), ("F3", "C3", 102.60141), ("C3", "P3", 87.55995), ("P3", "O1", 110.57861),
@@ -25,6 +27,15 @@ TRACES = (
     ("Fz", "Cz", 89.53329), ("Cz", "Pz", 98.25634), ("EKG", None, 575.77045), ("C3", None, 192.73958),
 )  # fmt: skip
 """From the top: the electrode, the one taken off it, and the trace's scale in µV (M. Kotyushev, HMS 16th place)."""
+
+KEPT = (*TRACES, ("C4", None, 192.73958))
+"""What is stored: one more, which takes C3's place in a mirrored picture, at the same scale, and is else not drawn."""
+
+BLOCKS = (
+    (CHAINS["LP"], 4), (CHAINS["RP"], 4), (CHAINS["LL"], 4), (CHAINS["RL"], 4), (("Fz", "Cz", "Pz", "EKG"), 3),
+    (("C3",), 1), (("C4",), 1),
+)  # fmt: skip
+"""Their electrodes and how many traces: what changes places as a whole when the sides are exchanged."""
 
 CENTRAL = slice(3000, 7000)
 """Of the middle 10,000 rows: the 20 s that are drawn."""
@@ -53,13 +64,14 @@ class HMSImage(Features):
     lines are held at its edge. Unlike there, all slots have one scale, and a trace is not pinned to
     its slot's corners at both ends, which only served a drawing routine that scales to the extremes.
 
-    ``height`` and ``width`` change the picture and everything in proportion. Stored are two pictures of bytes and, for
-    every trace and column, the first and last row of its line: 269 kB at 640 × 1920.
+    ``height`` and ``width`` change the picture and everything in proportion. Stored are two pictures of bytes, and the
+    lines as bits: 384 kB at 640 × 1920.
     """
 
     kind: ClassVar[Kind] = "image"
     datasets: ClassVar[tuple[str, ...]] = ("hms",)
     stored_dtype: ClassVar[str] = "uint8"
+    between: ClassVar[bool] = False
     reads: ClassVar[dict[str, Any]] = {
         "columns": [
             "Fp1", "F3", "C3", "P3", "F7", "T3", "T5", "O1", "Fz", "Cz", "Pz",
@@ -97,46 +109,71 @@ class HMSImage(Features):
         return InputSpec(1, (self.height, self.width), dataset.classes)
 
     def stored_shape(self, dataset: Any) -> tuple[int, ...]:
-        return (self.height * self.left + 2 * len(TRACES) * (self.width - self.left),)
+        return (self.height * self.left + sum(self._rows()) * -(-(self.width - self.left) // 8),)
+
+    def _rows(self) -> list[int]:
+        """Of each block: its traces' slots overlap with each other, half a pitch on either side with other blocks'."""
+        return [(traces + 1) * self.pitch for _, traces in BLOCKS]
 
     def store(self, raw: Any) -> np.ndarray:
         """{"eeg": (rows, 20) µV in the order of ``reads``, "spectrogram": (300, 400)} → flat uint8.
 
-        The spectrogram's picture, the EEG spectrogram's, first rows (20, columns), last rows (20, columns). Raises
-        ValueError for fewer than 10,000 rows, another shape of spectrogram, and infinities.
+        The spectrogram's picture, the EEG spectrogram's, and the lines ``packed``. Raises ValueError for fewer than
+        10,000 rows, another shape of spectrogram, and infinities.
         """
         eeg_tc = middle(raw["eeg"])
         columns = self.reads["columns"]
         upper = brightness(raw["spectrogram"])
         regions = self._eeg_spectrogram.regions(eeg_tc, columns)
         pictures = [resized(x, self.height // 2, self.left) for x in (upper, regions.reshape(-1, regions.shape[-1]))]
-        drawn = self.lines(eeg_tc[CENTRAL])
-        return np.concatenate([*(to_bytes(picture).ravel() for picture in pictures), drawn.ravel()])
+        lines = self.packed(self.lines(eeg_tc[CENTRAL]))
+        return np.concatenate([*(to_bytes(picture).ravel() for picture in pictures), lines])
 
     def settings(self) -> dict[str, Any]:
-        return {"version": 1, "height": self.height, "width": self.width}
+        return {"version": 2, "height": self.height, "width": self.width}
 
     def device_half(self) -> nn.Module:
         from bench.features.screen import Screen
 
-        return Screen(self.height, self.left, self.width - self.left, len(TRACES))
+        return Screen(self.height, self.left, self.width - self.left, len(TRACES), [n for _, n in BLOCKS])
+
+    def mirrored(self, x: Tensor) -> Tensor:
+        """(B, N) as stored → the same of the other side: regions of both pictures, and traces, change places.
+
+        A trace takes its own scale along, which differs by up to 16 % from its opposite's. The rest is what storing
+        the mirrored recording gives, save a region's first and last rows where it meets another: shrinking has mixed
+        them with the old neighbour (8 of each picture's 320 rows, an eighth of their value at most); and a few bytes
+        are one more or less, as a matrix product's place rounds them.
+        """
+        import torch
+
+        n, regions = self.height * self.left, len(CHAINS)
+        pictures = x[:, :n].unflatten(1, (2 * regions, n // (2 * regions)))
+        region, block = exchanged(tuple(CHAINS.values())), exchanged([electrodes for electrodes, _ in BLOCKS])
+        pictures = reordered(pictures, [*region, *(regions + i for i in region)])
+        lines = x[:, n:].unflatten(1, (sum(self._rows()), -1)).split(self._rows(), 1)
+        return torch.cat([pictures.flatten(1), *(lines[i].flatten(1) for i in block)], 1)
 
     def lines(self, x_tc: np.ndarray) -> np.ndarray:
-        """(4000, 20) µV in the order of ``reads`` → (2, 20, columns of the traces) uint8: first and last rows."""
+        """(4000, 20) µV in the order of ``reads`` → (2, 21, traces' columns) uint8: first and last rows of ``KEPT``."""
         columns = self.reads["columns"]
-        pairs = [(a, b) for a, b, _ in TRACES if b is not None]
-        alone = [columns.index(a) for a, b, _ in TRACES if b is None]
+        pairs = [(a, b) for a, b, _ in KEPT if b is not None]
+        alone = [columns.index(a) for a, b, _ in KEPT if b is None]
         x_ct = np.concatenate([differences(x_tc, columns, pairs), x_tc[:, alone].T])
         x_ct, gaps_ct = bridged(x_ct)
         y_ct = without_mains(x_ct, SAMPLE_RATE)
-        y_ct /= CLIP * np.array([[scale] for _, _, scale in TRACES])
-        lines = spans(y_ct, self.width - self.left, 2 * self.pitch, gaps_ct)
-        return inside(lines, self.pitch)
+        y_ct /= CLIP * np.array([[scale] for _, _, scale in KEPT])
+        return spans(y_ct, self.width - self.left, 2 * self.pitch, gaps_ct)
 
-
-def inside(lines: np.ndarray, pitch: int) -> np.ndarray:
-    """Holds the lines of the first and last slot at the picture's edge, half a pitch inside of the slots; in place."""
-    for slot, first, last in ((0, pitch // 2, 2 * pitch - 1), (-1, 0, 2 * pitch - 1 - pitch // 2)):
-        drawn = lines[:, slot] != NOTHING
-        lines[:, slot] = np.where(drawn, np.clip(lines[:, slot], first, last), NOTHING)
-    return lines
+    def packed(self, lines: np.ndarray) -> np.ndarray:
+        """``lines`` → flat uint8, eight pixels a byte: of every block its rows, its traces' slots ``pitch`` apart."""
+        row = np.arange(2 * self.pitch, dtype=np.uint8)[:, None]
+        first, length = lines[0], lines[1] - lines[0]
+        slots = np.packbits(row - first[:, None] <= length[:, None], axis=-1)  # above a line, bytes wrap around
+        blocks, trace = [], 0
+        for (_, traces), rows in zip(BLOCKS, self._rows(), strict=True):
+            blocks.append(block := np.zeros((rows, slots.shape[-1]), np.uint8))
+            for i in range(traces):
+                block[i * self.pitch : (i + 2) * self.pitch] |= slots[trace + i]
+            trace += traces
+        return np.concatenate(blocks).ravel()

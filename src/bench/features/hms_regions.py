@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from bench.features.base import Features
+from bench.features.hms_sides import exchanged, reordered
 from bench.spec import InputSpec, Kind, UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 Layout = Literal["stacked", "regions"]
 
@@ -55,3 +56,7 @@ class HMSRegions(Features):
         from bench.features.regions import Regions
 
         return Regions(self.layout)
+
+    def mirrored(self, x: Tensor) -> Tensor:
+        """(B, 4, frequencies, frames) as stored → the same with left and right regions exchanged."""
+        return reordered(x, exchanged(tuple(CHAINS.values())))

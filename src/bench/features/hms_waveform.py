@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from bench.features.base import Features
+from bench.features.hms_sides import exchanged, reordered
 from bench.signal.filters import lowpass_decimate
 from bench.spec import InputSpec, Kind, UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SAMPLE_RATE = 200
 """Hz of HMS's EEG files."""
@@ -97,6 +101,10 @@ class HMSWaveform(Features):
             "clip": float(self.clip),
             "scale": float(self.scale),
         }
+
+    def mirrored(self, x: Tensor) -> Tensor:
+        """(B, 8, T) as stored → the same with each difference's opposite in its place."""
+        return reordered(x, exchanged(PAIRS))
 
 
 def _without_nan(x_ct: np.ndarray) -> np.ndarray:

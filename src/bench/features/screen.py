@@ -1,59 +1,92 @@
-"""HMS's device half for the whole image: bytes of two spectrograms and spans of twenty traces → pictures."""
+"""HMS's device half for the whole image: bytes of two spectrograms and bits of twenty traces → pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-AT_ONCE = 2
-"""Pictures a processor draws at a time: more leave its cache. Other devices draw the batch at once."""
+BITS = 8
+"""Pixels of a line a byte, the leftmost first."""
 
 
 class Screen(nn.Module):
     """(B, N) uint8 as ``HMSImage`` stores it → (B, 1, height, left + columns) float32 in [0, 1].
 
-    N = height · left + 2 · traces · columns: the spectrograms' bytes (0 … 255 become 0 … 1), then each trace's first
-    and last row a column, in a slot of 2 · pitch rows, pitch = height / traces; slot i begins at row
-    (i − ½) · pitch. A pixel within a span is 1.
+    N is height · left bytes of spectrograms (0 … 255 become 0 … 1), then of each block of ``blocks[i]`` neighbouring
+    traces (blocks[i] + 1) · pitch rows of ⌈columns / 8⌉ bytes, a pixel a bit. ``traces`` of them are drawn, the rest
+    is kept for the other side; pitch = height / traces. A block reaches half a pitch beyond its traces' share of the
+    height on either side, where it overlaps with its neighbours. What would stand above or below the picture is held
+    at its edge.
     """
 
-    rows: Tensor
+    masks: Tensor
 
-    def __init__(self, height: int, left: int, columns: int, traces: int) -> None:
+    def __init__(self, height: int, left: int, columns: int, traces: int, blocks: Sequence[int]) -> None:
         super().__init__()
-        self.height, self.left, self.columns, self.traces = height, left, columns, traces
-        self.pitch = height // traces
-        self.register_buffer("rows", torch.arange(2 * self.pitch, dtype=torch.uint8)[:, None], persistent=False)
+        self.height, self.left, self.columns = height, left, columns
+        self.pitch, self.line = height // traces, -(-columns // BITS)
+        self.drawn = [block for block, until in zip(blocks, accumulate(blocks), strict=True) if until <= traces]
+        masks = torch.tensor([128 >> i for i in range(BITS)], dtype=torch.uint8)
+        self.register_buffer("masks", masks, persistent=False)
 
     def forward(self, x_bn: Tensor) -> Tensor:
         pictures = torch.empty(len(x_bn), 1, self.height, self.left + self.columns, device=x_bn.device)
-        at_once = AT_ONCE if x_bn.device.type == "cpu" else max(len(x_bn), 1)
-        slots = min(at_once, len(x_bn)), self.traces // 2, 2 * self.pitch, self.columns
-        above, below = (torch.empty(slots, dtype=torch.uint8, device=x_bn.device) for _ in range(2))
-        for x, into in zip(x_bn.split(at_once), pictures.split(at_once), strict=True):
-            self._draw(x, into[:, 0], above[: len(x)], below[: len(x)])  # the same memory again: it is in the cache
+        n = self.height * self.left
+        spectrograms_bn, blocks_brw = x_bn[:, :n], x_bn[:, n:].unflatten(1, (-1, self.line))
+        if x_bn.is_cpu and self.left % BITS == 0 and self.columns % BITS == 0:
+            self._look_up(spectrograms_bn, blocks_brw, pictures)
+            return pictures
+        lines_bhw = self._merged(blocks_brw, blocks_brw.new_empty(len(x_bn), self.height + self.pitch, self.line))
+        pictures[:, 0, :, : self.left] = spectrograms_bn.unflatten(1, (self.height, self.left)).float().mul_(1 / 255)
+        pictures[:, 0, :, self.left :] = (lines_bhw[..., None] & self.masks).ne_(0).flatten(2)[..., : self.columns]
         return pictures
 
-    def _draw(self, x_bn: Tensor, into_bhw: Tensor, above_bsrw: Tensor, below_bsrw: Tensor) -> None:
-        n = self.height * self.left
-        spectrograms_bhw = x_bn[:, :n].view(-1, self.height, self.left)
-        into_bhw[:, :, : self.left] = spectrograms_bhw.float().mul_(1 / 255)
-        first_bsw, last_bsw = x_bn[:, n:].view(-1, 2, self.traces, self.columns).unbind(1)
-        length_bsw = last_bsw - first_bsw
-        # Slots of even number tile without a gap from half a pitch above the picture; so do the odd ones, one pitch
-        # further down, to half a pitch below it.
-        above = self._tiled(first_bsw[:, ::2], length_bsw[:, ::2], above_bsrw)
-        below = self._tiled(first_bsw[:, 1::2], length_bsw[:, 1::2], below_bsrw)
-        half, shared = self.pitch // 2, self.height - self.pitch
-        above[:, self.pitch :].bitwise_or_(below[:, :shared])
-        lines_bhw = into_bhw[:, :, self.left :]
-        lines_bhw[:, : self.height - half] = above[:, half:]
-        lines_bhw[:, self.height - half :] = below[:, shared : self.height - half]
+    def _merged(self, blocks: Any, into: Any) -> Any:
+        """The blocks' rows (..., R, W), arrays or tensors, each below the other, or-ed where they overlap.
 
-    def _tiled(self, first_bsw: Tensor, length_bsw: Tensor, out_bsrw: Tensor) -> Tensor:
-        """Every second trace's slots below each other: (B, height, columns) uint8, 1 in a span.
-
-        Bytes wrap around: above a span row − first is 256 − something, and exceeds any length, as it does below one.
+        They become (..., height, W) in ``into``, which has half a pitch more on either side.
         """
-        beyond_bsrw = torch.sub(self.rows, first_bsw[:, :, None], out=out_bsrw)
-        return torch.le(beyond_bsrw, length_bsw[:, :, None], out=beyond_bsrw).flatten(1, 2)
+        pitch, half = self.pitch, self.pitch // 2
+        start = at = 0
+        for traces in self.drawn:
+            block = blocks[..., start : start + (traces + 1) * pitch, :]
+            if at:
+                into[..., at : at + pitch, :] |= block[..., :pitch, :]
+            first = pitch if at else 0
+            into[..., at + first : at + (traces + 1) * pitch, :] = block[..., first:, :]
+            start, at = start + (traces + 1) * pitch, at + traces * pitch
+        outside, edge = 0, half
+        while outside < edge:  # half of what is left above the picture joins the other half, at last the first row
+            n = (edge - outside + 1) // 2
+            into[..., edge + 1 - n : edge + 1, :] |= into[..., outside : outside + n, :]
+            outside += n
+        edge, outside = half + self.height - 1, self.height + pitch
+        while outside > edge + 1:
+            n = (outside - edge) // 2
+            into[..., edge : edge + n, :] |= into[..., outside - n : outside, :]
+            outside -= n
+        return into[..., half : half + self.height, :]
+
+    def _look_up(self, spectrograms_bn: Tensor, blocks_brw: Tensor, into_b1hw: Tensor) -> None:
+        """Draws on a processor: eight pixels at a time are copied from a table, each byte's and the spectrograms' own.
+
+        So every pixel is written once, in order, which takes no longer than filling the pictures with a constant.
+        """
+        height, left = self.height, self.left // BITS
+        table = torch.empty(256 + height * left, BITS)
+        table[:256] = (torch.arange(256, dtype=torch.uint8)[:, None] & self.masks).ne(0)
+        chosen = np.empty((height, left + self.line), np.intp)
+        chosen[:, :left] = 256 + np.arange(height * left).reshape(height, left)
+        lines_hw = np.empty((height + self.pitch, self.line), np.uint8)
+        eights = into_b1hw.view(-1, *chosen.shape, BITS).numpy()
+        for x_n, blocks_rw, pixels in zip(spectrograms_bn, blocks_brw.numpy(), eights, strict=True):
+            table[256:].view(-1).copy_(x_n).mul_(1 / 255)
+            chosen[:, left:] = self._merged(blocks_rw, lines_hw)
+            np.take(
+                table.numpy(), chosen, axis=0, out=pixels, mode="clip"
+            )  # another mode would draw it elsewhere first

@@ -12,6 +12,11 @@ import numpy as np
 FAINTEST = 1e-6
 """What is added to a power before its logarithm: the sixth HMS decimal, as in the 16th place's write-up."""
 
+ROWS_AT_ONCE = 32
+"""Of a banded matrix: a product with so many skips most of its zeros, and is still worth a call."""
+
+Bands = list[tuple[slice, slice, np.ndarray]]
+
 SILENT = 1e-10
 """Power below which decibels are cut off (librosa.power_to_db's ``amin``)."""
 
@@ -27,12 +32,11 @@ def log_brightness(power: np.ndarray, low: float = 0.01, high: float = 0.99) -> 
     x += np.float32(FAINTEST)
     if np.isinf(x.max()):
         raise ValueError(f"{np.count_nonzero(np.isinf(x))} infinite values in the spectrogram")
-    places = [(x.size - 1) * share for share in (low, high)]
-    whole = [int(place) for place in places]
-    order = np.partition(x.ravel(), sorted({min(i + j, x.size - 1) for i in whole for j in (0, 1)}))
     edges = []  # powers keep their order under the logarithm, so that only four of the sorted ones need it
-    for i, place in zip(whole, places, strict=True):
-        a, b = np.log(order[[i, min(i + 1, x.size - 1)]].astype(np.float64))
+    for place in ((x.size - 1) * share for share in (low, high)):
+        i = int(place)
+        order = np.partition(x.ravel(), i)  # one place a time: several take numpy four times as long as both together
+        a, b = np.log([order[i], order[i + 1 :].min(initial=np.inf) if place > i else order[i]], dtype=np.float64)
         edges.append(a + (b - a) * (place - i))
     bottom, top = edges
     if not top > bottom:
@@ -70,15 +74,12 @@ def hann_power(x_ct: np.ndarray, n_fft: int, hop: int, n_bins: int) -> np.ndarra
     np.subtract(shares[:-1, :, 1:], shares[:-1, :, :-1], out=sums[1:])
     sums += shares[-1, :, :-1]
     z_rcak = sums.view(np.complex64)  # bins −1 … n_bins
-    # Bins turn against each other from hop to hop, because the sums count time from the recording's start.
-    turn = np.exp(2j * np.pi * np.arange(blocks) * hop / n_fft).astype(np.complex64)[:, None, None, None]
-    hann = z_rcak[..., :-2] * (-0.25 * turn.conj())
-    side = z_rcak[..., 2:] * (-0.25 * turn)
-    hann += side
-    hann += np.multiply(z_rcak[..., 1:-1], np.complex64(0.5), out=side)
-    parts = hann.view(np.float32)
-    parts *= parts
-    power_rcak = parts[..., ::2] + parts[..., 1::2]
+    parts = np.multiply(z_rcak, _turns(n_fft, hop, n_bins), out=z_rcak).view(np.float32)
+    hann = parts[..., :-4] + parts[..., 4:]
+    hann *= np.float32(-0.5)
+    hann += parts[..., 2:-2]
+    hann *= hann
+    power_rcak = hann[..., ::2] + hann[..., 1::2]
     return power_rcak.transpose(1, 2, 0, 3).reshape(c, -1, n_bins)[:, :frames]
 
 
@@ -90,6 +91,18 @@ def _dft(n_fft: int, hop: int, n_bins: int) -> np.ndarray:
     matrix = waves.view(np.float32).reshape(n_fft // hop, hop, -1)
     matrix.setflags(write=False)  # shared by every caller through the cache
     return matrix
+
+
+@lru_cache(maxsize=4)
+def _turns(n_fft: int, hop: int, n_bins: int) -> np.ndarray:
+    """(n_fft / hop, 1, 1, n_bins + 2) complex64, of size 1/2: what makes bins count time from their window's start.
+
+    The sums count it from the recording's start, so that bins turn against each other from hop to hop.
+    """
+    turns = np.exp(2j * np.pi * np.outer(np.arange(n_fft // hop) * hop, np.arange(-1, n_bins + 1)) / n_fft) / 2
+    turns = turns.astype(np.complex64)[:, None, None]
+    turns.setflags(write=False)
+    return turns
 
 
 def relative_decibels(power_cfm: np.ndarray, depth: float = 80.0) -> np.ndarray:
@@ -108,21 +121,45 @@ def relative_decibels(power_cfm: np.ndarray, depth: float = 80.0) -> np.ndarray:
     return x
 
 
+def bands(weights: np.ndarray) -> Bands:
+    """(new, size), each row zero but for a few neighbours → some rows at a time: which, their columns, and those."""
+    made = []
+    for start in range(0, len(weights), ROWS_AT_ONCE):
+        rows = slice(start, min(start + ROWS_AT_ONCE, len(weights)))
+        used = np.flatnonzero(weights[rows].any(axis=0))
+        seen = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
+        made.append((rows, seen, np.ascontiguousarray(weights[rows, seen], np.float32)))
+    return made
+
+
+def weighted(x: np.ndarray, by: Bands) -> np.ndarray:
+    """(..., size) float32 → (..., new): ``x @ weights.T``, of the weights' ``bands``."""
+    y = np.empty((*x.shape[:-1], by[-1][0].stop), np.float32)
+    for columns, seen, weights in by:
+        np.matmul(x[..., seen], weights.T, out=y[..., columns])
+    return y
+
+
 def resized(x: np.ndarray, height: int, width: int) -> np.ndarray:
     """(..., H, W) float32 → (..., height, width): bilinear, over the whole of what a pixel covers where it shrinks.
 
     Equals ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)``.
     """
-    return np.asarray(_weights(x.shape[-2], height) @ x @ _weights(x.shape[-1], width).T)
+    y = np.empty((*x.shape[:-2], height, x.shape[-1]), np.float32)
+    for rows, seen, weights in _bands(x.shape[-2], height):
+        np.matmul(weights, x[..., seen, :], out=y[..., rows, :])
+    return weighted(y, _bands(x.shape[-1], width))
 
 
 @lru_cache(maxsize=16)
+def _bands(size: int, new: int) -> Bands:
+    return bands(_weights(size, new))
+
+
 def _weights(size: int, new: int) -> np.ndarray:
     """(new, size) float32, each row a triangle around its pixel's centre that sums to 1."""
     pitch = size / new
     centre = (np.arange(new) + 0.5) * pitch - 0.5
     distance = np.abs(np.arange(size)[None] - centre[:, None]) / max(pitch, 1.0)
     weights = np.maximum(0, 1 - distance)
-    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    weights.setflags(write=False)
-    return weights
+    return np.asarray((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))

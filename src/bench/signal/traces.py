@@ -90,8 +90,8 @@ def spans(y_ct: np.ndarray, width: int, rows: int, gaps_ct: np.ndarray | None = 
     heights += rows / 2
     np.clip(heights, 0, rows - 1, out=heights)  # NaN stays
     if gaps_ct is None:
-        return heights.astype(np.uint8)  # a positive number is cut to the row that holds it
-    return np.where(np.isnan(heights), NOTHING, np.nan_to_num(heights)).astype(np.uint8)
+        return heights.astype(np.uint8, order="C")  # a positive number is cut to the row that holds it
+    return np.where(np.isnan(heights), NOTHING, np.nan_to_num(heights)).astype(np.uint8, order="C")
 
 
 @lru_cache(maxsize=16)
