@@ -20,6 +20,7 @@ import torch
 import yaml
 
 from bench import build
+from bench.allocator import ALLOCATOR
 from bench.augment.base import InTurn
 from bench.cli import conf
 from bench.data.batches import Batch
@@ -28,7 +29,6 @@ from bench.models.cnn1d import CNN1D
 from bench.models.resnet1d import ResNet1D
 from bench.models.wavenet import WaveNet
 from bench.spec import InputSpec
-from bench.training.folds import ALLOCATOR
 
 BOUND = 1.15
 

@@ -26,9 +26,9 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+from bench.allocator import ALLOCATOR
 from bench.models.efficientnetv2 import EfficientNetV2
 from bench.spec import InputSpec
-from bench.training.folds import ALLOCATOR
 from bench.training.inference import autocast
 
 BATCH = 2

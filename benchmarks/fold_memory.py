@@ -26,10 +26,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from bench.allocator import ALLOCATOR
 from bench.atomic import read_json, write_json, write_text
 from bench.cli import conf
 from bench.results.run import Run
-from bench.training.folds import ALLOCATOR
 
 TIMES = 4
 BLOCK = 20  # different examples, copied over and over: what is in a file doesn't change what reading it takes

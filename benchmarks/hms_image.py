@@ -36,10 +36,10 @@ from scipy.signal import butter, lfilter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+from bench.allocator import ALLOCATOR
 from bench.features.hms_eeg_spectrogram import LINKS
 from bench.features.hms_image import CENTRAL, TRACES, HMSImage
 from bench.simulators.hms import simulate
-from bench.training.folds import ALLOCATOR
 
 COLUMNS = HMSImage.reads["columns"]
 BATCH = 32

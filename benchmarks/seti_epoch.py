@@ -32,13 +32,13 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+from bench.allocator import ALLOCATOR
 from bench.data.batches import Batches
 from bench.data.store import Store, open_or_build
 from bench.datasets.base import targets
 from bench.datasets.seti import Seti
 from bench.features.seti_stacked import SetiStacked
 from bench.simulators.seti import simulate
-from bench.training.folds import ALLOCATOR
 
 BATCH = 32
 PASSES = 20  # through all rows, before memory is looked at

@@ -6,7 +6,7 @@
 
 How to read it: a step is forward, loss and backward on random (8, 2000) signals, in milliseconds a sample, the median
 over all steps of all rounds. The first ratio is the product's: the port in a process as a person would start it,
-against ours in a process with the allocator settings that every fold's process gets (bench.training.folds.ALLOCATOR);
+against ours in a process with the allocator settings that every fold's process gets (bench.allocator.ALLOCATOR);
 the processes take turns, A B A B, so that a machine that slows down slows both. The rows below it put both networks in
 one process and let them take turns step by step: the part of the gain that is arithmetic, without and with the
 allocator. The differences are the largest ones of logits and of weight gradients; both run on the same weights. Two
@@ -32,9 +32,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.allocator import ALLOCATOR
 from bench.models.wavenet import WaveBlock, WaveNet
 from bench.spec import InputSpec
-from bench.training.folds import ALLOCATOR
 
 SPEC = InputSpec(8, (2000,), ("seizure", "lpd", "gpd", "lrda", "grda", "other"), 40.0)
 Times = dict[str, list[float]]

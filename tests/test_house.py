@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bench"
-GROUND = {"spec", "atomic"}
+GROUND = {"spec", "atomic", "allocator"}
 # room → the rooms it may import besides itself and the ground; doors and what composes them may import all
 MAY = {
     "signal": set(),
@@ -25,6 +25,7 @@ MAY = {
     "training": {"augment", "data", "datasets", "features", "metrics", "results"},
     "spec": set(),
     "atomic": set(),
+    "allocator": set(),
     "schema": set(),
     "build": set(),
 }

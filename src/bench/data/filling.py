@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.allocator import WORKER, inherited
 from bench.datasets.base import Dataset
 from bench.features.base import Features
 from bench.spec import Part, UserError
@@ -136,7 +137,8 @@ def run(task: Task, rows: int, workers: int, progress: Progress) -> tuple[np.nda
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from multiprocessing import get_context
 
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (task,)) as pool:
+    # a worker is started when it is first needed, so all of it is done below the settings
+    with inherited(WORKER), ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (task,)) as pool:
         for future in as_completed([pool.submit(_work, start, stop) for start, stop in ranges]):
             take(future.result())
     problems.sort()

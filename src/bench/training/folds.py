@@ -16,15 +16,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from bench.allocator import ALLOCATOR
 from bench.results.run import Fold, Run
 from bench.training.progress import Display
 
-# Fresh tensors of several MB page-fault at every step under glibc's defaults, which cost WaveNet up to 4× (see
-# benchmarks/wavenet_step.py). One arena that keeps what it has got must be asked for before the process starts.
-ALLOCATOR = {
-    "GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=20000000000"
-    ":glibc.malloc.top_pad=268435456:glibc.malloc.hugetlb=1"
-}
 LAST_LINES = 12
 
 

@@ -1,0 +1,98 @@
+"""What a blend of twenty runs costs: each way of `python -m bench.ensemble`, on 20,000 rows of 41 classes.
+
+    python benchmarks/blend_time.py [way …]
+
+Five folds and no test rows; wall seconds of the command's work without Python's start and imports: reading and
+comparing the runs, fitting on all rows and on each fold's others, writing the run's folder with scores and pictures.
+"fit" is the fitting and predicting alone. Bound: 10 s for the means and for what is found by scipy's or our own search;
+the stacked models have none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from bench import blend, build, members
+from bench.atomic import write_json, write_text
+from bench.cli import conf
+from bench.metrics import MAP3
+from bench.results.run import Run
+from bench.training import collect
+
+RUNS, ROWS, CLASSES, FOLDS = 20, 20_000, 41, 5
+BOUND = {name: 10.0 for name in ("mean", "geometric", "rank", "weights", "logits", "hill_climbing")}
+
+
+def write_runs(outputs: Path) -> list[Run]:
+    """Runs that know something of the classes, each with its own noise on top of a shared one."""
+    rng = np.random.default_rng(0)
+    truth = np.eye(CLASSES)[rng.integers(0, CLASSES, ROWS)]
+    fold, classes = np.arange(ROWS) % FOLDS, tuple(f"class {k}" for k in range(CLASSES))
+    rows = pd.DataFrame({"id": [f"{n:05d}.wav" for n in range(ROWS)], "fold": fold})
+    rows = rows.join(pd.DataFrame(truth.astype(np.float32), columns=[f"target_{c}" for c in classes]))
+    shared, runs = rng.normal(size=truth.shape), []
+    for m in range(RUNS):
+        run = Run(outputs / "freesound" / "cnn2d" / f"{m:012x}")
+        logits = (2 + m / 10) * truth + shared + rng.normal(size=truth.shape)
+        probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        config = {"dataset": {"_target_": "bench.datasets.freesound.Freesound", "root": "/nowhere"}, "seed": m}
+        write_text(run.folder / "config.yaml", yaml.safe_dump(config))
+        spec = {"channels": 1, "size": [40, 173], "classes": list(classes), "sample_rate": None}
+        inputs = {"dataset": "freesound", "model": "cnn2d", "metric": "map3", "direction": "max", "simulated": True}
+        inputs |= {"n_splits": FOLDS, "spec": spec, "test": "", "group": "g", "stores": {}}
+        write_json(run.folder / "inputs.json", inputs)
+        collect.write_frame(rows, run.folder / "splits.parquet")
+        for one in run.folds:
+            here = fold == one.number
+            collect.write_frame(collect.oof_frame(rows[here], probability[here], None, classes), one.oof)
+            write_json(one.done, {"test": "", "test_rows": 0})
+        collect.collect(run, MAP3)
+        run.write_state(status="finished")
+        runs.append(run)
+    return runs
+
+
+def main() -> None:
+    ways = sys.argv[1:] or sorted(path.stem for path in (conf() / "ensemble" / "blend").glob("*.yaml"))
+    with tempfile.TemporaryDirectory() as folder:
+        runs = write_runs(Path(folder))
+        began = time.perf_counter()
+        given = members.read(runs, "arithmetic")
+        print(
+            f"{RUNS} runs, {ROWS} rows, {CLASSES} classes, {FOLDS} folds; reading {time.perf_counter() - began:.1f} s"
+        )
+        for name in ways:
+            node = yaml.safe_load((conf() / "ensemble" / "blend" / f"{name}.yaml").read_text(encoding="utf-8"))
+            began = time.perf_counter()
+            honest, _, _, _ = blend.nested(build.build(node, "blend"), None, given)
+            fit = time.perf_counter() - began
+            config = {
+                "runs": [str(run.folder) for run in runs],
+                "folds": "arithmetic",
+                "root": None,
+                "outputs": folder,
+                "blend": node,
+                "harden": {"_target_": "none"},
+                "tracking": {"enabled": False, "uri": None, "wait": 0},
+            }
+            began = time.perf_counter()
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                blend.ensemble(config, {"blend": name, "harden": "none"})
+            whole = time.perf_counter() - began
+            bound = f"  bound {BOUND[name]:.0f} s" if name in BOUND else ""
+            print(
+                f"{name:15} whole {whole:6.1f} s  fit {fit:6.1f} s  map3 {MAP3.score(given.target, honest):.4f}{bound}"
+            )
+
+
+if __name__ == "__main__":
+    main()
