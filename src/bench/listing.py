@@ -28,9 +28,12 @@ PLURALS = {
     "augment": "Augmentations",
     "loss": "Losses",
     "optimizer": "Optimizers",
+    "pseudo": "Pseudo-labels",
     "recipe": "Recipes, taken with their pair",
     "scheduler": "Schedulers",
     "split": "Splits",
+    "synthetic": "Synthetic rows",
+    "tta": "Views at test time",
 }
 
 
