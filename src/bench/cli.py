@@ -134,6 +134,8 @@ def reword(error: BaseException) -> str:
         return f"there is no {wanted.replace('/', '=', 1)}; choose {group}= one of {', '.join(options)}"
     if "parsing override" in lines[0] and "=" not in lines[0]:
         return f"{lines[0].split(chr(39))[1]} is not written as key=value; python -m bench.train --help lists keys"
+    if lines[0].startswith("no viable alternative at input '["):
+        return "overrides in a list stand in quotes: \"pretrain=['dataset.edition=withdrawn','folds.only=[0]']\""
     if "Lexer" in str(error) or "parsing override" in str(error):
         return f"{lines[0]}; put a value with special characters in quotes twice: 'dataset.root=\"/a b/c=d\"'"
     return " ".join(lines).removesuffix(".") + "; python -m bench.train --help shows how a command is written"

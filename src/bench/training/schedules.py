@@ -56,6 +56,8 @@ def one_cycle(
     The defaults are those of torch's OneCycleLR; the momentum is left alone. Source: Smith & Topin 2019
     (arXiv 1708.07120).
     """
+    if not 0 <= rise < 1:
+        raise ValueError(f"rise={rise:g} must be a share of the training: 0 or more, and below 1")
     progress = epoch / epochs
     if progress < rise:
         return base * (1 + (start - 1) * 0.5 * (1 + math.cos(math.pi * progress / rise)))
@@ -75,6 +77,8 @@ def plateau(
 
     An epoch is better when its loss is below (1 − ``threshold``) × the best before: as torch's ReduceLROnPlateau.
     """
+    if not 0 < factor < 1 or patience < 0:
+        raise ValueError(f"factor={factor:g} must lie between 0 and 1, and patience={patience} be 0 or more")
     best, waited, rate = math.inf, 0, base
     for loss in losses:
         if loss < best * (1 - threshold):
