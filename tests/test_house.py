@@ -32,8 +32,12 @@ MAY = {
 DOORS = {
     "train", "track", "fold", "crossval", "plan", "opening", "checks", "loading", "pseudo", "extra", "stages",
     "cli", "multirun", "catalog", "listing", "options", "ensemble", "blend", "members",
+    "predict", "predicting", "export", "compare",
 }  # fmt: skip
-LATE = {"crossval", "plan", "opening", "checks", "loading", "pseudo", "extra", "stages", "blend", "members"}
+LATE = {
+    "crossval", "plan", "opening", "checks", "loading", "pseudo", "extra", "stages", "blend", "members", "predicting",
+    "export",
+}  # fmt: skip
 """Imported by a door's function, once a job is to run."""
 HEAVY = {"torch", "timm", "mlflow", "sklearn", "scipy", "matplotlib", "librosa", "pandas", "pyarrow", "numpy", "rich"}
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -86,7 +86,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
     weights.safetensors (what ``settings.keep`` chose), and in ``parts.model`` the kept weights. With a moving average
     those are the average's.
     """
-    ema = Ema(parts.model, settings.ema) if settings.ema is not None else None
+    ema = Ema(parts.model, settings.ema, settings.ema_every == "step") if settings.ema is not None else None
     judged = parts.model if ema is None else ema.model
     state = checkpoint.load(fold.checkpoint, train.device)
     history: list[dict[str, float]] = []
