@@ -1,3 +1,21 @@
 """bench: cross-validated, tracked, resumable training for competitions on signals."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.predicting import Predictor
+
 __version__ = "0.1.0"
+
+
+def load(run: Any, **options: Any) -> Predictor:
+    """A finished run that predicts: ``bench.load("latest").predict(folder or raw examples)``.
+
+    ``run`` is a run's folder or identity, ``latest``, or a query. Options are those of ``bench.predicting.load``:
+    ``folds``, ``device``, ``outputs``, ``store``; ``Predictor.predict`` says what goes in and what comes out.
+    """
+    from bench import predicting  # with torch and all: `import bench` alone costs nothing
+
+    return predicting.load(run, **options)

@@ -39,9 +39,15 @@ class Heartbeat(Dataset):
     name: ClassVar[str] = "heartbeat"
     metric: ClassVar[Metric] = L1_20K
     features: ClassVar[dict[Kind, str]] = {"sequence": "heartbeat_waveform", "image": "heartbeat_scalogram"}
+    learned: ClassVar[tuple[str, ...]] = ("classes", "length")
+    sample: ClassVar[str | None] = "sample_submit.csv"
+    excel: ClassVar[bool] = True
 
     def required(self) -> list[str]:
         return ["train.csv"]
+
+    def required_to_predict(self) -> list[str]:
+        return ["testA.csv"]
 
     def read_table(self, part: Part) -> pd.DataFrame:
         if not self.files(part):

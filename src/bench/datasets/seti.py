@@ -42,6 +42,8 @@ class Seti(Dataset):
     name: ClassVar[str] = "seti"
     metric: ClassVar[Metric] = AUC
     features: ClassVar[dict[Kind, str]] = {"image": "seti_stacked", "sequence": "seti_sequence"}
+    learned: ClassVar[tuple[str, ...]] = ("classes", "shape")
+    sample: ClassVar[str | None] = "sample_submission.csv"
 
     def __init__(self, root: str | Path, edition: Literal["current", "withdrawn"] = "current") -> None:
         if edition not in EDITIONS:
@@ -59,6 +61,9 @@ class Seti(Dataset):
 
     def required(self) -> list[str]:
         return list(EDITIONS[self.edition])
+
+    def required_to_predict(self) -> list[str]:
+        return ["sample_submission.csv", "test"]
 
     def read_table(self, part: Part) -> pd.DataFrame:
         if not self._there(part):

@@ -1,0 +1,96 @@
+"""A submission held against the competition's own rules: its sample file, probabilities that are some."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.atomic import replacing
+from bench.spec import UserError
+
+
+def sample_ids(sample: Path) -> list[str]:
+    """The first column of the sample, as text."""
+    return _read(sample).iloc[:, 0].tolist()
+
+
+def in_order(ids: Sequence[Any], probability: np.ndarray, wanted: Sequence[str]) -> tuple[list[Any], np.ndarray]:
+    """Ids and their (N, K) rows in the order of ``wanted``, where those are the same ids; else as they are."""
+    at = {str(i): position for position, i in enumerate(ids)}
+    if set(at) != set(wanted) or len(wanted) != len(at):
+        return list(ids), probability
+    order = [at[i] for i in wanted]
+    return [ids[position] for position in order], probability[order]
+
+
+def refuse_impossible(probability: np.ndarray, ids: Sequence[Any]) -> None:
+    """UserError where a row of (N, K) probabilities holds NaN, is negative, or does not sum to 1 (to 1e-6)."""
+    finite = np.isfinite(probability).all(axis=1)
+    bad = np.flatnonzero(~finite)
+    if len(bad):
+        raise UserError(
+            f"{len(bad)} of {len(ids)} predictions hold NaN, the first for id {ids[bad[0]]}; nothing is written: look "
+            "at that file, and at the losses of the run's folds"
+        )
+    bad = np.flatnonzero((probability < 0).any(axis=1) | (np.abs(probability.sum(axis=1) - 1) > 1e-6))
+    if len(bad):
+        raise UserError(
+            f"{len(bad)} of {len(ids)} predictions are no probabilities (negative, or their sum is not 1), the first "
+            f"for id {ids[bad[0]]}; nothing is written"
+        )
+
+
+def refuse_other(submission: Path, sample: Path, source: Path) -> None:
+    """UserError naming the first column, id or place in which a submission differs from its sample.
+
+    ``source`` is the folder whose test files were predicted.
+    """
+    ours, theirs = _read(submission), _read(sample)
+    if list(ours) != list(theirs):
+        raise UserError(
+            f"{sample} has the columns {', '.join(theirs)}, but the run's classes make {', '.join(ours)}; nothing is "
+            "written: choose a run that was trained on these classes"
+        )
+    column = ours.columns[0]
+    got, wanted = ours[column].tolist(), theirs[column].tolist()
+    if got == wanted:
+        return
+    there, asked = set(got), set(wanted)
+    absent = [i for i in wanted if i not in there]
+    if absent:
+        raise UserError(
+            f"{sample} asks for {column} {absent[0]} (line {wanted.index(absent[0]) + 2}) and {len(absent) - 1} more "
+            f"that are not among the {len(got)} test rows of {source}; nothing is written: download both again"
+        )
+    extra = [i for i in got if i not in asked]
+    if extra:
+        raise UserError(
+            f"{sample} does not ask for {column} {extra[0]} and {len(extra) - 1} more of the {len(got)} test rows of "
+            f"{source}; nothing is written: download both again"
+        )
+    line = next(n for n in range(max(len(got), len(wanted))) if got[n : n + 1] != wanted[n : n + 1])
+    raise UserError(
+        f"{sample} and the submission part in line {line + 2}, where ids repeat or stand in another order; nothing is "
+        "written: download it again"
+    )
+
+
+def write_excel(submission: Path, excel: Path) -> None:
+    """The submission's table as a spreadsheet, numbers as numbers."""
+    content = io.BytesIO()
+    pd.read_csv(submission).to_excel(content, index=False, engine="openpyxl")
+    with replacing(excel) as temporary:
+        temporary.write_bytes(content.getvalue())
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} can't be read as CSV ({str(error).strip()}); download it again") from error
+    return rows
