@@ -139,7 +139,8 @@ def write_member(
 
     targets = {"hms": "bench.datasets.hms.HMS", "heartbeat": "bench.datasets.heartbeat.Heartbeat"}
     folder, classes = outputs / dataset / model / identity, tuple(f"class {k}" for k in range(target_nk.shape[1]))
-    config = {"dataset": {"_target_": targets[dataset], "root": str(outputs / "nowhere")}, "seed": 0}
+    node = {"_target_": targets[dataset], "root": str(outputs / "nowhere")}
+    config = {"dataset": node, "seed": 0}
     write_text(folder / "config.yaml", yaml.safe_dump(config))
     own: dict[str, Any] = {
         "dataset": dataset, "model": model, "metric": metric, "direction": "min", "simulated": False,
@@ -159,6 +160,6 @@ def write_member(
         if test_lk is not None:
             collect.write_frame(collect.prediction_frame(ids, test_lk, classes), fold.test)
         write_json(fold.done, {"test": "t", "test_rows": len(ids)})
-    collect.collect(run, build.locate(config["dataset"], "dataset").metric)
+    collect.collect(run, build.locate(node, "dataset").metric)  # type: ignore[attr-defined]
     run.write_state(status="finished", pid=os.getpid(), host=socket.gethostname(), command="python -m bench.train")
     return run

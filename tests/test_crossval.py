@@ -85,7 +85,7 @@ def test_a_run_holds_all_that_design_promises(finished: tuple[Run, list[str]]) -
         "checkpoint.pt", "weights.safetensors", "history.json", "oof.parquet", "test.parquet", "log.txt", "done.json"
     )}  # fmt: skip
     wanted = {"config.yaml", "environment.json", "inputs.json", "state.json", "splits.parquet", "test_ids.parquet"}
-    wanted |= {"oof.parquet", "scores.json", "test.parquet", "submission.csv"} | fold
+    wanted |= {"oof.parquet", "scores.json", "test.parquet", "submission.csv", "report.html"} | fold
     assert wanted <= names
     assert {n for n in names - wanted if not n.startswith("plots/")} == set()
     assert run.state()["status"] == "finished"

@@ -118,11 +118,12 @@ def test_files_arrive_and_only_a_changed_one_goes_again(outputs: Path) -> None:
     run = write_run(outputs)
     (run.folder / "plots").mkdir()
     (run.folder / "plots" / "folds.png").write_bytes(b"picture")
+    (run.folder / "report.html").write_text("page")
     send(run, outputs)
     parent, folds = sent(outputs, run)
     client = client_of(outputs)
     names = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert names == {"config.yaml", "environment.json", "scores.json", "folds.csv", "plots"}
+    assert names == {"config.yaml", "environment.json", "scores.json", "report.html", "folds.csv", "plots"}
     assert [file.path for file in client.list_artifacts(folds["fold 0"].info.run_id)] == ["log.txt"]
     (run.folder / "plots" / "folds.png").write_bytes(b"a better picture")
     assert send(run, outputs) == {"files": 1}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.plan import Plan, make_plan
@@ -86,9 +87,9 @@ def cross_validate(config: dict[str, Any], names: dict[str, str]) -> Outcome:
 
 def _whole(run: Run, state: dict[str, Any]) -> bool:
     """Whether an earlier command has finished everything, and it is still there."""
-    names = ("oof.parquet", "scores.json", "test.parquet", "submission.csv", "plots")
+    names = ("oof.parquet", "scores.json", "test.parquet", "submission.csv", "plots", "report.html")
     has_test = bool(len(pd.read_parquet(run.folder / "test_ids.parquet")))
-    wanted = names if has_test else ("oof.parquet", "scores.json", "plots")
+    wanted = names if has_test else ("oof.parquet", "scores.json", "plots", "report.html")
     return state.get("status") == "finished" and all((run.folder / name).exists() for name in wanted)
 
 
@@ -136,13 +137,44 @@ def _twins(run: Run, scores: dict[str, Any]) -> list[Path]:
 
 
 def _draw(run: Run) -> None:
-    """The pictures; a run is not lost for one that can't be drawn."""
-    from bench.results import plots
+    """The pictures and the page; a run is not lost for one that can't be drawn."""
+    from bench.results import plots, report
 
     try:
         plots.draw(run)
     except (ValueError, OSError, KeyError) as error:
         say(f"plots     not drawn: {type(error).__name__}: {error}")
+    try:
+        judged = report.judge(run)
+        examples, lacking = _examples(run, judged.worst())
+        report.write(run, judged, examples, lacking)
+    except Exception as error:  # a device half of the person's own may raise anything
+        say(f"report    not written: {type(error).__name__}: {error}")
+
+
+def _examples(run: Run, rows: list[int]) -> tuple[dict[int, np.ndarray], str]:
+    """The model's inputs of these rows of the store, or why there are none; an ensemble shows its first member's."""
+    import torch
+
+    from bench import build
+    from bench.data.batches import Batches
+    from bench.data.store import Store
+    from bench.training import checkpoint
+
+    source = Run(Path(run.inputs["members"][0]["run"])) if "members" in run.inputs else run
+    folder = Path(source.inputs["stores"]["train"]) if (source.folder / "inputs.json").exists() else None
+    if folder is None or not (folder / "manifest.json").exists():
+        where = f" ({folder})" if folder else ""
+        return {}, f"They are not drawn: the computed features are not there any more{where}."
+    device_half = build.build(source.config["features"], "features").device_half().eval()
+    fitted = next((fold.features for fold in source.folds if fold.features.exists()), None)
+    if fitted:
+        checkpoint.load_weights(fitted, device_half)
+    none = np.zeros((len(rows), run.spec.n_classes), np.float32)
+    batches = Batches(Store(folder), np.array(rows), none, None, torch.device("cpu"), source.inputs.get("window"))
+    with torch.inference_mode():
+        shown = [x for batch in batches.in_order(4) for x in device_half(batch.x).float().numpy()]
+    return dict(zip(rows, shown, strict=True)), ""
 
 
 def _conclude(outcome: Outcome, uri: str | None) -> None:

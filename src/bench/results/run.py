@@ -8,7 +8,7 @@
     state.json         status, pid and host of the command that holds the run
     folds/<k>/         checkpoint.pt, weights.safetensors, history.json, oof.parquet, test.parquet, log.txt,
                        done.json (written last)
-    oof.parquet  test.parquet  scores.json  submission.csv  plots/  tracking.json
+    oof.parquet  test.parquet  scores.json  submission.csv  plots/  report.html  tracking.json
 """
 
 from __future__ import annotations
