@@ -19,7 +19,8 @@ from tiny import load, node, options, raw_files
 GROUPS = sorted(p.name for p in conf().iterdir() if p.is_dir() and p.name not in ("experiments", "recipe"))
 OPTIONS = [(g, o) for g in GROUPS for o in options(g)]
 MODELS, DATASETS = options("model"), options("dataset")
-RECIPES, EXPERIMENTS = options("recipe"), options("experiments")
+RECIPES = options("recipe")
+EXPERIMENTS = [name for name in options("experiments") if name != "heartbeat_stacking"]  # that is bench.ensemble's
 DEEP = ("efficientnetv2", "tinyvit")  # captured in more than ten seconds
 
 

@@ -14,6 +14,9 @@ from conftest import Composed, compose
 
 FOLDER = conf().resolve().parent / "experiments"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+BLENDS = ("heartbeat_stacking",)
+"""Those of python -m bench.ensemble, of finished runs."""
+TRAINED = [name for name in NAMES if name not in BLENDS]
 
 
 def experiment(name: str, *overrides: str) -> Composed:
@@ -29,13 +32,13 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_an_experiment_opens_with_its_command_and_what_was_measured(name: str) -> None:
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     opening = text.split("\ndefaults:")[0].split("\ntrain:")[0]
-    assert f"python -m bench.train +experiments={name} " in opening
+    assert f"python -m bench.{'ensemble' if name in BLENDS else 'train'} +experiments={name} " in opening
     for line in ("hardware, time", "our score", "published score"):
         assert re.search(rf"^# {line}  +\S", opening, re.M), line
     assert f"`{name}`" in (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_an_experiment_is_a_run_that_could_start(name: str, roots: dict[str, Path], tmp_path: Path) -> None:
     """All that is checked before the first step passes on small files: parts fit each other, options are right."""
     if "stage2" in name:
@@ -82,6 +85,18 @@ def test_the_tinyvit_stages_are_the_write_ups_training() -> None:
     assert second["pseudo"]["drop_above"] == {"other": 0.8}
     kept = {key: value for key, value in second.items() if key != "pseudo"}
     assert kept == {key: value for key, value in first.items() if key != "pseudo"}  # both stages split the same rows
+
+
+def test_the_heartbeat_networks_are_stacked_and_hardened_as_the_write_up_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import hydra
+
+    monkeypatch.setenv("BENCH_CONF", str(conf()))
+    with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
+        config = hydra.compose("ensemble", ["+experiments=heartbeat_stacking"])
+    assert config["blend"]["hidden"] == [64, 128]
+    assert config["harden"]["above"] == 0.49
 
 
 def test_seti_is_trained_on_the_withdrawn_edition_first() -> None:

@@ -413,7 +413,7 @@ def test_a_training_writes_the_page_with_its_worst_rows_as_the_model_sees_them(
     monkeypatch.setattr(plots, "draw", lambda run: [])
     run = train_here(*small("features=heartbeat_scalogram", "model=cnn2d", "train.epochs=1"), folds=[0])
     collect.collect(run, Heartbeat.metric)
-    crossval._draw(run)
+    crossval.draw(run)
     page = Page(run.folder / "report.html")
     worst = report.judge(run).worst()
     assert page.html.count("data:image/png") == len(worst) == 12
@@ -424,14 +424,14 @@ def test_a_training_writes_the_page_with_its_worst_rows_as_the_model_sees_them(
     assert {np.float32(x).shape for x in store.gather(np.array(worst))} != {run.spec.shape}, "the device half is seen"
 
     shutil.rmtree(run.inputs["stores"]["train"])
-    crossval._draw(run)
+    crossval.draw(run)
     page = Page(run.folder / "report.html")
     assert "data:image/png" not in page.html
     assert "the computed features are not there any more" in page.text
 
     (run.folder / "report.html").unlink()
     (run.folder / "oof.parquet").write_bytes(b"broken")
-    crossval._draw(run)  # a run is not lost for it
+    crossval.draw(run)  # a run is not lost for it
     assert "report    not written: " in capsys.readouterr().err
 
 

@@ -53,7 +53,7 @@ def main(door: Callable[[], None], module: str, about: str, config: str) -> None
     except (HydraException, OmegaConfBaseException) as error:
         if os.environ[TRACEBACK] == "1":
             raise
-        say_mistake(reword(error))
+        say_mistake(reword(error, module, config))
         sys.exit(MISTAKE)
     except Exception as error:  # Hydra's own, on overrides it does not expect
         if os.environ[TRACEBACK] == "1":
@@ -103,13 +103,13 @@ def say_mistake(sentence: str) -> None:
     print(f"bench: {sentence}", file=sys.stderr, flush=True)
 
 
-def reword(error: BaseException) -> str:
-    """Hydra's and OmegaConf's errors as one sentence that names the key and what to do."""
+def reword(error: BaseException, module: str = "bench.train", config: str = "train") -> str:
+    """Hydra's and OmegaConf's errors as one sentence that names the key and what to do, for the door of that config."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     cause = error.__cause__
     if "Could not override" in lines[0]:
         key = lines[0].split("'")[1]
-        keys = _keys()
+        keys = _keys(config)
         if owners := keys.get(key):
             group = key.partition(".")[0]
             named = " or ".join(f"{group}={owner}" for owner in owners)
@@ -118,7 +118,7 @@ def reword(error: BaseException) -> str:
             return "an experiment is added with a plus: +experiments=<name>"
         close = difflib.get_close_matches(key, keys, 1, 0.8)
         meant = f"did you mean {close[0]}? " if close else ""
-        return f"there is no key {key} here; {meant}python -m bench.train --cfg job prints all keys of this command"
+        return f"there is no key {key} here; {meant}python -m {module} --cfg job prints all keys of this command"
     if lines[0].startswith("Error merging override") and cause is not None:
         detail = str(cause).splitlines()[0]
         if "not a ListConfig" in detail:
@@ -130,29 +130,33 @@ def reword(error: BaseException) -> str:
         parts = next(line for line in lines if "Could not" in line).split("'")
         wanted = parts[-2] if "Could not find" in str(error) else parts[3]
         group = wanted.rpartition("/")[0]
-        options = sorted(p.stem for p in (conf() / group).glob("*.yaml"))
+        options = sorted(p.stem for p in (_groups(config) / group).glob("*.yaml"))
         return f"there is no {wanted.replace('/', '=', 1)}; choose {group}= one of {', '.join(options)}"
     if "parsing override" in lines[0] and "=" not in lines[0]:
-        return f"{lines[0].split(chr(39))[1]} is not written as key=value; python -m bench.train --help lists keys"
+        return f"{lines[0].split(chr(39))[1]} is not written as key=value; python -m {module} --help lists keys"
     if lines[0].startswith("no viable alternative at input '["):
         return "overrides in a list stand in quotes: \"pretrain=['dataset.edition=withdrawn','folds.only=[0]']\""
     if "Lexer" in str(error) or "parsing override" in str(error):
         return f"{lines[0]}; put a value with special characters in quotes twice: 'dataset.root=\"/a b/c=d\"'"
-    return " ".join(lines).removesuffix(".") + "; python -m bench.train --help shows how a command is written"
+    return " ".join(lines).removesuffix(".") + f"; python -m {module} --help shows how a command is written"
 
 
-def _keys() -> dict[str, list[str]]:
-    """Dotted keys of the schema and of all groups' options, for suggestions; with the options that have them."""
-    import dataclasses
+def _groups(config: str) -> Path:
+    """The folder of a door's groups: conf/<door> where it has its own, else conf/."""
+    own = conf() / config
+    return own if own.is_dir() else conf()
 
+
+def _keys(config: str) -> dict[str, list[str]]:
+    """Dotted keys of a door's config and of its groups' options, for suggestions; with the options that have them."""
     import yaml
 
-    from bench.schema import Folds, Keys, Tracking, Train
-
-    keys: dict[str, list[str]] = {f.name: [] for f in dataclasses.fields(Keys)}
-    for name, part in (("train", Train), ("folds", Folds), ("tracking", Tracking)):
-        keys |= {f"{name}.{f.name}": [] for f in dataclasses.fields(part)}
-    for file in sorted(conf().glob("*/*.yaml")):
+    keys: dict[str, list[str]] = {}
+    for key, value in yaml.safe_load((conf() / f"{config}.yaml").read_text(encoding="utf-8")).items():
+        if key not in ("defaults", "hydra"):
+            keys |= {key: []} | ({f"{key}.{k}": [] for k in value} if isinstance(value, dict) else {})
+    for file in sorted(_groups(config).glob("*/*.yaml")):
+        keys.setdefault(file.parent.name, [])
         node = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
         node = node.get("dataset", node) if file.parent.name == "dataset" else node
         for key in node or ():
@@ -167,7 +171,7 @@ def help_page(module: str, about: str, config: str) -> str:
     keys, training = keys.split("\nhydra:", 1)[0], config == "train"
     groups = [
         f"  {folder.name + '=':11}{', '.join(sorted(p.stem for p in folder.glob('*.yaml')))}"
-        for folder in sorted(root.iterdir())
+        for folder in sorted(_groups(config).iterdir())
         if any(folder.glob("*.yaml")) and folder.name != "experiments" and (training or f"- {folder.name}:" in opening)
     ]
     experiments = sorted(p.stem for p in (root / "experiments").glob("*.yaml")) if training else []

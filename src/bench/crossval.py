@@ -115,7 +115,7 @@ def _train_and_collect(plan: Plan, todo: list[int], config: dict[str, Any]) -> O
             plan.dataset.write_submission(submission, frame["id"].tolist(), collect.predictions(frame))
         else:
             submission.unlink(missing_ok=True)
-        _draw(run)
+        draw(run)
     status = "failed" if failed else "finished" if scores and scores["complete"] else "partial"
     run.write_state(status=status, failed=failed)
     numbers = ", ".join(map(str, failed))
@@ -136,7 +136,7 @@ def _twins(run: Run, scores: dict[str, Any]) -> list[Path]:
     return found
 
 
-def _draw(run: Run) -> None:
+def draw(run: Run) -> None:
     """The pictures and the page; a run is not lost for one that can't be drawn."""
     from bench.results import plots, report
 

@@ -54,7 +54,7 @@ class Plan:
         write_json(folder / "inputs.json", self.inputs)
         write_frame(self.rows, folder / "splits.parquet")
         write_frame(self.dataset.table("test").filter(["id", "group"]), folder / "test_ids.parquet")
-        _write_environment(self.run)
+        write_environment(self.run)
         uri = self.config["tracking"]["uri"]
         shown = {**self.config, "tracking": {**self.config["tracking"], "uri": uri and public(uri)}}
         write_text(folder / "config.yaml", yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))
@@ -170,7 +170,7 @@ def _digest(rows: pd.DataFrame) -> str:
     return hashlib.sha256(pd.util.hash_pandas_object(kept, index=False).to_numpy().tobytes()).hexdigest()
 
 
-def _write_environment(run: Run) -> None:
+def write_environment(run: Run) -> None:
     """Versions, machine, code and command of this call, for whoever reads the run later."""
     import platform
     import subprocess

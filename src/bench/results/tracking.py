@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Mirror", "MirrorProcess", "TrackingError", "comparison", "default_uri", "page", "start_mirror"]
 
 SQLITE = "sqlite:///"
-FILES = ("config.yaml", "environment.json", "scores.json", "submission.csv", "report.html")
+FILES = ("config.yaml", "environment.json", "scores.json", "submission.csv", "report.html", "blend.json")
 # A dead server is tried twice for 5 s; MLflow's own defaults block a call for 246 s.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
