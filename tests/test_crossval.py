@@ -149,8 +149,10 @@ def test_a_run_that_is_being_trained_is_not_trained_twice(small: Small) -> None:
 
 
 def start(overrides: list[str]) -> subprocess.Popen[bytes]:
-    silent = subprocess.DEVNULL
-    return subprocess.Popen([sys.executable, "-m", "bench.train", *overrides], stdout=silent, stderr=silent)
+    silent, command = subprocess.DEVNULL, [sys.executable, "-m", "bench.train", *overrides]
+    # a shell starts what runs in its background deaf to Ctrl-C, tests and their children included
+    hearing = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    return subprocess.Popen(command, stdout=silent, stderr=silent, preexec_fn=hearing)
 
 
 def wait_for(folder: Path, pattern: str, entries: int) -> Path:

@@ -220,6 +220,7 @@ def test_every_other_option_serves_some_data_set_and_the_others_are_told_what_to
     served, refusals = [], []
     for dataset in DATASETS:
         two = [] if option == "predefined" else ["split.n_splits=2"]
+        two += ["augment=[gain]"] if option == "random" else []
         overrides = command(folder, roots(dataset), dataset, f"model={model}", f"{group}={option}", *two)
         try:
             plan = make_plan(*compose(*overrides))

@@ -159,7 +159,7 @@ def _blend(
 
 
 def _whole(run: Run, given: Members) -> bool:
-    names = ("oof.parquet", "scores.json", "blend.json", "plots", "test.parquet")
+    names = ("oof.parquet", "scores.json", "blend.json", "plots", "report.html", "test.parquet")
     wanted = names if given.test_ids is not None else names[:-1]
     return selection.problem(run) is None and all((run.folder / name).exists() for name in wanted)
 
