@@ -134,8 +134,9 @@ def _blend(
     before = run.state()
     done = before.get("status") == "finished" and _whole(run, given)
     say(f"run       {run.folder}" + (" (blended before)" if done else ""))
+    drawn = all((run.folder / name).exists() for name in ("plots", "report.html"))
     submitted = (run.folder / "submission.csv").exists() or given.test_ids is None
-    if not (done and submitted and (uri is None or before.get("tracked") == content(uri.encode()))):
+    if not (done and drawn and submitted and (uri is None or before.get("tracked") == content(uri.encode()))):
         command = public(shlex.join(sys.orig_argv))
         if not done:
             _write(run, given, config, names)
@@ -144,6 +145,8 @@ def _blend(
         try:
             if not done:
                 _predict(run, given, way, harden)
+            if not (done and drawn):
+                crossval.draw(run)
             _submit(run, given, config)
             run.write_state(status="finished")
         except BaseException as error:
@@ -159,7 +162,7 @@ def _blend(
 
 
 def _whole(run: Run, given: Members) -> bool:
-    names = ("oof.parquet", "scores.json", "blend.json", "plots", "report.html", "test.parquet")
+    names = ("oof.parquet", "scores.json", "blend.json", "test.parquet")
     wanted = names if given.test_ids is not None else names[:-1]
     return selection.problem(run) is None and all((run.folder / name).exists() for name in wanted)
 
@@ -209,7 +212,7 @@ def _test_digest(given: Members) -> str:
 
 
 def _predict(run: Run, given: Members, way: Way, harden: Hardening | None) -> None:
-    """Folds, out-of-fold and test predictions, scores, pictures, and blend.json beside them.
+    """Folds, out-of-fold and test predictions, scores, and blend.json beside them.
 
     The test predictions are of the blend fitted on all rows; every fold holds them, so that their mean is the same.
     """
@@ -246,7 +249,6 @@ def _predict(run: Run, given: Members, way: Way, harden: Hardening | None) -> No
         ],
     }
     write_json(run.folder / "blend.json", said)
-    crossval.draw(run)
 
 
 def _name(run: Run) -> str:
