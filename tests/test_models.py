@@ -339,6 +339,7 @@ def test_options_that_make_no_sense_are_refused(
         ("mlp", {"hidden": [8, 0]}),
         ("panns", {"filters": [8, 0]}),
         ("resnet1d", {"width": 0}),
+        ("rocket", {"kernels": 0}),
         ("squeezeformer1d", {"strides": [2, 0]}),
         ("squeezeformer1d", {"heads": 0}),
         ("wavenet", {"chain_size": 0}),

@@ -40,6 +40,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "heartbeat_net5": {"hidden": [64]},
     "inceptiontime": {"depth": 3},
     "panns": {"filters": [16, 32, 64]},
+    "rocket": {"kernels": 100},
     "squeezeformer1d": {"blocks": 1},
     "timm_backbone": {"name": "test_resnet"},
     "tinyvit": {"variant": "tiny_vit_5m_224"},
