@@ -11,6 +11,7 @@ Bound: 10 s for the means, and for what a search over weights finds; the stacked
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import sys
 import tempfile
@@ -62,6 +63,9 @@ def write_runs(outputs: Path) -> list[Run]:
 
 
 def main() -> None:
+    for heavy in ("matplotlib.pyplot", "sklearn.linear_model", "torch._dynamo"):  # torch's optimisers import the last
+        importlib.import_module(heavy)
+
     ways = sys.argv[1:] or sorted(path.stem for path in (conf() / "ensemble" / "blend").glob("*.yaml"))
     with tempfile.TemporaryDirectory() as folder:
         runs = write_runs(Path(folder))

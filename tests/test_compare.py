@@ -15,7 +15,7 @@ import pytest
 from bench import compare as door
 from bench import metrics
 from bench.atomic import read_json, write_json, write_text
-from bench.results import comparison, comparison_plots, comparison_report
+from bench.results import comparison, comparison_plots, comparison_words
 from bench.results.comparison import Rows
 from bench.results.run import Run
 from bench.spec import UserError
@@ -40,6 +40,7 @@ def write_run(
     write_text(folder / "config.yaml", yaml.safe_dump(config))
     n_splits = int(rows.table["fold"].max()) + 1
     inputs = {"dataset": "data", "model": model, "metric": metric, "direction": score.direction, "simulated": False}
+    inputs["stores"] = {"train": str(outputs / "no store")}
     spec = {"channels": 1, "size": [64], "classes": list(rows.classes), "sample_rate": None}
     write_json(
         folder / "inputs.json", {**inputs, "n_splits": n_splits, "spec": spec, "names": {"model": model}, **more}
@@ -184,6 +185,8 @@ def test_the_command_tells_writes_and_ends_with_its_folder(
     assert said["pairs"][0]["verdict"] == "better"
     assert [run["name"] for run in said["runs"]] == ["wavenet", "mlp"]
     assert {path.name for path in (folder / "plots").iterdir()} == PICTURES
+    page = (folder / "report.html").read_bytes()
+    assert [(run.folder / "comparisons" / f"{folder.name}.html").read_bytes() for run in runs] == [page, page]
     assert len(pd.read_csv(folder / "folds.csv")) == 5 + 3
     assert len(pd.read_csv(folder / "classes.csv")) == 2 * 3
     assert len(pd.read_csv(folder / "disagreements.csv")) == 100
@@ -241,8 +244,8 @@ def test_runs_that_differ_in_little_are_named_by_it(tmp_path: Path) -> None:
     runs = [write_run(tmp_path, rows, predicted(rows, 1, 0), "mlp", f"{i}" * 12) for i in (1, 2)]
     write_text(runs[1].folder / "config.yaml", yaml.safe_dump({**runs[1].config, "seed": 7, "outputs": "elsewhere"}))
     runs = [Run(run.folder) for run in runs]
-    assert comparison_report.labels(runs) == ["mlp seed=0", "mlp seed=7"]
-    assert comparison_report.differing(runs) == ["seed=0", "seed=7"]
+    assert comparison_words.labels(runs) == ["mlp seed=0", "mlp seed=7"]
+    assert comparison_words.differing(runs) == ["seed=0", "seed=7"]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,9 @@ def test_runs_that_differ_in_little_are_named_by_it(tmp_path: Path) -> None:
         (["runs=latest"], "runs names 1 run; a comparison takes two or more"),
         (["runs=dataset=data", "resamples=many"], "resamples=many is not a whole number"),
         (["runs=dataset=data", "resamples=5"], "resamples=5 must be 100 or more"),
-        (["runz=latest"], "there is no key runz here; there are runs, outputs, resamples, seed"),
+        (["runz=latest"], "there is no key runz here; there are runs, outputs, resamples, seed, tracking.enabled"),
+        (["runs=dataset=data", "tracking.enabled=maybe"], "tracking.enabled=maybe is not true or false"),
+        (["runs=dataset=data", "tracking.wait=0"], "tracking.wait=0 must be 1 or more"),
         (["latest"], "latest is not written as key=value"),
     ],
 )
@@ -281,6 +286,6 @@ def test_pictures_take_any_number_of_classes_and_runs(tmp_path: Path) -> None:
     rows = some_rows(80, 41, folds=2)
     runs = two_runs(tmp_path, rows, (3.0, 1.0, 2.0, 2.5))
     of = comparison.compare(runs, *comparison.read(runs), metrics.KL, 100)
-    drawn = comparison_plots.draw(of, comparison_report.labels(of.runs), tmp_path / "plots")
+    drawn = comparison_plots.draw(of, comparison_words.labels(of.runs), tmp_path / "plots")
     assert {path.name for path in drawn} == PICTURES
     assert {path.name for path in (tmp_path / "plots").iterdir()} == PICTURES

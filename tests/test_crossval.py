@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.atomic import read_json
+from bench.atomic import read_json, write_json
 from bench.crossval import cross_validate
+from bench.data import splits
 from bench.datasets.base import targets
 from bench.metrics import L1_20K
 from bench.plan import make_plan
+from bench.results import report
 from bench.results.run import Run
 from bench.spec import UserError
 from bench.training.collect import predictions
-from conftest import Composed, compose, small_overrides
+from conftest import Composed, compose, small_overrides, train_here
 
 Small = Callable[..., Composed]
 
@@ -261,6 +266,51 @@ def test_what_was_deleted_or_cut_comes_again(small: Small, finished: tuple[Run, 
     (run.folder / "scores.json").unlink()
     assert cross_validate(*small()).failed == []
     assert oof_bytes(run) == oof_bytes(finished[0])
+
+
+def test_a_sample_of_other_ids_costs_the_submission_and_not_the_run(
+    beats: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(beats, tmp_path / "raw"))
+    command = small_overrides(root, tmp_path)
+    ids = pd.read_csv(root / "testA.csv")["id"].tolist()
+
+    def sample(ids: list[int]) -> None:
+        lines = ["id,label_0,label_1,label_2,label_3", *(f"{i},0,0,0,1" for i in ids)]
+        (root / "sample_submit.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    run = train_here(*compose(*command))
+    (run.folder / "submission.csv").write_text("of an earlier call\n", encoding="utf-8")
+    monkeypatch.setattr("bench.training.folds.train", None)  # from here on nothing is trained
+    monkeypatch.setattr("bench.crossval.draw", lambda run: None)
+    sample([*ids, 7])
+    outcome = cross_validate(*compose(*command))
+    assert (outcome.failed, run.state()["status"]) == ([], "finished")
+    assert (run.folder / "test.parquet").exists()
+    assert not (run.folder / "submission.csv").exists()
+    said = [line for line in capsys.readouterr().err.splitlines() if "submission.csv" in line]
+    assert len(said) == 1
+    assert re.match(r"test +submission.csv is not written: .*sample_submit.csv asks for id 7 \(line 26\)", said[0])
+    sample(ids[::-1])
+    cross_validate(*compose(*command))
+    assert pd.read_csv(run.folder / "submission.csv")["id"].tolist() == ids[::-1]
+    assert "submission.csv" not in capsys.readouterr().err
+
+
+def test_what_is_said_of_the_split_is_kept_and_changes_no_identity(
+    finished: tuple[Run, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, overrides = finished
+    assign = splits.assign
+    monkeypatch.setattr(splits, "assign", lambda *given: replace(assign(*given), notes=["a < b"]))
+    plan = make_plan(*compose(*overrides))
+    assert (plan.inputs["notes"], plan.run.folder) == (["a < b"], run.folder)
+    assert "split     a < b" in capsys.readouterr().err
+    told = Run(Path(shutil.copytree(run.folder, tmp_path / "told")))
+    write_json(told.folder / "inputs.json", plan.inputs)
+    page = report.write(told, report.judge(told), {}).read_text(encoding="utf-8")
+    assert "<li>a &lt; b</li>" in page
+    assert "<li>" not in (run.folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_other_class_names_are_another_run(beats: Path, small: Small, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.errors import HydraException
 
 from bench import blend, build, crossval, members
 from bench.atomic import read_json, write_json
@@ -43,6 +44,9 @@ def composed(*overrides: str) -> Composed:
     import hydra
     from omegaconf import OmegaConf
 
+    from bench.schema import register
+
+    register()
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("BENCH_CONF", str(conf()))
         with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
@@ -437,6 +441,17 @@ def test_a_mistake_in_the_command_is_a_sentence(three: Three, override: str, sen
     with pytest.raises(UserError, match=sentence):
         blended(three.outputs, *([three.all] if not override.startswith("runs") else []), override)
     assert not (three.outputs / "hms" / "ensemble").exists(), "nothing is written before"
+
+
+def test_keys_have_types() -> None:
+    from omegaconf.errors import OmegaConfBaseException
+
+    for override in ("tracking.wait=abc", "tracking.enabled=maybe", "root=[a]"):
+        with pytest.raises((OmegaConfBaseException, HydraException), match=r"^Error merging override " + override[:4]):
+            composed(override)
+    with pytest.raises(HydraException, match=r"Could not override 'trackin\.enabled'"):
+        composed("trackin.enabled=false")
+    assert composed("tracking.wait=5")[0]["tracking"] == {"enabled": True, "uri": None, "wait": 5.0}
 
 
 def test_the_trainings_groups_do_not_list_the_ensembles() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import crossval
+from bench import crossval, loading
 from bench.atomic import read_json, write_json
 from bench.metrics import area_under_curve, kl_divergence
 from bench.results import report, report_charts, report_recipe, report_rows
@@ -417,7 +417,7 @@ def test_a_training_writes_the_page_with_its_worst_rows_as_the_model_sees_them(
     page = Page(run.folder / "report.html")
     worst = report.judge(run).worst()
     assert page.html.count("data:image/png") == len(worst) == 12
-    shown, lacking = crossval._examples(run, worst)
+    shown, lacking = loading.model_inputs(run, worst)
     assert (list(shown), lacking) == (worst, "")
     assert {x.shape for x in shown.values()} == {run.spec.shape}
     store = Store(Path(run.inputs["stores"]["train"]))

@@ -24,7 +24,7 @@ from bench.crossval import Outcome
 from bench.datasets import root
 from bench.datasets.base import Dataset
 from bench.members import Members
-from bench.results import selection
+from bench.results import selection, submission
 from bench.results.blending import Blend, Way
 from bench.results.hardening import Hardening
 from bench.results.run import Run, identity
@@ -44,7 +44,7 @@ def ensemble(config: dict[str, Any], names: dict[str, str]) -> Outcome:
     """
     from filelock import FileLock, Timeout
 
-    way, harden = _parts(config, names)
+    way, harden = parts(config, names)
     chosen = selection.select(config["runs"], Path(config["outputs"]))
     for left_out in chosen.left_out:
         say(f"runs      left out: {left_out}")
@@ -81,20 +81,26 @@ def nested(way: Way, harden: Hardening | None, given: Members) -> tuple[np.ndarr
 
     Rows are predicted a fold at a time, as the members were. Where nothing is fitted the two are the same.
     """
+    from threadpoolctl import threadpool_limits
+
     p_mnk, target, fold = given.p_mnk, given.target, given.fold
     numbers = range(given.runs[0].inputs["n_splits"])
-    final = fit(way, harden, p_mnk, target, given.metric)
     if not way.fitted and (harden is None or not harden.fitted):
+        final = fit(way, harden, p_mnk, target, given.metric)
         same = np.empty_like(target)
         for k in numbers:
             same[fold == k] = final.apply(p_mnk[:, fold == k])
         return same, same, [final for _ in numbers], final
 
-    def without(k: int) -> Blend:
+    def without(k: int | None) -> Blend:
+        if k is None:
+            return fit(way, harden, p_mnk, target, given.metric)
         return fit(way, harden, p_mnk[:, fold != k], target[fold != k], given.metric)
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1) if way.threads else 1) as pool:  # each copies its rows
-        blends = list(pool.map(without, numbers))
+    side_by_side = min(4, os.cpu_count() or 1) if way.threads else 1  # each copies its rows
+    # A library's threads below ours would wait for each other: twice the processor time, and no sooner done.
+    with threadpool_limits(1 if way.threads else None), ThreadPoolExecutor(side_by_side) as pool:
+        final, *blends = pool.map(without, [None, *numbers])
     honest, in_sample = np.empty_like(target), np.empty_like(target)
     for k in numbers:
         honest[fold == k] = blends[k].apply(p_mnk[:, fold == k])
@@ -102,7 +108,8 @@ def nested(way: Way, harden: Hardening | None, given: Members) -> tuple[np.ndarr
     return honest, in_sample, blends, final
 
 
-def _parts(config: dict[str, Any], names: dict[str, str]) -> tuple[Way, Hardening | None]:
+def parts(config: dict[str, Any], names: dict[str, str]) -> tuple[Way, Hardening | None]:
+    """The way and the hardening that the config names."""
     if config["folds"] not in FOLDS:
         raise UserError(f"folds={config['folds']} is not one of {', '.join(FOLDS)}")
     if not config["runs"]:
@@ -177,6 +184,7 @@ def _write(run: Run, given: Members, config: dict[str, Any], names: dict[str, st
     inputs, deciding = first.inputs, _deciding(config, given)
     deciding["blend"] = {key: value for key, value in deciding["blend"].items() if key != "seed"}
     kept = {key: inputs[key] for key in ("dataset", "metric", "direction", "simulated", "n_splits", "spec")}
+    kept["notes"] = inputs.get("notes", [])
     own = {"dataset": inputs["dataset"], "model": selection.ENSEMBLE}
     more = {
         "names": {**own, "blend": names["blend"], "harden": names["harden"]},
@@ -270,7 +278,7 @@ def _submit(run: Run, given: Members, config: dict[str, Any]) -> None:
         if len(odd):
             raise UserError(f"{dataset.root} has no test id {odd.iloc[0]}, which the runs predicted")
         frame = pd.read_parquet(run.folder / "test.parquet")
-        dataset.write_submission(path, frame["id"].tolist(), collect.predictions(frame))
+        submission.write(dataset, path, frame["id"].tolist(), collect.predictions(frame))
     except (ValueError, OSError) as error:
         path.unlink(missing_ok=True)
         say(f"test      submission.csv is not written: {error} (root=<folder> says where the files are now)")

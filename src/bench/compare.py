@@ -8,14 +8,21 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bench.cli import FAILED, INTERRUPTED, MISTAKE, NOT_THERE, conf, say_mistake, word
+
+if TYPE_CHECKING:
+    from bench.results.comparison import Comparison
+    from bench.results.comparison_rows import Inputs
 
 ABOUT = """usage: python -m bench.compare runs=[<run>,<run>,…] [key=value …]
 
 Says whether two or more finished runs on the same rows and folds are really different: scores by fold with a corrected
 t-test, an interval of the out-of-fold difference from resampled rows (whole groups), scores by class, the rows where
-the runs disagree most, and pictures; and a verdict in a sentence. The last line names the folder that holds it all.
+the runs disagree most, and pictures; a verdict in a sentence; and report.html, a page with all of it. Each run's folder
+gets a copy of the page, and so does its MLflow page where there is one. The last line names the folder that holds it
+all.
 A run is a folder, an identity's first digits, latest, or a query: runs=dataset=hms,loss=kl."""
 
 
@@ -52,7 +59,47 @@ def compare(words: list[str], defaults: str) -> None:
     metric = build.locate(chosen.runs[0].config["dataset"], "dataset").metric  # type: ignore[attr-defined]
     found = comparison.compare(chosen.runs, rows, probabilities, metric, config["resamples"], config["seed"])
     comparison_report.tell(found, [f"left out: {left}" for left in chosen.left_out])
-    print(f"comparison {comparison_report.write(found, outputs)}", flush=True)
+    folder = comparison_report.write(found, outputs)
+    _show(found, folder, config)
+    print(f"comparison {folder}", flush=True)
+
+
+def _show(found: Comparison, folder: Path, config: dict[str, Any]) -> None:
+    """The page, its copies in the runs' folders, and those in MLflow; a comparison is not lost for them."""
+    from bench.results import comparison_page, comparison_sending
+    from bench.training.progress import say
+
+    try:
+        page = comparison_page.write(found, folder, _inputs(found))
+        said = comparison_sending.leave(page, found.runs)
+        if config["tracking.enabled"]:
+            said += comparison_sending.send(folder.name, found.runs, config["tracking.uri"], config["tracking.wait"])
+    except Exception as error:
+        said = [f"report    not written: {type(error).__name__}: {error}"]
+    for line in said:
+        say(line)
+
+
+def _inputs(found: Comparison) -> Inputs:
+    """What the rows that the runs tell differently look like to the best of them whose features are still there."""
+    import pandas as pd
+
+    from bench.loading import model_inputs
+    from bench.results.comparison_rows import Inputs, shown_rows
+
+    rows = list(dict.fromkeys(row for _, shown in shown_rows(found) for row in shown))
+    ids, sentences = found.rows.table["id"].to_numpy()[rows], []
+    for run in found.runs if rows else []:
+        places = pd.Index(pd.read_parquet(run.folder / "splits.parquet", columns=["id"])["id"].astype(str))
+        at = places.get_indexer(ids).tolist()
+        try:
+            shown, lacking = model_inputs(run, at)
+        except Exception as error:  # a device half of the person's own may raise anything
+            shown, lacking = {}, f"They are not drawn: {type(error).__name__}: {error}."
+        if shown:
+            return Inputs(run, dict(zip(rows, (shown[place] for place in at), strict=True)))
+        sentences.append(lacking)
+    return Inputs(lacking=next(iter(sentences), ""))
 
 
 if __name__ == "__main__":

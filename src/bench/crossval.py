@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from bench.datasets.base import Dataset
 from bench.plan import Plan, make_plan
+from bench.results import submission
 from bench.results.run import Run
 from bench.spec import UserError
 from bench.training import collect, folds
@@ -109,18 +110,30 @@ def _train_and_collect(plan: Plan, todo: list[int], config: dict[str, Any]) -> O
                 f"seed      {twin} predicts the same to the last bit with another seed, so nothing here depends on the "
                 "seed: their mean would be no ensemble"
             )
-        test, submission = run.folder / "test.parquet", run.folder / "submission.csv"
-        if test.exists():
-            frame = pd.read_parquet(test)
-            plan.dataset.write_submission(submission, frame["id"].tolist(), collect.predictions(frame))
-        else:
-            submission.unlink(missing_ok=True)
+        _submit(run, plan.dataset)
         draw(run)
     status = "failed" if failed else "finished" if scores and scores["complete"] else "partial"
     run.write_state(status=status, failed=failed)
     numbers = ", ".join(map(str, failed))
     sentence = f"fold {numbers} failed; the same command again trains only what is missing" if failed else None
     return Outcome(run, scores, failed, sentence)
+
+
+def _submit(run: Run, dataset: Dataset) -> None:
+    """submission.csv where there are test predictions; a sentence where the sample file is of others."""
+    test, path = run.folder / "test.parquet", run.folder / "submission.csv"
+    if not test.exists():
+        path.unlink(missing_ok=True)
+        return
+    frame = pd.read_parquet(test)
+    try:
+        submission.write(dataset, path, frame["id"].tolist(), collect.predictions(frame))
+    except ValueError as error:  # a UserError, or a data set's own on what it is given
+        path.unlink(missing_ok=True)
+        say(
+            f"test      submission.csv is not written: {error} (the predictions stay; the same command tries "
+            "again, and trains nothing)"
+        )
 
 
 def _twins(run: Run, scores: dict[str, Any]) -> list[Path]:
@@ -138,6 +151,7 @@ def _twins(run: Run, scores: dict[str, Any]) -> list[Path]:
 
 def draw(run: Run) -> None:
     """The pictures and the page; a run is not lost for one that can't be drawn."""
+    from bench.loading import model_inputs
     from bench.results import plots, report
 
     try:
@@ -146,35 +160,10 @@ def draw(run: Run) -> None:
         say(f"plots     not drawn: {type(error).__name__}: {error}")
     try:
         judged = report.judge(run)
-        examples, lacking = _examples(run, judged.worst())
+        examples, lacking = model_inputs(run, judged.worst())
         report.write(run, judged, examples, lacking)
     except Exception as error:  # a device half of the person's own may raise anything
         say(f"report    not written: {type(error).__name__}: {error}")
-
-
-def _examples(run: Run, rows: list[int]) -> tuple[dict[int, np.ndarray], str]:
-    """The model's inputs of these rows of the store, or why there are none; an ensemble shows its first member's."""
-    import torch
-
-    from bench import build
-    from bench.data.batches import Batches
-    from bench.data.store import Store
-    from bench.training import checkpoint
-
-    source = Run(Path(run.inputs["members"][0]["run"])) if "members" in run.inputs else run
-    folder = Path(source.inputs["stores"]["train"]) if (source.folder / "inputs.json").exists() else None
-    if folder is None or not (folder / "manifest.json").exists():
-        where = f" ({folder})" if folder else ""
-        return {}, f"They are not drawn: the computed features are not there any more{where}."
-    device_half = build.build(source.config["features"], "features").device_half().eval()
-    fitted = next((fold.features for fold in source.folds if fold.features.exists()), None)
-    if fitted:
-        checkpoint.load_weights(fitted, device_half)
-    none = np.zeros((len(rows), run.spec.n_classes), np.float32)
-    batches = Batches(Store(folder), np.array(rows), none, None, torch.device("cpu"), source.inputs.get("window"))
-    with torch.inference_mode():
-        shown = [x for batch in batches.in_order(4) for x in device_half(batch.x).float().numpy()]
-    return dict(zip(rows, shown, strict=True)), ""
 
 
 def _conclude(outcome: Outcome, uri: str | None) -> None:

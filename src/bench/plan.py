@@ -78,10 +78,11 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
     stores = {part: open_store(config, dataset, features, part) for part in ("train", "test")}
     checks.stores(config, stores)
     assignment = splits.assign(table, stores["train"].digests(), split, strict)
-    for note in assignment.notes:
-        say(f"split     {note}")
+    notes = list(assignment.notes)
     if level := int(stores["train"].flat().sum()):
-        say(f"split     {level} training examples are one number all over; they are not tied as copies of each other")
+        notes.append(f"{level} training examples are one number all over; they are not tied as copies of each other")
+    for note in notes:
+        say(f"split     {note}")
     rows = table.assign(fold=assignment.fold)
     checks.row_weights(config, rows)
     if config["init_from"]:
@@ -108,6 +109,7 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
         "teachers": teachers,
         "test": test,
         "facts": dataset.facts(),
+        "notes": notes,  # what a person should know of the split
         "group": identity(deciding),  # of the runs that differ in their seed alone
     }
     return Plan(run, dataset, wanted, test, config, inputs, rows)

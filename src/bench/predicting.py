@@ -24,7 +24,6 @@ from bench.data.batches import Batches, Source
 from bench.data.filling import is_finite
 from bench.data.joined import InMemory
 from bench.data.ragged import Ragged
-from bench.data.store import Store
 from bench.datasets import root as roots
 from bench.datasets.base import Dataset
 from bench.features.base import Features
@@ -32,6 +31,7 @@ from bench.fold import VIEWS
 from bench.loading import device_named, finished_folds, trained_fold
 from bench.opening import open_store
 from bench.results import submission
+from bench.results.blending import geometric
 from bench.results.run import Run, identity
 from bench.results.selection import ENSEMBLE, select
 from bench.spec import UserError
@@ -45,8 +45,12 @@ class Predictor:
     """A finished run that predicts: the mean probability of ``folds`` (None: all), each as it predicted its test rows.
 
     ``tta`` is a node of conf/tta, None the run's own. Computed features of files go below ``store``, by ``workers``
-    processes. A fold's weights are read when they are first needed, and held.
+    processes. A fold's weights are read when they are first needed, and held. ``mean`` of the folds: arithmetic or
+    geometric. An ensemble is a ``Blended``, with the same to ask of it: ``opened`` chooses.
     """
+
+    members: tuple[Predictor, ...] = ()
+    """Those whose predictions it blends: a trained run has none."""
 
     def __init__(
         self,
@@ -56,11 +60,13 @@ class Predictor:
         device: str = "auto",
         store: str | Path = "data/store",
         workers: int | None = None,
+        mean: str = "arithmetic",
     ) -> None:
         if run.inputs["model"] == ENSEMBLE:
-            raise UserError(f"{run.folder} is an ensemble, which has no weights of its own; predict with its members")
+            raise UserError(f"{run.folder} is an ensemble, which has no weights of its own; export its members")
         self.run, self.folds, self.device = run, finished_folds(run, folds), device_named(device)
-        self.tta = dict(tta) if tta is not None else run.config["tta"]
+        self.tta: Any = dict(tta) if tta is not None else run.config["tta"]
+        self.mean = mean
         self._where = {"store": str(store), "workers": workers}
         self._models: dict[int, tuple[nn.Module, nn.Module]] = {}
         self.features: Features = build.build(run.config["features"], "features")
@@ -85,14 +91,15 @@ class Predictor:
           read the spectrogram, a dict of ``eeg`` and ``spectrogram``.
         - One raw example, an array or a dict, as it stands (no batch axis) → (1, K).
 
-        Each row sums to 1. Raises UserError naming the file, or the example's place, that can't be used.
+        Each row sums to 1. Raises UserError naming the file, or the example's place, that can't be used. The members
+        of an ensemble must all take the same raw example; of a folder each reads what is its own.
         """
         if isinstance(x, str | Path):
             dataset = self.open(Path(x))
             table = dataset.table("test")
             return prediction_frame(table["id"], self.of(self.store(dataset), table["id"].tolist()), self.classes)
         raw = [x] if isinstance(x, np.ndarray | Mapping) else list(x)
-        return self.of(self._stored(raw), range(len(raw))) if raw else np.zeros((0, len(self.classes)))
+        return self.of(self.stored(raw), range(len(raw))) if raw else np.zeros((0, len(self.classes)))
 
     def open(self, folder: Path) -> Dataset:
         """The data set of the run on a folder of test files; UserError where the run can't predict what is there."""
@@ -110,18 +117,23 @@ class Predictor:
         dataset.also_read("test", **self.features.reads)  # files that are not there are named before hours of work
         return dataset
 
-    def store(self, dataset: Dataset) -> Store:
+    @property
+    def reads(self) -> dict[str, Any]:
+        """What ``Dataset.read`` is to read of a raw example."""
+        return self.features.reads
+
+    def store(self, dataset: Dataset) -> Any:
         """The computed features of the folder's test part; they are kept, and found again."""
         return self._fitting(open_store(self._where, dataset, self.features, "test"))
 
-    def of(self, source: Source, ids: Sequence[Any]) -> np.ndarray:
-        """(N, K) float64 probabilities of a source's rows; ``ids`` name them where a prediction is none."""
+    def of(self, source: Any, ids: Sequence[Any]) -> np.ndarray:
+        """(N, K) float64 probabilities of what ``store`` or ``stored`` gave; ``ids`` name a row that has none."""
         own = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(own):  # models are built, and views drawn, without touching the caller's chance
             found = [self._of_fold(number, source) for number in self.folds]
         for probability in found:
             submission.refuse_impossible(probability, ids)
-        return np.mean(found, axis=0)
+        return geometric(np.stack(found)) if self.mean == "geometric" else np.mean(found, axis=0)
 
     def models(self, number: int) -> tuple[nn.Module, nn.Module]:
         """A fold's model and device half, on the device."""
@@ -145,7 +157,7 @@ class Predictor:
         facts: dict[str, Any] = self.run.inputs.get("facts", {})
         return facts
 
-    def _stored(self, raw: Sequence[Any]) -> Source:
+    def stored(self, raw: Sequence[Any]) -> Any:
         """Raw examples' stored half, in memory; UserError naming the first that can't be used."""
         shape = self.features.stored_shape(SimpleNamespace(**self.facts))
         arrays = []
@@ -172,6 +184,24 @@ class Predictor:
         return source
 
 
+def opened(
+    run: Run,
+    folds: Sequence[int] | None,
+    tta: Mapping[str, Any] | None,
+    device: str,
+    store: str | Path,
+    workers: int | None,
+    outputs: str | Path,
+    mean: str = "arithmetic",
+) -> Predictor:
+    """The run, ready to predict; below ``outputs`` lie members of an ensemble that are not where they were."""
+    if run.inputs["model"] != ENSEMBLE:
+        return Predictor(run, folds, tta, device, store, workers, mean)
+    from bench.blended import Blended  # which opens its members by this
+
+    return Blended(run, folds, tta, device, store, workers, outputs)  # no mean: its folds predict one and the same
+
+
 def load(
     run: str | Path,
     folds: Sequence[int] | None = None,
@@ -179,8 +209,11 @@ def load(
     outputs: str | Path = "outputs",
     store: str | Path = "data/store",
 ) -> Predictor:
-    """The run that a folder, an identity, ``latest`` or a query names, ready to predict; see ``Predictor.predict``."""
-    return Predictor(chosen(str(run), Path(outputs)), folds, device=device, store=store)
+    """The run that a folder, an identity, ``latest`` or a query names, ready to predict; see ``Predictor.predict``.
+
+    An ensemble's members that are not where they were are looked for beside it and below ``outputs``.
+    """
+    return opened(chosen(str(run), Path(outputs)), folds, None, device, store, None, outputs)
 
 
 def predict(config: dict[str, Any]) -> Outcome:
@@ -188,13 +221,21 @@ def predict(config: dict[str, Any]) -> Outcome:
     if not config["run"]:
         raise UserError("run= names no run; give a finished run's folder or identity, latest, or a query")
     run = chosen(config["run"], Path(config["outputs"]))
+    if config["register"] is not None:
+        from bench.registering import register
+
+        register(run, config)
+        return Outcome(run, run.scores(), [], None)
     if config["export"]:
         from bench.export import export
 
         export(run, config)
         return Outcome(run, run.scores(), [], None)
-    predictor = Predictor(run, config["folds"], config["tta"], config["device"], config["store"], config["workers"])
+    how = (config[key] for key in ("folds", "tta", "device", "store", "workers", "outputs"))
+    predictor = opened(run, *how)
     say(f"run       {run.folder} (folds {', '.join(map(str, predictor.folds))} on {predictor.device})")
+    for member in predictor.members:
+        say(f"member    {member.run.folder}")
     source = Path(config["input"]) if config["input"] else own_files(run, Path(config["data"]))
     dataset = predictor.open(source)
     if config["excel"] and not dataset.excel:
@@ -204,7 +245,7 @@ def predict(config: dict[str, Any]) -> Outcome:
     say(f"input     {source}: {len(ids)} rows" + (" (SIMULATED)" if simulated else ""))
     uniform = np.full((len(ids), len(dataset.classes)), 1 / len(dataset.classes))
     with tempfile.TemporaryDirectory() as scratch:  # its ids don't depend on hours of computing
-        _submission(dataset, Path(scratch) / "submission.csv", ids, uniform)
+        submission.write(dataset, Path(scratch) / "submission.csv", ids, uniform)
     store = predictor.store(dataset)
     said = {
         "run": run.identity,
@@ -225,7 +266,7 @@ def predict(config: dict[str, Any]) -> Outcome:
             write_frame(
                 prediction_frame(dataset.table("test")["id"], probability, dataset.classes), made / "test.parquet"
             )
-            _submission(dataset, made / "submission.csv", ids, probability)
+            submission.write(dataset, made / "submission.csv", ids, probability)
             more = {"input": str(source.resolve()), "rows": len(ids), "simulated": simulated}
             write_json(made / "inputs.json", said | more | {"device": str(predictor.device)})
             os.replace(made, folder)
@@ -274,13 +315,3 @@ def _there(folder: Path, said: dict[str, Any]) -> bool:
             "name another output="
         )
     return all((folder / name).exists() for name in ("test.parquet", "submission.csv"))
-
-
-def _submission(dataset: Dataset, path: Path, ids: list[Any], probability: np.ndarray) -> None:
-    """Writes the competition's file, in its sample's order and held against it where there is one."""
-    sample = dataset.root / dataset.sample if dataset.sample else None
-    if sample is None or not sample.exists():
-        dataset.write_submission(path, ids, probability)
-        return
-    dataset.write_submission(path, *submission.in_order(ids, probability, submission.sample_ids(sample)))
-    submission.refuse_other(path, sample, dataset.root)

@@ -79,11 +79,25 @@ class Predict:
     output: str | None = None
     excel: bool = False
     export: str | None = None
+    register: str | None = None
     device: str = "auto"
     outputs: str = MISSING
     data: str = MISSING
     store: str = MISSING
     workers: int | None = None
+
+
+@dataclass
+class Ensemble:
+    """The keys of conf/ensemble.yaml."""
+
+    blend: Any = MISSING
+    harden: Any = MISSING
+    runs: Any = None
+    folds: str = "arithmetic"
+    root: str | None = None
+    outputs: str = MISSING
+    tracking: Tracking = field(default_factory=Tracking)
 
 
 def register() -> None:
@@ -92,3 +106,4 @@ def register() -> None:
 
     ConfigStore.instance().store("schema", Keys)
     ConfigStore.instance().store("predict_schema", Predict)
+    ConfigStore.instance().store("ensemble_schema", Ensemble)

@@ -177,6 +177,11 @@ def compare(
     )
 
 
+def apart(of: Comparison, pair: Pair) -> np.ndarray:
+    """(N,) how far the pair's predictions of each row are apart: 0 where they are the same, 1 where they share none."""
+    return np.abs(of.probabilities[pair.best] - of.probabilities[pair.other]).sum(1) / 2
+
+
 def disagreements(of: Comparison, most: int = 100) -> pd.DataFrame:
     """The rows where the best run and each other differ most: half the sum of their predictions' distances.
 
@@ -186,14 +191,14 @@ def disagreements(of: Comparison, most: int = 100) -> pd.DataFrame:
     parts, names = [], of.rows.classes
     for pair in of.pairs:
         one, other = of.probabilities[pair.best], of.probabilities[pair.other]
-        apart = np.abs(one - other).sum(1) / 2
-        top = np.argsort(-apart, kind="stable")[:most]
+        distance = apart(of, pair)
+        top = np.argsort(-distance, kind="stable")[:most]
         part = of.rows.table.iloc[top][["id", "fold"]].reset_index(drop=True)
         part.insert(0, "best", of.runs[pair.best].identity)
         part.insert(1, "other", of.runs[pair.other].identity)
         blocks = {"target": of.rows.target, "best": one, "other": other}
         numbers = {
-            "disagreement": apart[top],
+            "disagreement": distance[top],
             f"best {of.loss}": of.losses[top, pair.best],
             f"other {of.loss}": of.losses[top, pair.other],
             **{f"{kind}_{c}": block[top, i] for kind, block in blocks.items() for i, c in enumerate(names)},

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.atomic import replacing
-from bench.results import plots
 from bench.results.comparison import DISTANCE, Comparison
 from bench.results.mirrored import short
-from bench.results.plots import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION
+from bench.results.plots import BLUE, GREEN, GREY, INK, ORANGE, VERMILLION, blank, cut, save, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,9 +32,9 @@ def draw(of: Comparison, names: list[str], folder: Path) -> list[Path]:
 def _folds(of: Comparison, names: list[str]) -> Figure:
     """A line a fold from run to run: parallel lines are a difference that every fold shows."""
     r = len(names)
-    figure = plots._figure(max(5.4, 1.6 + 1.7 * r), 4.4)
+    figure = blank(max(5.4, 1.6 + 1.7 * r), 4.4)
     axes = figure.subplots()
-    plots._style(axes, f"Score by fold: {of.metric.name}, {_better(of.metric.direction)} is better", "", "")
+    style(axes, f"Score by fold: {of.metric.name}, {_better(of.metric.direction)} is better", "", "")
     axes.grid(False, axis="x")
     for k, scores in enumerate(of.folds.T):
         color = BLUE if r > 2 else BLUE if of.pairs[0].gains[k] > 0 else VERMILLION
@@ -59,7 +56,7 @@ def _folds(of: Comparison, names: list[str]) -> Figure:
             axes.plot([], [], "o-", color=VERMILLION, lw=1.1, ms=4.5, label="fold where it is not")
     _figures(axes.yaxis)
     axes.set_xlim(-0.55, r - 0.45)
-    axes.set_xticks(range(r), [plots._cut(n) for n in names], size=10, rotation=0 if r <= 5 else 20, parse_math=False)
+    axes.set_xticks(range(r), [cut(n) for n in names], size=10, rotation=0 if r <= 5 else 20, parse_math=False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
     return figure
 
@@ -81,9 +78,9 @@ def _beside(of: Comparison) -> list[tuple[str, float]]:
 
 def _differences(of: Comparison, names: list[str]) -> Figure:
     """How far the best is ahead of each other run: by rows and by folds, with their 95 % intervals."""
-    figure = plots._figure(8.4, 1.9 + 0.62 * len(of.pairs))
+    figure = blank(8.4, 1.9 + 0.62 * len(of.pairs))
     axes = figure.subplots()
-    plots._style(axes, f"How much better {plots._cut(names[0])} is: {of.metric.name}", "", "")
+    style(axes, f"How much better {cut(names[0])} is: {of.metric.name}", "", "")
     axes.grid(False, axis="y")
     axes.axvline(0, color=INK, lw=1.2)
     for at, pair in enumerate(of.pairs):
@@ -97,7 +94,7 @@ def _differences(of: Comparison, names: list[str]) -> Figure:
             across = _bars(t.mean, t.low, t.high)
             axes.errorbar(t.mean, at + 0.17, xerr=across, fmt="s", color=ORANGE, ms=6, label=folds, **line)
         axes.plot(judged, np.full(len(judged), at + 0.17), "|", color=INK, ms=10, mew=1.2, zorder=3, label=fold)
-    verdicts = [f"{plots._cut(names[p.other])}\n{p.verdict.replace('better', 'worse')}" for p in of.pairs]
+    verdicts = [f"{cut(names[p.other])}\n{p.verdict.replace('better', 'worse')}" for p in of.pairs]
     axes.set_yticks(range(len(of.pairs)), verdicts, size=9, parse_math=False)
     axes.set_ylim(len(of.pairs) - 0.5, -0.5)
     axes.set_xlabel(f"{_fewer(of.metric.direction)} {of.metric.name} than the other, with 95 % intervals", size=10)
@@ -112,22 +109,22 @@ def _classes(of: Comparison, names: list[str]) -> Figure:
     shown, k = range(min(len(names), MOST + 1)), len(of.rows.classes)
     thick = 0.8 / len(shown)
     each = 0.26 + 0.11 * len(shown) if k <= 12 else 0.12 + 0.07 * len(shown)
-    figure = plots._figure(9.6, 1.6 + max(k * each, 1.8))
+    figure = blank(9.6, 1.6 + max(k * each, 1.8))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1))
     what = "distance from the target" if of.loss == DISTANCE else of.loss
-    plots._style(left, f"By class: {what}, {_better(of.loss_direction)} is better", "mean on the class's rows", "")
-    plots._style(right, f"How far {plots._cut(names[0], 18)} is ahead", "difference, with 95 % interval", "")
+    style(left, f"By class: {what}, {_better(of.loss_direction)} is better", "mean on the class's rows", "")
+    style(right, f"How far {cut(names[0], 18)} is ahead", "difference, with 95 % interval", "")
     right.axvline(0, color=INK, lw=1.2)
     for i in shown:
         frame = of.classes[of.classes["run"] == i]
         at = np.arange(k) + (i - (len(shown) - 1) / 2) * thick
-        left.barh(at, frame["score"], 0.92 * thick, color=COLORS[i], label=plots._cut(names[i]))
+        left.barh(at, frame["score"], 0.92 * thick, color=COLORS[i], label=cut(names[i]))
         if i:
             gain = frame["gain"].to_numpy()
             bars = _bars(gain, frame["low"].to_numpy(), frame["high"].to_numpy())
             right.errorbar(gain, at, xerr=bars, fmt="o", color=COLORS[i], ms=4, lw=1.4, capsize=2)
     count = of.classes[of.classes["run"] == 0]["rows"]
-    ticks = [f"{plots._cut(c, 22)} ({n:,})" for c, n in zip(of.rows.classes, count, strict=True)]
+    ticks = [f"{cut(c, 22)} ({n:,})" for c, n in zip(of.rows.classes, count, strict=True)]
     left.set_yticks(range(k), ticks, size=9 if k <= 20 else 7.5, parse_math=False)
     left.set_ylim(k - 0.4, -0.6)
     for axes in (left, right):
@@ -141,16 +138,16 @@ def _classes(of: Comparison, names: list[str]) -> Figure:
 def _rows(of: Comparison, names: list[str]) -> Figure:
     """Each row's loss under the best run and under another: what lies off the diagonal, one of them knows better."""
     others = of.pairs[:MOST]
-    figure = plots._figure(1.0 + 4.2 * len(others), 5.1)
+    figure = blank(1.0 + 4.2 * len(others), 5.1)
     what = "distance from the target" if of.loss == DISTANCE else of.loss
     drawn = _Cloud(of.losses[:, [0, *(pair.other for pair in others)]])
     for axes, pair in zip(figure.subplots(1, len(others), squeeze=False)[0], others, strict=True):
         x, y = of.losses[:, pair.best], of.losses[:, pair.other]
         ahead = (y - x) * (1.0 if of.loss_direction == "min" else -1.0)
         shares = f"better on {(ahead > 0).mean():.0%} of rows, worse on {(ahead < 0).mean():.0%}"
-        plots._style(axes, shares, f"{what} of {plots._cut(names[0])}", f"{what} of {plots._cut(names[pair.other])}")
+        style(axes, shares, f"{what} of {cut(names[0])}", f"{what} of {cut(names[pair.other])}")
         drawn.draw(axes, x, y, ahead)
-    words = [(BLUE, f"{plots._cut(names[0])} better"), (VERMILLION, "worse")]
+    words = [(BLUE, f"{cut(names[0])} better"), (VERMILLION, "worse")]
     if any((of.losses[:, 0] == of.losses[:, pair.other]).any() for pair in others):
         words.append((GREY, "the same"))
     for color, word in words:
@@ -228,14 +225,5 @@ def _fewer(direction: str) -> str:
 
 
 def _save(of: Comparison, names: list[str], figure: Figure, path: Path) -> Path:
-    """Names the runs over the picture, marks simulated data, and writes the file whole."""
-    shown = [plots._cut(name, 24) for name in names[:MOST]] + ["…"] * (len(names) > MOST)
-    name = f"{of.runs[0].inputs['dataset']} · {' against '.join(shown)}"
-    figure.suptitle(name, x=0.01, ha="left", size=9, color=GREY, parse_math=False)
-    if of.rows.simulated:
-        box = {"boxstyle": "round,pad=0.35", "fc": VERMILLION, "ec": "none"}
-        figure.text(0.99, 0.985, "simulated data", ha="right", va="top", size=9, color="white", weight="bold", bbox=box)
-    with replacing(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a class named in a script the font lacks
-        figure.savefig(temporary, format="png")
-    return path
+    shown = [cut(name, 24) for name in names[:MOST]] + ["…"] * (len(names) > MOST)
+    return save(figure, path, f"{of.runs[0].inputs['dataset']} · {' against '.join(shown)}", of.rows.simulated)

@@ -12,139 +12,49 @@ import numpy as np
 import pandas as pd
 
 from bench.atomic import replacing, write_json, write_text
-from bench.results.comparison import Comparison, Pair, disagreements
-from bench.results.mirrored import leaves
-from bench.results.run import Run, identity
-from bench.results.selection import ENSEMBLE
+from bench.results.comparison import Comparison, disagreements
+from bench.results.comparison_words import bounds, chance, decimals, differing, labels, notes, sentence, signed
+from bench.results.run import identity
 from bench.results.significance import LEVEL
 from bench.spec import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-NOT_DECIDING = ("device", "compile", "outputs", "data", "store", "workers", "folds", "tracking", "recipe", "pretrain")
-FEW_UNITS = 30
-FEW_FOLDS = 4
-LONGEST = 26
-
 
 def settings(words: Sequence[str], defaults: str) -> dict[str, Any]:
-    """The command's ``key=value`` words on top of the ``defaults``, a YAML text.
+    """The command's ``key=value`` words on top of the ``defaults``, a YAML text; nested keys come out dotted.
 
     Without Hydra, whose grammar would stumble over the equals signs and slashes that name runs.
     """
     import yaml
 
-    found: dict[str, Any] = yaml.safe_load(defaults)
+    found: dict[str, Any] = {}
+    for key, value in yaml.safe_load(defaults).items():
+        found |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
             raise UserError(f"{word} is not written as key=value; python -m bench.compare --help lists the keys")
         if key not in found:
             raise UserError(f"there is no key {key} here; there are {', '.join(found)}")
-        found[key] = value.strip("\"'")
-    for key, least in (("resamples", 100), ("seed", 0)):
+        found[key] = None if value in ("", "null") else value.strip("\"'")
+    for key, least in (("resamples", 100), ("seed", 0), ("tracking.wait", 1)):
         try:
             found[key] = int(found[key])
-        except ValueError:
+        except (ValueError, TypeError):
             raise UserError(f"{key}={found[key]} is not a whole number") from None
         if found[key] < least:
             raise UserError(f"{key}={found[key]} must be {least} or more")
+    enabled = str(found["tracking.enabled"]).lower()
+    if enabled not in ("true", "false"):
+        raise UserError(f"tracking.enabled={found['tracking.enabled']} is not true or false")
+    found["tracking.enabled"] = enabled == "true"
+    if not found["outputs"]:
+        raise UserError("outputs is empty: name the folder that the runs are in")
     if not found["runs"]:
         raise UserError("runs is not given: name two or more finished runs, as runs=[<folder>,<folder>]")
     return found
-
-
-def labels(runs: list[Run]) -> list[str]:
-    """A short name of each run: its model; where several have the same, with what sets them apart or the identity."""
-    models = [str(run.inputs["model"]) for run in runs]
-    named = dict.fromkeys(range(len(runs)), "")
-    for model in set(models):
-        alike = [i for i, m in enumerate(models) if m == model]
-        words = differing([runs[i] for i in alike]) if len(alike) > 1 else [""]
-        telling = len(set(words)) == len(words) and max(map(len, words)) <= LONGEST
-        named |= {i: w if telling else runs[i].identity[:6] for i, w in zip(alike, words, strict=True)}
-    return [f"{model} {named[i]}".strip() for i, model in enumerate(models)]
-
-
-def differing(runs: list[Run]) -> list[str]:
-    """What sets each run's recipe apart: options of groups (loss=kl), then single keys (optimizer.lr=0.01).
-
-    An ensemble has no recipe of training, so ensembles and trained runs are each told apart among themselves.
-    """
-    blended = [i for i, run in enumerate(runs) if run.inputs["model"] == ENSEMBLE]
-    if blended and len(blended) < len(runs):
-        trained = [i for i in range(len(runs)) if i not in blended]
-        told = {
-            i: w for side in (blended, trained) for i, w in zip(side, differing([runs[i] for i in side]), strict=True)
-        }
-        return [told[i] for i in range(len(runs))]
-    names = [{k: str(v) for k, v in run.inputs.get("names", {"model": run.inputs["model"]}).items()} for run in runs]
-    groups = {g for name in names for g in name if len({n.get(g) for n in names}) > 1} - {"recipe"}
-    recipes = []
-    for run in runs:
-        config = {k: v for k, v in run.config.items() if k not in NOT_DECIDING and k not in groups}
-        found = leaves(config)
-        recipes.append({k: v for k, v in found.items() if not k.startswith(("dataset.root", "dataset.simulator"))})
-    keys = sorted({k for found in recipes for k in found if len({r.get(k) for r in recipes}) > 1})
-    said = []
-    for name, found in zip(names, recipes, strict=True):
-        words = [f"{g}={name[g]}" for g in sorted(groups) if g in name]
-        words += [f"{k.removesuffix('._target_')}={found[k].rpartition('.')[2] if '._target_' in k else found[k]}"
-                  for k in keys if k in found]  # fmt: skip
-        said.append(" ".join(words))
-    return said
-
-
-def sentence(of: Comparison, pair: Pair) -> str:
-    """The verdict on one pair in words."""
-    names = labels(of.runs)
-    best, other, metric = names[pair.best], names[pair.other], of.metric.name
-    if pair.verdict == "the same":
-        return f"{best} and {other} predict the very same: there is nothing to tell apart"
-    digits = decimals(of)
-    better = "lower" if of.metric.direction == "min" else "higher"
-    judged = pair.gains[np.isfinite(pair.gains)]
-    wins = f"on {(judged > 0).sum()} of {len(judged)} folds"
-    rows_p = f", p {chance(pair.p_rows)}" if len(of.runs) > 2 else ""
-    rows = f"{signed(pair.gain, digits)}, 95 % interval {bounds(pair.low, pair.high, digits)}{rows_p}"
-    folds_p = f"p {chance(pair.p_folds)} over folds"
-    if pair.verdict == "better":
-        spread = f"{signed(judged.mean(), digits)} ± {signed(judged.std(), digits)}"
-        return f"{best} is better than {other} {wins}, difference {spread} ({folds_p}); out of fold {rows}"
-    if pair.verdict == "better on these rows":
-        why = f"better {wins}, {folds_p}" if pair.folds else "too few folds have a score"
-        return (
-            f"on these rows {best} is better than {other}: its out-of-fold {metric} is {better} by {rows}; another "
-            f"training may turn out otherwise ({why})"
-        )
-    told = f"; it is better {wins}, {folds_p}" if pair.folds else ""
-    apart = f"{best} and {other} can't be told apart on these rows"
-    return f"{apart}: the out-of-fold {metric} of {best} is {better} by {rows}{told}"
-
-
-def notes(of: Comparison) -> list[str]:
-    """What a reader of the verdicts should know."""
-    said = []
-    if len(of.runs) > 2:
-        n = len(of.runs) * (len(of.runs) - 1) // 2
-        said.append(
-            f"p-values are Holm-corrected over all {n} pairs, as the best run was chosen by these same rows; "
-            "intervals are not corrected"
-        )
-    unjudged = [k for k, scores in zip(of.numbers, of.folds.T, strict=True) if not np.isfinite(scores).all()]
-    if unjudged:
-        said.append(
-            f"{of.metric.name} is not defined on the rows of folds {unjudged}: the test over folds leaves them out"
-        )
-    if 1 < len(of.numbers) - len(unjudged) < FEW_FOLDS:
-        judged = len(of.numbers) - len(unjudged)
-        said.append(f"{judged} folds show only very large differences; with 5 or 10 the test over folds sees more")
-    if of.n_units < FEW_UNITS:
-        said.append(
-            f"there are only {of.n_units} {of.unit}s to draw from: the intervals are rough, and rather too narrow"
-        )
-    return said
 
 
 def folds_table(of: Comparison) -> pd.DataFrame:
@@ -245,27 +155,6 @@ def summary(of: Comparison) -> dict[str, Any]:
             "notes": notes(of),
         }
     )
-
-
-def decimals(of: Comparison) -> int:
-    """Decimals that differences are written with: two digits of how unsure they are."""
-    unsure = float(np.median([(pair.high - pair.low) / 2 for pair in of.pairs]))
-    return int(np.clip(1 - math.floor(math.log10(unsure)), 0, 8)) if unsure > 0 else 4
-
-
-def signed(value: float, digits: int) -> str:
-    """With a minus sign of a minus's width, and none before a zero."""
-    text = f"{value:,.{digits}f}"
-    return text.replace("-", "" if float(text.replace(",", "")) == 0 else "−")
-
-
-def bounds(low: float, high: float, digits: int) -> str:
-    return f"{signed(low, digits)} to {signed(high, digits)}"
-
-
-def chance(p: float) -> str:
-    """A p-value with its sign, as a person writes it."""
-    return "unknown" if math.isnan(p) else "< 0.001" if p < 0.001 else f"= {p:.2g}"
 
 
 def _score_table(of: Comparison) -> Table:

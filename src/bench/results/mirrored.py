@@ -141,7 +141,7 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
 
 def short(value: float, digits: int = 4) -> str:
     """A score as a person writes it: 0.664, 24,342; never 2.434e+04."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+    return f"{value:,.0f}" if round(abs(value)) >= min(1000, 10**digits) else f"{value:.{digits}g}"
 
 
 def headline(scores: dict[str, Any]) -> str:
@@ -205,10 +205,14 @@ def comparison(uri: str, tracking_json: Path) -> str:
     return _address(uri, note, f"runs?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}")
 
 
-def _address(uri: str, note: dict[str, Any], rest: str) -> str:
+def server(uri: str) -> str:
+    """Where a browser finds what is sent to ``uri``."""
     web = uri.startswith(("http://", "https://"))
-    server = public(uri).rstrip("/") if web else "http://127.0.0.1:5000"  # where ``make ui`` shows a database
-    return f"{server}/#/experiments/{note['experiment_id']}/{rest}" if "experiment_id" in note else server
+    return public(uri).rstrip("/") if web else "http://127.0.0.1:5000"  # where ``make ui`` shows a database
+
+
+def _address(uri: str, note: dict[str, Any], rest: str) -> str:
+    return f"{server(uri)}/#/experiments/{note['experiment_id']}/{rest}" if "experiment_id" in note else server(uri)
 
 
 def view(metric: str, direction: str) -> tuple[str, str]:

@@ -78,10 +78,10 @@ def _oof(run: Run) -> tuple[np.ndarray, np.ndarray]:
 
 def _learning_curves(run: Run, histories: dict[int, list[dict[str, float]]]) -> Figure:
     metric = run.inputs["metric"]
-    figure = _figure(9.6, 4.0)
+    figure = blank(9.6, 4.0)
     left, right = figure.subplots(1, 2)
     for axes, what, title in ((left, "loss", "Loss"), (right, metric, f"{metric}, {_better(run)} is better")):
-        _style(axes, title, "epoch", "")
+        style(axes, title, "epoch", "")
         for part, color, line in (("train", BLUE, (0, (4, 2))), ("valid", VERMILLION, "-")):
             _curves(axes, histories, f"{part}/{what}", part, color, line)
         if axes.get_legend_handles_labels()[0]:
@@ -125,9 +125,9 @@ def _mark_best(run: Run, axes: Axes, histories: dict[int, Any], key: str) -> Non
 
 def _folds(run: Run, scores: dict[str, Any]) -> Figure:
     numbers, values = scores["fold_numbers"], scores["folds"]
-    figure = _figure(max(5.6, 2.6 + 0.62 * len(numbers)), 4.0)
+    figure = blank(max(5.6, 2.6 + 0.62 * len(numbers)), 4.0)
     axes = figure.subplots()
-    _style(axes, f"Score by fold: {scores['metric']}, {_better(run)} is better", "fold", "")
+    style(axes, f"Score by fold: {scores['metric']}, {_better(run)} is better", "fold", "")
     axes.grid(False, axis="x")
     mean, std = scores["mean"], scores.get("std")
     if std and len(values) > 1:
@@ -165,12 +165,12 @@ def _confusion(run: Run, target: np.ndarray, probability: np.ndarray) -> Figure:
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = float(np.clip(0.95 * k, 3.6, 9.5)) if k <= 12 else float(np.clip(0.32 * k, 7.5, 12.0))
     size = 9.5 if k <= 12 else float(np.clip(300 / k, 5.5, 9))
-    names = [_cut(name) for name in classes]
+    names = [cut(name) for name in classes]
     longest = max(map(len, names)) * size * 0.0085  # inches
     turned = longest > 0.9 * side / k
-    figure = _figure(side + 1.7 + longest, side + 1.2 + turned * longest)
+    figure = blank(side + 1.7 + longest, side + 1.2 + turned * longest)
     axes = figure.subplots()
-    _style(axes, f"Confusion out of fold: {np.trace(counts) / counts.sum():.1%} of {counts.sum():,} right", "", "")
+    style(axes, f"Confusion out of fold: {np.trace(counts) / counts.sum():.1%} of {counts.sum():,} right", "", "")
     axes.grid(False)
     # A fixed aspect would let long class names push the title out of the picture.
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -200,12 +200,12 @@ def _confusion(run: Run, target: np.ndarray, probability: np.ndarray) -> Figure:
 
 def _reliability(run: Run, target: np.ndarray, probability: np.ndarray) -> Figure:
     mean, frequency, count, error = calibration(target, probability)
-    figure = _figure(5.4, 5.6)
+    figure = blank(5.4, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    _style(upper, f"Reliability out of fold: calibration error {error:.3f}", "", "observed frequency")
-    _style(lower, "", "probability of the predicted class", "rows")
+    style(upper, f"Reliability out of fold: calibration error {error:.3f}", "", "observed frequency")
+    style(lower, "", "probability of the predicted class", "rows")
     there = count > 0
-    bounds = _wilson(frequency[there], count[there])
+    bounds = wilson(frequency[there], count[there])
     upper.plot([0, 1], [0, 1], color=GREY, ls=(0, (4, 2)), lw=1.2, label="perfectly calibrated")
     upper.errorbar(
         mean[there], frequency[there], bounds, color=BLUE, marker="o", ms=5, lw=1.8, elinewidth=1, capsize=2.5,
@@ -224,7 +224,7 @@ def _synthetic(fold: Fold, said: dict[str, Any]) -> Figure:
     """Real rows above those made of them, class by class; a class's rows share their axes."""
     shown = np.load(fold.folder / "synthetic_examples.npy", allow_pickle=False)  # (classes, 2, rows, *stored shape)
     picture = shown.ndim == 6 or (shown.ndim == 5 and shown.shape[3] > 32)  # else a sequence of few channels
-    figure = _figure(11, 1.1 + len(shown) * (2.6 if picture else 1.7))
+    figure = blank(11, 1.1 + len(shown) * (2.6 if picture else 1.7))
     grid = figure.subplots(2 * len(shown), shown.shape[2], squeeze=False)
     figure.supxlabel(f"Rows made by {said['way']} below real ones, fold {fold.number}", size=11, color=INK)
     grid[0, 0].set_title(" ", size=11, pad=8)  # room for what every picture says above it
@@ -234,7 +234,7 @@ def _synthetic(fold: Fold, said: dict[str, Any]) -> Figure:
         axes.spines[:].set_color(PALE)
         of, side = divmod(line, 2)
         if column == 0:
-            name = "synthetic" if side else f"{_cut(said['classes'][of], 14)}\nreal"
+            name = "synthetic" if side else f"{cut(said['classes'][of], 14)}\nreal"
             axes.set_ylabel(name, size=9, color=INK, parse_math=False)
         x, known = shown[of, side, column], shown[of][np.isfinite(shown[of])]
         if not np.isfinite(x).any():  # a class of fewer rows than there is room for
@@ -250,20 +250,22 @@ def _synthetic(fold: Fold, said: dict[str, Any]) -> Figure:
     return figure
 
 
-def _wilson(share: np.ndarray, count: np.ndarray, z: float = 1.96) -> np.ndarray:
+def wilson(share: np.ndarray, count: np.ndarray, z: float = 1.96) -> np.ndarray:
     """Distances (2, N) down and up to Wilson's 95 % interval; unlike the normal one it has a width at 0 and 1."""
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
     return np.maximum(np.stack([share - middle + half, middle + half - share]), 0)
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """An empty picture, in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=130, layout="constrained", facecolor="white")
 
 
-def _style(axes: Axes, title: str, x: str, y: str) -> None:
+def style(axes: Axes, title: str, x: str, y: str) -> None:
+    """What all axes look like; ``x`` and ``y`` are their names."""
     axes.set_title(title, loc="left", size=11, color=INK, pad=8)
     axes.set_xlabel(x, size=10, color=INK)
     axes.set_ylabel(y, size=10, color=INK)
@@ -278,14 +280,8 @@ def _legend(axes: Axes) -> None:
     axes.legend(fontsize=8.5, frameon=True, framealpha=0.85, edgecolor="none", labelcolor=INK)
 
 
-def _save(run: Run, figure: Figure, path: Path) -> Path:
-    """Names the run over the picture, marks simulated data, and writes the file whole."""
-    inputs = run.inputs
-    done = sum(fold.done.exists() for fold in run.folds)
-    name = f"{inputs['dataset']} · {inputs['model']} · {run.identity[:6]}"
-    if done < inputs["n_splits"]:
-        name += f" · {done} of {inputs['n_splits']} folds"
-    simulated = inputs.get("simulated")
+def save(figure: Figure, path: Path, name: str, simulated: bool) -> Path:
+    """Writes ``name`` over the picture, marks simulated data, and writes the file whole; returns its path."""
     figure.suptitle(name, x=0.01, ha="left", size=9, color=GREY, parse_math=False)
     if simulated:
         box = {"boxstyle": "round,pad=0.35", "fc": VERMILLION, "ec": "none"}
@@ -296,9 +292,20 @@ def _save(run: Run, figure: Figure, path: Path) -> Path:
     return path
 
 
+def _save(run: Run, figure: Figure, path: Path) -> Path:
+    """The picture under the run's name, with how many folds are in it."""
+    inputs = run.inputs
+    done = sum(fold.done.exists() for fold in run.folds)
+    name = f"{inputs['dataset']} · {inputs['model']} · {run.identity[:6]}"
+    if done < inputs["n_splits"]:
+        name += f" · {done} of {inputs['n_splits']} folds"
+    return save(figure, path, name, bool(inputs.get("simulated")))
+
+
 def _better(run: Run) -> str:
     return "lower" if run.inputs["direction"] == "min" else "higher"
 
 
-def _cut(name: str, longest: int = 28) -> str:
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+def cut(name: object, longest: int = 28) -> str:
+    text = str(name)
+    return text if len(text) <= longest else text[: longest - 1] + "…"

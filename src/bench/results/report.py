@@ -18,6 +18,7 @@ from bench.atomic import read_json, write_text
 from bench.results import report_charts as charts
 from bench.results import report_recipe as recipe
 from bench.results import report_rows
+from bench.results.report_page import page
 from bench.results.report_rows import Judged, judge
 from bench.results.report_tables import amount, figure, number, table
 from bench.results.run import Run
@@ -49,32 +50,22 @@ def write(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacking:
         ("classes", "By class", report_rows.classes(scores, judged, run.spec.classes)),
         ("groups", "By group", report_rows.groups(judged, run.spec.classes)),
         ("examples", "Worst examples", report_rows.examples(run, judged, examples, lacking)),
-        ("split", "Split", recipe.split(run)),
+        ("split", "Split", recipe.split(run) + _notes(run)),
         ("recipe", "Recipe", recipe.recipe(run)),
         ("environment", "Environment", recipe.environment(run, histories)),
     ]
-    shown = [(anchor, title, body) for anchor, title, body in sections if body]
-    links = " ".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in shown)
-    bodies = "".join(f'<section id="{anchor}"><h2>{title}</h2>{body}</section>' for anchor, title, body in shown)
-    inputs, style = run.inputs, Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
-    name = f"{escape(inputs['dataset'])} · {escape(inputs['model'])}"
-    mark = (
-        '<p class="simulated"><strong>SIMULATED DATA</strong>: made by this program, not measured. These scores say '
-        "nothing about the competition.</p>"
-        if scores["simulated"]
-        else ""
+    inputs = run.inputs
+    name = f"{inputs['dataset']} · {inputs['model']}"
+    text = page(
+        f"{name} · {run.identity[:6]}",
+        name,
+        f"Run <code>{escape(run.identity)}</code> · {_about(run, scores, histories)}",
+        _tiles(scores),
+        sections,
+        "Everything here is read from the run's folder, whose files hold the same in full.",
+        bool(scores["simulated"]),
     )
-    title = f"{name} · {run.identity[:6]}" + (" (SIMULATED)" if scores["simulated"] else "")
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{style}</style></head><body>{mark}<header><h1>{name}</h1>"
-        f'<p class="under">Run <code>{escape(run.identity)}</code> · {_about(run, scores, histories)}</p></header>'
-        f"{_tiles(scores)}<nav>{links}</nav>{bodies}"
-        "<footer>Everything here is read from the run's folder, whose files hold the same in full.</footer>"
-        "</body></html>\n"
-    )
-    write_text(run.folder / "report.html", page)
+    write_text(run.folder / "report.html", text)
     return run.folder / "report.html"
 
 
@@ -155,6 +146,12 @@ def _members(run: Run) -> str:
         for m in said["members"]
     ]
     return table(["run", f"{escape(said['metric'])}, out of fold", "weight"], rows)
+
+
+def _notes(run: Run) -> str:
+    """What was said of the split when it was made."""
+    notes = "".join(f"<li>{escape(note)}</li>" for note in run.inputs.get("notes", []))
+    return f"<ul>{notes}</ul>" if notes else ""
 
 
 def _curves(scores: dict[str, Any], histories: dict[int, list[dict[str, float]]]) -> str:

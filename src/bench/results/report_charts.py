@@ -8,15 +8,15 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from bench.results.plots import BINS, _wilson, calibration
+from bench.results.plots import BINS, calibration, wilson
+from bench.results.plots import cut as cut  # what else a report cuts, it cuts alike
 
 LINES = 20
 """Channels up to which a sequence is drawn as lines; more of them are a picture."""
@@ -109,34 +109,38 @@ def labels(values: Sequence[float]) -> list[str]:
     return [f"{value:,.{digits}f}".replace("-", "−") for value in values]
 
 
-def curves(histories: dict[int, list[dict[str, float]]], what: str, name: str) -> str:
+def curves(histories: Mapping[int, list[dict[str, float]]], what: str, name: str) -> str:
     """train/<what> and valid/<what> by epoch: a thin line a fold, and their mean as far as all of them go."""
-    found = {
-        part: {k: {e["epoch"]: e[f"{part}/{what}"] for e in h if f"{part}/{what}" in e} for k, h in histories.items()}
-        for part in ("train", "valid")
-    }
-    values = [v for by in found.values() for curve in by.values() for v in curve.values() if math.isfinite(v)]
+    return epochs([(part, by_epoch(histories, f"{part}/{what}")) for part in ("train", "valid")], name)
+
+
+def by_epoch(histories: Mapping[int, list[dict[str, float]]], key: str) -> list[dict[float, float]]:
+    """Of each fold that has it, ``key``'s value by epoch."""
+    found = [{entry["epoch"]: entry[key] for entry in history if key in entry} for history in histories.values()]
+    return [curve for curve in found if curve]
+
+
+def epochs(sets: Sequence[tuple[str, list[dict[float, float]]]], name: str, points: int = POINTS) -> str:
+    """Curves by epoch, set by set with its class of lines: thin each, bold their mean as far as all of them go."""
+    values = [v for _, found in sets for curve in found for v in curve.values() if math.isfinite(v)]
     if not values:
         return ""
-    last = max(e["epoch"] for history in histories.values() for e in history)
+    last = int(max(epoch for _, found in sets for curve in found for epoch in curve))
     room = 0.05 * (max(values) - min(values)) or 0.05 * abs(values[0]) or 1.0
     frame = Frame((1 - 0.4 * (last < 2), last + 0.4 * (last < 2)), (min(values) - room, max(values) + room))
-    drawn = []
-    for part, by in found.items():
-        by = {k: curve for k, curve in by.items() if curve}
-        if not by:
-            continue
-        thin = [frame.line(*_thinned(list(curve), list(curve.values())), f"fold {part}") for curve in by.values()]
-        shared = sorted(set.intersection(*(set(curve) for curve in by.values())))
-        mean = [float(np.mean([curve[epoch] for curve in by.values()])) for epoch in shared]
-        drawn += [*thin, frame.line(*_thinned(shared, mean), f"mean {part}")]
+    thin, bold = [], []
+    for kind, found in filter(lambda of: of[1], sets):
+        thin += [frame.line(*_thinned(list(c), list(c.values()), points), f"fold {kind}") for c in found]
+        shared = sorted(set.intersection(*map(set, found)))
+        mean = [float(np.mean([curve[epoch] for curve in found])) for epoch in shared]
+        bold.append(frame.line(*_thinned(shared, mean, points), f"mean {kind}"))
     whole = [t for t in ticks(1, last) if t == int(t)] if last > 1 else [1]
     across = sorted({1, *whole} if whole and whole[0] > 1 + 0.06 * last else set(whole))
-    return frame.svg(name, frame.axes(across, ticks(*frame.y), "epoch"), *drawn)
+    return frame.svg(name, frame.axes(across, ticks(*frame.y), "epoch"), *thin, *bold)
 
 
-def _thinned(xs: Sequence[float], ys: Sequence[float]) -> tuple[list[float], list[float]]:
-    every = sorted(set(np.linspace(0, len(xs) - 1, min(len(xs), POINTS)).round().astype(int).tolist()))
+def _thinned(xs: Sequence[float], ys: Sequence[float], points: int) -> tuple[list[float], list[float]]:
+    every = sorted(set(np.linspace(0, len(xs) - 1, min(len(xs), points)).round().astype(int).tolist()))
     return [xs[i] for i in every], [ys[i] for i in every]
 
 
@@ -188,15 +192,15 @@ def reliability(target: np.ndarray, probability: np.ndarray) -> tuple[str, float
     """Observed frequency by confidence with 95 % intervals above each bin's rows; and the calibration error."""
     mean, frequency, count, error = calibration(target, probability)
     there = np.flatnonzero(count)
-    bounds = _wilson(frequency[there], count[there])
-    upper = Frame((0, 1), (0, 1), height=300, bottom=24)
+    bounds = wilson(frequency[there], count[there])
+    upper = Frame((0, 1), (0, 1), height=300, bottom=24, left=62)
     parts = [upper.axes(ticks(0, 1), ticks(0, 1), "", "observed frequency"), upper.line([0, 1], [0, 1], "diagonal")]
     for i, low, high in zip(there, *bounds, strict=True):
         parts.append(upper.line([mean[i]] * 2, [frequency[i] - low, min(frequency[i] + high, 1)], "interval"))
     parts.append(upper.line(mean[there], frequency[there], "mean blue"))
     dots = [upper.at(mean[i], frequency[i]) for i in there]
     parts += [f'<circle cx="{x:g}" cy="{y:g}" r="3.5"/>' for x, y in dots]
-    lower = Frame((0, 1), (0, float(count.max()) * 1.05), height=120)
+    lower = Frame((0, 1), (0, float(count.max()) * 1.05), height=120, left=62)
     bars = [lower.axes(ticks(0, 1), ticks(0, count.max(), 2), "probability of the predicted class", "rows")]
     for i in there:
         (x, y), (right, base) = lower.at(i / BINS, count[i]), lower.at((i + 1) / BINS, 0)
@@ -260,8 +264,3 @@ def picture(x_chw: np.ndarray, name: str) -> str:
     crisp = ' class="crisp"' if whole.width <= WIDEST / 2 else ""
     data = base64.b64encode(file.getvalue()).decode()
     return f'<img{crisp} alt="{escape(name)}" style="aspect-ratio:{shape:.3g}" src="data:image/png;base64,{data}">'
-
-
-def cut(name: Any, longest: int) -> str:
-    text = str(name)
-    return text if len(text) <= longest else text[: longest - 1] + "…"

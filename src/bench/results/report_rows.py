@@ -15,6 +15,7 @@ from bench.metrics import SMALLEST
 from bench.results import report_charts as charts
 from bench.results.report_tables import amount, figure, percent, table
 from bench.results.run import Run
+from bench.spec import InputSpec
 
 WORST = 12
 GROUPS = 8
@@ -158,13 +159,9 @@ def examples(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacki
         group = f" · group {escape(str(judged.table['group'].iloc[i]))}" if "group" in judged.table else ""
         drawn = charts.example(examples[place], kind, f"example {name}") if place in examples else ""
         about = f"loss {figure(loss[i])} · fold {judged.fold[i]}{group}"
-        bars = _bars(judged.target[i], judged.probability[i], spec.classes)
-        cards.append(f'<article class="example"><h3>{escape(name)} <span>{about}</span></h3>{drawn}{bars}</article>')
-    shape = "\u00a0×\u00a0".join(map(amount, spec.shape))
-    seconds = f", {spec.size[0] / spec.sample_rate:g} s" if kind == "sequence" and spec.sample_rate else ""
-    order = "channels × samples" if kind == "sequence" else "channels × height × width"
+        cards.append(card(name, about, drawn, judged.target[i], [judged.probability[i]], spec.classes))
     who = "the first member" if "members" in run.inputs else "the model"
-    how = f"Drawn as {who} sees them, {shape} ({order}{seconds})." if examples else escape(lacking)
+    how = f"Drawn as {who} sees them, {size(spec)}." if examples else escape(lacking)
     return (
         f"<p>The rows with the largest loss out of fold (KL divergence). {how}</p>"
         '<p class="quiet keys"><span><i class="key target"></i>target</span>'
@@ -173,16 +170,34 @@ def examples(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacki
     )
 
 
-def _bars(target: np.ndarray, probability: np.ndarray, classes: Sequence[str]) -> str:
-    """Target above prediction, of all classes where they are few, else of those that matter to either."""
+def size(spec: InputSpec) -> str:
+    """An input's shape in words."""
+    shape = "\u00a0×\u00a0".join(map(amount, spec.shape))
+    if len(spec.size) > 1:
+        return f"{shape} (channels × height × width)"
+    seconds = f", {spec.size[0] / spec.sample_rate:g} s" if spec.sample_rate else ""
+    return f"{shape} (channels × samples{seconds})"
+
+
+def card(
+    name: str, about: str, drawn: str, target: np.ndarray, predictions: Sequence[np.ndarray], classes: Sequence[str]
+) -> str:
+    """A row with its picture, and its (K,) target above what was predicted; ``about`` and ``drawn`` are HTML."""
+    head = f"<h3>{escape(name)} <span>{about}</span></h3>"
+    return f'<article class="example">{head}{drawn}{_bars(target, predictions, classes)}</article>'
+
+
+def _bars(target: np.ndarray, predictions: Sequence[np.ndarray], classes: Sequence[str]) -> str:
+    """Target above predictions, all (K,), of all classes where they are few, else of those that matter to any."""
     chosen = list(range(len(classes)))
     if len(classes) > BARS:
-        both = [*np.argsort(-target, kind="stable")[:3], *np.argsort(-probability, kind="stable")[:3]]
-        chosen = [k for k in dict.fromkeys(map(int, both)) if max(target[k], probability[k]) >= 0.005]
+        top = [k for values in (target, *predictions) for k in np.argsort(-values, kind="stable")[:3].tolist()]
+        chosen = [k for k in dict.fromkeys(top) if max(p[k] for p in (target, *predictions)) >= 0.005]
     rows = "".join(
         f'<tr><td class="word">{escape(charts.cut(classes[k], 40))}</td><td class="room">'
-        f'<b style="width:{100 * target[k]:.1f}%"></b><i style="width:{100 * probability[k]:.1f}%"></i></td>'
-        f"<td>{target[k]:.2f}</td><td>{probability[k]:.2f}</td></tr>"
+        f'<b style="width:{100 * target[k]:.1f}%"></b>'
+        + "".join(f'<i style="width:{100 * p[k]:.1f}%"></i>' for p in predictions)
+        + f"</td><td>{target[k]:.2f}</td>{''.join(f'<td>{p[k]:.2f}</td>' for p in predictions)}</tr>"
         for k in chosen
     )
-    return f'<table class="bars">{rows}</table>'
+    return f'<table class="bars{" several" * (len(predictions) > 1)}">{rows}</table>'

@@ -67,7 +67,7 @@ class Network:
             layers += [nn.Linear(width, wide), nn.BatchNorm1d(wide), nn.LeakyReLU()]
             width = wide
         net = nn.Sequential(*layers, nn.Linear(width, y.shape[1]))
-        optimizer = torch.optim.Adam(net.parameters(), self.lr)
+        optimizer = torch.optim.Adam(net.parameters(), self.lr, fused=True)
         for _ in range(self.epochs):
             for rows in torch.randperm(len(x)).split(self.batch_size):
                 if len(rows) > 1:  # batch norm needs two

@@ -5,13 +5,36 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
 
 from bench.atomic import replacing
 from bench.spec import UserError
+
+
+class Submitting(Protocol):
+    """What is asked of a data set here."""
+
+    root: Path
+    sample: ClassVar[str | None]
+
+    def write_submission(self, path: Path, ids: Sequence[Any], probability: np.ndarray) -> None: ...
+
+
+def write(dataset: Submitting, path: Path, ids: Sequence[Any], probability: np.ndarray) -> None:
+    """The competition's own file of (N, K) probabilities, in its sample's order and held against it where there is one.
+
+    Raises UserError (see ``refuse_other``) or the data set's ValueError, and leaves at ``path`` what was there.
+    """
+    sample = dataset.root / dataset.sample if dataset.sample else None
+    with replacing(path) as temporary:
+        if sample is None or not sample.exists():
+            dataset.write_submission(temporary, ids, probability)
+        else:
+            dataset.write_submission(temporary, *in_order(ids, probability, sample_ids(sample)))
+            refuse_other(temporary, sample, dataset.root)
 
 
 def sample_ids(sample: Path) -> list[str]:
@@ -53,8 +76,8 @@ def refuse_other(submission: Path, sample: Path, source: Path) -> None:
     ours, theirs = _read(submission), _read(sample)
     if list(ours) != list(theirs):
         raise UserError(
-            f"{sample} has the columns {', '.join(theirs)}, but the run's classes make {', '.join(ours)}; nothing is "
-            "written: choose a run that was trained on these classes"
+            f"{sample} has the columns {', '.join(theirs)}, but the run's classes make {', '.join(ours)}; "
+            "choose a run that was trained on these classes"
         )
     column = ours.columns[0]
     got, wanted = ours[column].tolist(), theirs[column].tolist()
@@ -65,18 +88,18 @@ def refuse_other(submission: Path, sample: Path, source: Path) -> None:
     if absent:
         raise UserError(
             f"{sample} asks for {column} {absent[0]} (line {wanted.index(absent[0]) + 2}) and {len(absent) - 1} more "
-            f"that are not among the {len(got)} test rows of {source}; nothing is written: download both again"
+            f"that are not among the {len(got)} test rows of {source}; download both again"
         )
     extra = [i for i in got if i not in asked]
     if extra:
         raise UserError(
             f"{sample} does not ask for {column} {extra[0]} and {len(extra) - 1} more of the {len(got)} test rows of "
-            f"{source}; nothing is written: download both again"
+            f"{source}; download both again"
         )
     line = next(n for n in range(max(len(got), len(wanted))) if got[n : n + 1] != wanted[n : n + 1])
     raise UserError(
-        f"{sample} and the submission part in line {line + 2}, where ids repeat or stand in another order; nothing is "
-        "written: download it again"
+        f"{sample} and the submission part in line {line + 2}, where ids repeat or stand in another order; "
+        "download it again"
     )
 
 

@@ -1,4 +1,4 @@
-"""MLflow as the mirror of a run's folder, and the only importer of mlflow.
+"""MLflow as the mirror of a run's folder; ``registry.py`` beside it registers models, and nobody else imports mlflow.
 
 Training writes files and nothing else. A process of its own (``follower.py``) reads them and sends what is new, so
 a slow or dead server costs a fold nothing, and what could not be sent is sent later from the same folder. What was
@@ -31,7 +31,7 @@ from bench.results.run import Fold, Run
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["Mirror", "MirrorProcess", "TrackingError", "comparison", "default_uri", "page", "start_mirror"]
+__all__ = ["Mirror", "MirrorProcess", "TrackingError", "comparison", "default_uri", "page", "quiet", "start_mirror"]
 
 SQLITE = "sqlite:///"
 FILES = ("config.yaml", "environment.json", "scores.json", "submission.csv", "report.html", "blend.json")
@@ -74,7 +74,7 @@ class Mirror:
             if (now := mirrored.fingerprint(self.run)) == self._complete:
                 return True
             # Two mirrors of one folder (a training's and a person's) would make every run twice.
-            with _quiet(), FileLock(self.run.folder / ".tracking.lock", timeout=60):
+            with quiet(), FileLock(self.run.folder / ".tracking.lock", timeout=60):
                 for _ in range(3):  # a fold may write while we send: look again until there is nothing new
                     before = self.sent.total()
                     self._send()
@@ -104,9 +104,10 @@ class Mirror:
             self._points(note["run_id"], mirrored.run_points(scores, run.scores_path.stat().st_mtime))
             note["scores"] = digest
             self._save("scores")
-        for path in [run.folder / name for name in FILES] + sorted((run.folder / "plots").glob("*.png")):
+        pages = [*sorted(run.folder.glob("plots/*.png")), *sorted(run.folder.glob("comparisons/*.html"))]
+        for path in [*(run.folder / name for name in FILES), *pages]:
             if path.exists():
-                self._artifact(note["run_id"], path, "plots" if path.suffix == ".png" else None)
+                self._artifact(note["run_id"], path, None if path.parent == run.folder else path.parent.name)
         self._table(scores or {})
         ended = mirrored.last_sign(run.folder, ["state.json", "folds/*/done.json", "folds/*/history.json"])
         self._status(note, note["run_id"], mirrored.run_status(run, self.alive), ended)
@@ -289,7 +290,7 @@ class Mirror:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """MLflow and its database tools say much about themselves (log lines, warnings, links) that is not ours."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

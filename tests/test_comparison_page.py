@@ -1,0 +1,389 @@
+"""A comparison's page: what it says is what was found, it needs nothing outside itself, and it reaches MLflow."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from bench import compare as door
+from bench import metrics
+from bench.atomic import read_json, write_json, write_text
+from bench.results import comparison, comparison_page, comparison_plots, comparison_rows, comparison_sending, mirrored
+from bench.results.comparison import Comparison
+from bench.results.comparison_rows import Inputs
+from bench.results.comparison_words import labels, sentence
+from bench.results.report_tables import figure
+from bench.results.run import Run
+from bench.spec import Metric
+from conftest import Composed, train_here
+from fake_predictions import predicted, some_rows
+from fake_run import epoch
+from test_compare import two_runs, write_run
+from test_report import CHROMIUM, Page
+
+NOWHERE = "http://127.0.0.1:9"  # a port where nobody listens
+
+
+def compared(runs: list[Run], metric: Metric = metrics.KL) -> Comparison:
+    return comparison.compare(runs, *comparison.read(runs), metric, 200)
+
+
+def written(of: Comparison, folder: Path, inputs: Inputs | None = None) -> Page:
+    return Page(comparison_page.write(of, folder / "c0ffee123456", inputs or Inputs(lacking="No features here.")))
+
+
+def with_histories(runs: list[Run], epochs: int = 5) -> list[Run]:
+    for i, run in enumerate(runs):
+        for fold in run.folds:
+            fold.write_history([epoch(e, fold.number + i, epochs) for e in range(1, epochs + 1)])
+    return runs
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    return with_histories(two_runs(tmp_path, some_rows(groups=20)))
+
+
+def drawn(of: Comparison, shape: tuple[int, ...] = (1, 64)) -> Inputs:
+    rng = np.random.default_rng(0)
+    return Inputs(of.runs[0], {i: rng.normal(size=shape) for _, rows in comparison_rows.shown_rows(of) for i in rows})
+
+
+def test_the_verdict_comes_first_in_the_words_of_the_terminal(runs: list[Run], tmp_path: Path) -> None:
+    of = compared(runs)
+    page = written(of, tmp_path)
+    said = sentence(of, of.pairs[0])
+    assert said.startswith("wavenet is better than mlp on 5 of 5 folds")
+    assert 0 < page.text.index(said) < page.text.index("kl, out of fold")
+    assert page.html.index('class="verdicts"') < page.html.index("<nav>")
+
+
+def test_every_score_is_in_the_page_to_the_last_digit(runs: list[Run], tmp_path: Path) -> None:
+    of = compared(runs)
+    page = written(of, tmp_path)
+    found = {value for value, _ in page.values}
+    assert {*of.scores, *of.folds.ravel(), *of.folds.mean(1), *of.folds.std(1)} <= found
+    assert set(of.classes["score"]) <= found
+    rows = {row[0]: row[1:] for row in page.tables["scores"]}
+    assert rows[""] == ["wavenet", "mlp", "difference"]
+    assert rows["out of fold"][:2] == [figure(score) for score in of.scores]
+    assert "kl: lower is better" in page.text
+
+
+@pytest.mark.parametrize("metric", [metrics.KL, metrics.AUC])
+def test_the_best_of_each_fold_is_marked_whichever_way_is_better(tmp_path: Path, metric: Metric) -> None:
+    rows = some_rows(300, 2)
+    name = "auc" if metric is metrics.AUC else "kl"
+    of = compared(two_runs(tmp_path, rows, (1.0, 1.05, 0.95), metric=name), metric)
+    html = written(of, tmp_path).html
+    table = re.findall(r"<tr><td class=\"word\">fold (\d)</td>(.*?)</tr>", html)
+    assert len(table) == 5
+    winners = set()
+    for k, line in table:
+        marked = re.findall(r'<b class="best"><data value="([^"]+)">', line)
+        best = of.folds[:, int(k)].max() if metric.direction == "max" else of.folds[:, int(k)].min()
+        assert [float(value) for value in marked] == [best]
+        winners.add(int(np.flatnonzero(of.folds[:, int(k)] == best)[0]))
+    assert len(winners) > 1, "else the test shows little"
+    assert f"{name}: {'higher' if metric.direction == 'max' else 'lower'} is better" in html
+
+
+def test_both_tests_are_there_with_their_intervals_and_what_they_mean(runs: list[Run], tmp_path: Path) -> None:
+    of = compared(runs)
+    page = written(of, tmp_path)
+    folds, rows = page.tables["differences"][1:]
+    test = of.pairs[0].folds
+    assert test is not None
+    assert [float(v) for v in folds[2].split(" to ")] == pytest.approx([test.low, test.high], abs=0.006)
+    assert [float(v) for v in rows[2].split(" to ")] == pytest.approx([of.pairs[0].low, of.pairs[0].high], abs=0.006)
+    assert "Nadeau and Bengio" in page.text
+    assert "rows, whole groups together (200 draws of the 20 groups)" in page.text
+
+
+def test_the_page_needs_nothing_outside_itself(runs: list[Run], tmp_path: Path) -> None:
+    of = compared(runs)
+    page = written(of, tmp_path, drawn(of))
+    sources = [value for _, name, value in page.attributes if name in ("src", "srcset", "data", "poster", "action")]
+    links = [value for _, name, value in page.attributes if name in ("href", "xlink:href")]
+    assert not [value for value in sources if not value.startswith("data:image/png;base64,")]
+    assert {value.removeprefix("#") for value in links} == {value for _, name, value in page.attributes if name == "id"}
+    assert not re.search(r"https?:|url\(|@import|<script|<link|<iframe|<object", page.html)
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+
+
+def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
+    evil = '<b>"x"&'
+    rows = some_rows(120, groups=20)
+    table = rows.table.assign(id=[f"<i>{n}&" for n in rows.table["id"]], group="<u>" + rows.table["group"])
+    rows = comparison.Rows(table, rows.target, (evil, "'; --", "日本 </table>"), rows.ratio, False)
+    runs = with_histories([write_run(tmp_path, rows, predicted(rows, s, 0), "net", f"{s}" * 12) for s in (1, 3)])
+    for run, model in zip(runs, ("<s>net</s>", "<em>net"), strict=True):
+        write_json(run.folder / "inputs.json", {**run.inputs, "model": model, "dataset": "<h1>data", "names": {}})
+        config = {**run.config, "note": f"<a>{model}", "loss": {"_target_": f"bench.losses.<q>{run.identity}"}}
+        write_text(run.folder / "config.yaml", yaml.safe_dump(config))
+    of = compared([Run(run.folder) for run in runs])
+    page = written(of, tmp_path, drawn(of))
+    for tag in ('<b>"', "<i>r", "<u>", "<s>", "<em>", "<h1>data", "<a>", "<q>"):
+        assert tag not in page.html
+    assert [row[0] for row in page.tables["classes"] if row[0] != "class"] == 2 * [evil, "'; --", "日本 </table>"]
+    assert page.tables["runs"][0][1:] == [run.inputs["model"] for run in of.runs]
+    assert "<em>net is better than <s>net</s>" in page.text
+    assert "group <u>p" in page.text
+    first = comparison_rows.shown_rows(of)[0][1][0]
+    name = f"example {of.rows.table['id'][first]}"
+    assert name in [value for tag, key, value in page.attributes if (tag, key) == ("svg", "aria-label")]
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_simulated_is_said_where_it_is(tmp_path: Path, simulated: bool) -> None:
+    of = compared(two_runs(tmp_path, some_rows(), simulated=simulated))
+    assert ("SIMULATED DATA" in written(of, tmp_path).text) == simulated
+
+
+def test_the_rows_told_most_differently_come_with_target_and_both_predictions(runs: list[Run], tmp_path: Path) -> None:
+    of = compared(runs)
+    top = comparison.disagreements(of, 12)
+    page = written(of, tmp_path, drawn(of))
+    cards = re.findall(r'<article class="example">(.*?)</article>', page.html)
+    assert [re.findall(r"<h3>(\S+) ", card)[0] for card in cards] == top["id"].tolist()
+    columns = [f"{who}_class {k}" for k in range(3) for who in ("target", "best", "other")]
+    for card, (_, row) in zip(cards, top.iterrows(), strict=True):
+        assert [float(v) for v in re.findall(r"<td>([\d.]+)</td>", card)] == pytest.approx(row[columns], abs=0.0051)
+        assert card.count('class="drawn"') == 1
+    assert "Drawn as wavenet sees them, 1\u00a0×\u00a064 (channels × samples)." in page.text
+    right = [p.argmax(1) == of.rows.target.argmax(1) for p in of.probabilities]
+    counts = {row[0]: row[1] for row in page.tables["rows"] if len(row) == 3}
+    assert counts["wavenet alone is right"] == str((right[0] & ~right[1]).sum())
+    assert counts["both are right"] == str((right[0] & right[1]).sum())
+
+
+def test_rows_that_can_not_be_drawn_are_named_with_a_sentence(runs: list[Run], tmp_path: Path) -> None:
+    page = written(compared(runs), tmp_path, Inputs(lacking="The store is <gone>."))
+    assert "The store is <gone>." in page.text
+    assert page.html.count('<article class="example">') == 12
+    assert 'class="drawn"' not in page.html
+
+
+def test_runs_that_predict_the_same_have_a_page_too(tmp_path: Path) -> None:
+    rows = some_rows()
+    said = predicted(rows, 1.0, 0)
+    of = compared([write_run(tmp_path, rows, said, model, model[0] * 12) for model in ("mlp", "wavenet")])
+    page = written(of, tmp_path)
+    assert "They predict the very same." in page.text
+    assert "<article" not in page.html
+    assert page.html.count('class="best"') == 2 * (len(of.numbers) + 2 + len(rows.classes)), "both share first place"
+
+
+def test_curves_of_all_runs_share_their_axes_and_losses_are_drawn_where_they_are_one(
+    runs: list[Run], tmp_path: Path
+) -> None:
+    html = written(compared(runs), tmp_path).html
+    assert [html.count(f'class="mean run{i}"') - (i == 0) for i in (0, 1)] == [2, 2]  # one is an interval's
+    assert [html.count(f'class="fold run{i}"') for i in (0, 1)] == [10, 10]
+    assert [html.count(f'class="mean train run{i}"') for i in (0, 1)] == [1, 1]
+    write_text(runs[0].folder / "config.yaml", yaml.safe_dump({**runs[0].config, "loss": {"_target_": "a.b.focal"}}))
+    page = written(compared([Run(run.folder) for run in runs]), tmp_path)
+    assert "The losses are not drawn: those that were trained on differ (focal, none)." in page.text
+    assert "train run0" not in page.html
+    for fold in runs[1].folds:
+        (fold.folder / "history.json").unlink()
+    assert "Without epochs of their own: mlp." in written(compared(runs), tmp_path).text
+
+
+def test_the_runs_are_listed_with_folder_seed_and_what_differs(tmp_path: Path) -> None:
+    rows = some_rows()
+    made = [write_run(tmp_path, rows, predicted(rows, i, 0), "mlp", f"{i}" * 12) for i in (1, 2)]
+    config = {**made[1].config, "seed": 7, "train": {"epochs": 3}}
+    write_text(made[1].folder / "config.yaml", yaml.safe_dump(config))
+    listed = {row[0]: row[1:] for row in written(compared([Run(r.folder) for r in made]), tmp_path).tables["runs"]}
+    assert listed["folder"] == [str(made[1].folder), str(made[0].folder)]
+    assert listed["seed"] == ["7", "0"]
+    assert listed["train.epochs"] == ["3", "–"]
+
+
+def test_of_many_runs_each_is_held_against_the_best(tmp_path: Path) -> None:
+    rows = some_rows(400, 41, folds=2)
+    spec = {"channels": 1, "size": [300, 400], "classes": list(rows.classes), "sample_rate": None}
+    runs = [write_run(tmp_path, rows, predicted(rows, 1 + i, i), f"net{i}", f"{i}" * 12, spec=spec) for i in range(8)]
+    of = compared(with_histories(runs, 300))
+    page = written(of, tmp_path, drawn(of, (1, 300, 400)))
+    assert page.html.count("<strong>") == 7
+    assert "Holm-corrected over all 28 pairs" in page.text
+    assert len(page.tables["classes"]) == 2 * (41 + 1)
+    assert "net7 against 7 others" in page.text
+    assert "Of 8 runs the best 5 are shown." in page.text
+    assert "Of 7 pairs the first 6 are shown." in page.text
+    assert page.html.count('<article class="example">') == 12
+    assert len(page.html) < 1_000_000
+    assert "nan" not in page.text.lower()
+
+
+@pytest.mark.parametrize("size", [[2000], [640, 1920]])
+def test_the_page_stays_below_a_megabyte(tmp_path: Path, size: list[int]) -> None:
+    classes = [f"class {k}" for k in range(41)]
+    spec = {"channels": 8 if len(size) == 1 else 1, "size": size, "classes": classes, "sample_rate": 40.0}
+    runs = with_histories(two_runs(tmp_path, some_rows(2000, 41, folds=10), spec=spec), 200)
+    of = compared(runs)
+    page = comparison_page.write(of, tmp_path / "c0ffee123456", drawn(of, of.runs[0].spec.shape))
+    assert page.stat().st_size < 1_000_000
+
+
+def test_a_fold_without_a_score_is_a_dash(tmp_path: Path) -> None:
+    rows = some_rows(200, 2)
+    rows.target[rows.table["fold"] == 3] = [1, 0]
+    page = written(compared(two_runs(tmp_path, rows, metric="auc"), metrics.AUC), tmp_path)
+    assert {row[0]: row[1:] for row in page.tables["scores"]}["fold 3"] == ["–", "–", "–"]
+    assert "auc is not defined on the rows of folds [3]" in page.text
+
+
+def test_a_copy_in_a_runs_folder_is_noticed_by_its_mirror_and_written_once(runs: list[Run], tmp_path: Path) -> None:
+    page = comparison_page.write(compared(runs), tmp_path / "c0ffee123456", Inputs())
+    before = [mirrored.fingerprint(run) for run in runs]
+    assert comparison_sending.leave(page, runs) == []
+    after = [mirrored.fingerprint(run) for run in runs]
+    assert all(a != b for a, b in zip(before, after, strict=True))
+    assert (runs[0].folder / "comparisons" / "c0ffee123456.html").read_bytes() == page.read_bytes()
+    assert comparison_sending.leave(page, runs) == []
+    assert [mirrored.fingerprint(run) for run in runs] == after
+
+
+def test_a_folder_that_takes_no_copy_costs_a_sentence(runs: list[Run], tmp_path: Path) -> None:
+    page = comparison_page.write(compared(runs), tmp_path / "c0ffee123456", Inputs())
+    (runs[0].folder / "comparisons").write_text("in the way")
+    said = comparison_sending.leave(page, runs)
+    assert len(said) == 1
+    assert str(runs[0].folder / "comparisons") in said[0]
+    assert (runs[1].folder / "comparisons" / "c0ffee123456.html").exists()
+
+
+def called(capsys: pytest.CaptureFixture[str], tmp_path: Path, *words: str) -> tuple[int, str, str]:
+    code = door.main(["runs=dataset=data", f"outputs={tmp_path}", "resamples=200", *words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_nothing_is_sent_of_runs_that_were_never_mirrored_or_where_it_is_not_wanted(
+    runs: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(comparison_sending, "_track", lambda *given: started.append(given))
+    monkeypatch.setattr(comparison_plots, "draw", lambda *_: [])
+    assert called(capsys, tmp_path)[::2] == (0, "")
+    for run in runs:
+        write_json(run.folder / "tracking.json", {"uri": NOWHERE, "token": "t", "files": {}, "folds": {}})
+    assert called(capsys, tmp_path, "tracking.enabled=false")[::2] == (0, "")
+    assert started == []
+    code, _, err = called(capsys, tmp_path, "tracking.uri=http://me:secret@there", "tracking.wait=7")
+    assert [(set(folders), uri) for folders, uri, _ in started] == [
+        ({str(run.folder) for run in runs}, "http://me:secret@there")
+    ]
+    assert (code, "secret" in err) == (0, False)
+
+
+def test_a_dead_server_costs_the_wait_and_a_sentence(
+    runs: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(runs[1].folder / "tracking.json", {"uri": NOWHERE, "token": "t", "files": {}, "folds": {}})
+    began = time.perf_counter()
+    page = comparison_page.write(compared(runs), tmp_path / "c0ffee123456", Inputs())
+    assert comparison_sending.leave(page, runs) == []
+    said = comparison_sending.send("c0ffee123456", runs, None, 1.0)
+    assert time.perf_counter() - began < 8
+    assert len(said) == 1
+    assert f"({NOWHERE}) has not taken the page; later: python -m bench.track {runs[1].folder}" in said[0]
+
+
+def test_a_database_that_was_moved_is_not_made_anew(runs: list[Run], tmp_path: Path) -> None:
+    gone = tmp_path / "gone" / "mlflow.db"
+    note = {"uri": f"sqlite:///{gone}", "token": "t", "files": {}, "folds": {}}
+    write_json(runs[0].folder / "tracking.json", note)
+    page = comparison_page.write(compared(runs), tmp_path / "c0ffee123456", Inputs())
+    comparison_sending.leave(page, runs)
+    assert "has not taken the page" in comparison_sending.send("c0ffee123456", runs, None, 30.0)[0]
+    assert not gone.parent.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+def test_the_page_is_among_the_artifacts_of_each_run_that_mlflow_has(
+    runs: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    from bench.results.tracking import Mirror, default_uri
+
+    scores = {"folds": [0.5], "fold_numbers": [0], "mean": 0.5, "std": 0.0, "oof": 0.5}
+    write_json(runs[0].scores_path, {**(runs[0].scores() or {}), **scores})
+    assert Mirror(runs[0], default_uri(tmp_path)).sync()
+    code, out, err = called(capsys, tmp_path)
+    name = f"comparisons/{Path(out.splitlines()[-1]).name}.html"
+    assert (code, err) == (0, f"tracking  MLflow has the page among the artifacts of the run: {name}\n")
+    client = MlflowClient(default_uri(tmp_path))
+    run_id = read_json(runs[0].folder / "tracking.json")["run_id"]
+    assert [file.path for file in client.list_artifacts(run_id, "comparisons")] == [name]
+    assert Mirror(runs[0], default_uri(tmp_path)).sync()
+    assert called(capsys, tmp_path)[::2] == (0, ""), "sent once"
+
+
+def test_a_comparison_is_not_lost_for_its_page(
+    runs: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Path:
+        raise ZeroDivisionError("no page today")
+
+    monkeypatch.setattr(comparison_page, "write", broken)
+    code, out, err = called(capsys, tmp_path)
+    assert (code, err) == (0, "report    not written: ZeroDivisionError: no page today\n")
+    assert (Path(out.splitlines()[-1].removeprefix("comparison ")) / "comparison.json").exists()
+    assert len(runs) == 2
+
+
+def test_trained_runs_show_their_rows_as_the_best_model_sees_them(small: Callable[..., Composed]) -> None:
+    from bench.datasets.heartbeat import Heartbeat
+    from bench.training import collect
+
+    made = [train_here(*small("train.epochs=1", f"seed={seed}")) for seed in (1, 2)]
+    for run in made:
+        collect.collect(run, Heartbeat.metric)
+    of = compared(made, Heartbeat.metric)
+    assert labels(of.runs) == [f"mlp seed={run.config['seed']}" for run in of.runs]
+    found = door._inputs(of)
+    rows = comparison_rows.shown_rows(of)[0][1]
+    assert (found.run, list(found.shown)) == (of.runs[0], rows)
+    raw = pd.read_csv(Path(made[0].config["dataset"]["root"]) / "train.csv").set_index("id")["heartbeat_signals"]
+    for row in rows:
+        signal = np.array(raw[int(of.rows.table["id"][row])].split(","), dtype=np.float32)
+        assert np.corrcoef(found.shown[row].ravel(), signal)[0, 1] > 0.999
+    shutil.rmtree(made[0].inputs["stores"]["train"])
+    assert "the computed features are not there any more" in door._inputs(of).lacking
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium or chrome on the PATH")
+def test_a_browser_loads_it_light_and_dark_without_complaint(runs: list[Run], tmp_path: Path) -> None:
+    from PIL import Image
+
+    of = compared(runs)
+    page = comparison_page.write(of, tmp_path / "c0ffee123456", drawn(of))
+    grounds = []
+    for dark, preferred in ((True, 0), (False, 1)):
+        shot = tmp_path / f"{preferred}.png"
+        options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--hide-scrollbars"]
+        options += [f"--user-data-dir={tmp_path / 'profile'}", f"--blink-settings=preferredColorScheme={preferred}"]
+        command = [str(CHROMIUM), *options, "--window-size=600,900", f"--screenshot={shot}", page.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        assert "CONSOLE" not in done.stderr
+        picture = np.asarray(Image.open(shot).convert("L"))
+        grounds.append(int(picture[0, 0]))
+        assert picture.std() > 10, "something is drawn"
+        assert (grounds[-1] < 60) == dark
+    assert grounds[1] == 255
