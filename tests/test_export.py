@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench import build
 from bench import export as exporting
 from bench.atomic import read_json
 from bench.predicting import load, predict
@@ -17,7 +18,7 @@ from bench.results.run import Run
 from bench.spec import UserError
 from conftest import compose, small_overrides, train_here
 from test_predict import command
-from tiny import raw_files
+from tiny import node, raw_files
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,28 @@ def test_the_device_half_is_in_the_file(tmp_path: Path, capsys: pytest.CaptureFi
     x = np.stack([predictor.features.store(clip) for clip in clips])
     assert x.dtype == np.int16
     np.testing.assert_allclose(answer(path, x), predictor.predict(clips), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["freesound_mfcc", "heartbeat_scalogram", "hms_image"])
+def test_device_halves_that_a_processor_computes_in_parts_are_graphs_too(name: str, tmp_path: Path) -> None:
+    features = build.build(node("features", name), "features")
+    data = node("dataset", features.datasets[0])
+    data.pop("simulator")
+    root = raw_files(features.datasets[0], tmp_path)
+    dataset = build.build(data | {"root": str(root)}, "dataset")
+    torch.manual_seed(0)
+    rng, shape = np.random.default_rng(0), [size or 3000 for size in features.stored_shape(dataset)]
+    raw = rng.integers(0, 200, (3, *shape)) if features.stored_dtype == "uint8" else 100 * rng.normal(size=(3, *shape))
+    x, half = torch.from_numpy(raw.astype(features.stored_dtype)), features.device_half().eval()
+    with torch.no_grad():
+        seen = half(x)
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(seen[0].numel(), 4))
+        model[1].weight *= 10 / model(seen).std()  # so that probabilities depend on what goes in
+        wanted = exporting.Averaged([(model, half)])(x).numpy()
+    assert wanted.std(0).max() > 0.01
+    _, answered = exporting._onnx(exporting.Averaged([(model, half)]).eval(), x)
+    for n in (1, 3):
+        np.testing.assert_allclose(answered(x[:n]), wanted[:n], atol=1e-4)
 
 
 @pytest.mark.parametrize(

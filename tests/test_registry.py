@@ -20,7 +20,6 @@ import bench
 from bench import build
 from bench.atomic import read_json, write_json
 from bench.predicting import load, predict
-from bench.registering import arrays
 from bench.results import registry
 from bench.results.run import Run
 from bench.results.tracking import Mirror, default_uri
@@ -300,8 +299,6 @@ def test_a_dead_server_is_a_sentence_within_a_bounded_wait(
 
 
 def test_a_raw_example_of_each_data_set_is_what_the_signature_says(tmp_path: Path) -> None:
-    from types import SimpleNamespace
-
     stated = 0
     for name in options("dataset"):
         root = raw_files(name, tmp_path / name)
@@ -313,8 +310,7 @@ def test_a_raw_example_of_each_data_set_is_what_the_signature_says(tmp_path: Pat
             features = build.build(node("features", option), "features")
             if dataset.name not in features.datasets:
                 continue
-            run: Any = SimpleNamespace(inputs={"dataset": dataset.name, "facts": dataset.facts()})
-            said, example = arrays(run, features), dataset.read("test", 0, **features.reads)
+            said, example = dataset.raw(dataset.facts(), features.reads), dataset.read("test", 0, **features.reads)
             assert (said is None) == (name == "freesound")
             if said is not None:
                 found = example if isinstance(example, dict) else {"": example}

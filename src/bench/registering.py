@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from bench import build
-from bench.datasets.hms_files import SPECTROGRAM_COLUMNS, SPECTROGRAM_ROWS
+from bench.datasets.base import Dataset
 from bench.features.base import Features
-from bench.features.hms_waveform import WINDOW
 from bench.loading import finished_folds, trained_fold
 from bench.results import registry
 from bench.results.run import Run
@@ -39,8 +38,10 @@ def register(run: Run, config: Mapping[str, Any]) -> str:
         trained_fold(run, number, torch.device("cpu"))  # what does not load here would not load elsewhere
     uri = (run.config.get("tracking") or {}).get("uri") or default_uri(run.folder.parents[2])
     features: Features = build.build(run.config["features"], "features")
+    dataset: type[Dataset] = build.locate(run.config["dataset"], "dataset")  # type: ignore[assignment]
+    arrays = dataset.raw(run.inputs.get("facts", {}), features.reads)
     try:
-        version = registry.register(run, uri, name, files(run, folds), marks(run, folds), arrays(run, features))
+        version = registry.register(run, uri, name, files(run, folds), marks(run, folds), arrays)
     except TrackingError as error:
         raise UserError(f"register={name}: {error}; the same command again registers it, nothing is lost") from error
     mark = " (SIMULATED data)" if run.inputs["simulated"] else ""
@@ -78,24 +79,3 @@ def marks(run: Run, folds: list[int]) -> dict[str, str]:
     if set(folds) <= set(of):
         said["score"] = figure(sum(of[k] for k in folds) / len(folds))
     return said
-
-
-def arrays(run: Run, features: Features) -> dict[str, tuple[tuple[int, ...], str]] | None:
-    """What a raw example is: shape and type by name, of a single array ``""``.
-
-    None where no shape can be promised: sounds, which have lengths of their own, and data sets of one's own.
-    """
-    facts, reads = run.inputs.get("facts", {}), features.reads
-    match run.inputs["dataset"]:
-        case "heartbeat":
-            return {"": ((1, facts["length"]), "float32")}
-        case "seti":
-            return {"": (tuple(facts["shape"]), "float16")}
-        case "hms":
-            found: dict[str, tuple[tuple[int, ...], str]] = {}
-            if "columns" in reads:
-                found["eeg"] = ((WINDOW, len(reads["columns"])), "float32")
-            if reads.get("spectrogram"):
-                found["spectrogram"] = ((SPECTROGRAM_ROWS, SPECTROGRAM_COLUMNS), "float32")
-            return found if len(found) > 1 else {"": next(iter(found.values()))}
-    return None

@@ -72,6 +72,14 @@ class Dataset(ABC):
         cls.__init__(dataset, root, **options)
         return dataset
 
+    @classmethod
+    def raw(cls, facts: dict[str, Any], reads: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]] | None:
+        """Shape and type of what ``read(part, row, **reads)`` gives, by name; of a single array by ``""``.
+
+        None where they differ between examples, or nothing is promised.
+        """
+        return None
+
     def facts(self) -> dict[str, Any]:
         """What prediction needs to know of the training files, JSON-able."""
         values = {name: getattr(self, name) for name in self.learned}

@@ -69,6 +69,10 @@ class Heartbeat(Dataset):
         """One beat as (1, length) float32; raises UserError, naming file and lines, if the file is broken."""
         return self._beats(part).x_nt[position : position + 1]
 
+    @classmethod
+    def raw(cls, facts: dict[str, Any], reads: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+        return {"": ((1, facts["length"]), "float32")}
+
     def write_submission(self, path: Path, ids: Sequence[Any], probability: np.ndarray) -> None:
         """``id`` and ``label_<class>`` for each class, probabilities (N, K) as they are given."""
         if np.shape(probability) != (len(ids), len(self.classes)):

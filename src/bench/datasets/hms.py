@@ -12,8 +12,16 @@ import pandas as pd
 
 from bench.atomic import replacing
 from bench.datasets.base import TARGET, Dataset, several
-from bench.datasets.hms_files import read_csv, read_eeg, read_spectrogram, refuse_gaps, refuse_unmatched
-from bench.features.hms_waveform import SAMPLE_RATE
+from bench.datasets.hms_files import (
+    SPECTROGRAM_COLUMNS,
+    SPECTROGRAM_ROWS,
+    read_csv,
+    read_eeg,
+    read_spectrogram,
+    refuse_gaps,
+    refuse_unmatched,
+)
+from bench.features.hms_waveform import SAMPLE_RATE, WINDOW
 from bench.metrics import KL
 from bench.spec import Kind, Metric, Part, UserError
 
@@ -100,6 +108,15 @@ class HMS(Dataset):
             path = self._file(part, "spectrograms", place["spectrogram_id"])
             found["spectrogram"] = read_spectrogram(path, place["spectrogram_start"])
         return found if len(found) > 1 else next(iter(found.values()))
+
+    @classmethod
+    def raw(cls, facts: dict[str, Any], reads: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+        found: dict[str, tuple[tuple[int, ...], str]] = {}
+        if "columns" in reads:
+            found["eeg"] = ((WINDOW, len(reads["columns"])), "float32")
+        if reads.get("spectrogram"):
+            found["spectrogram"] = ((SPECTROGRAM_ROWS, SPECTROGRAM_COLUMNS), "float32")
+        return found if len(found) > 1 else {"": next(iter(found.values()))}
 
     def write_submission(self, path: Path, ids: Sequence[Any], probability: np.ndarray) -> None:
         """``eeg_id`` and the vote columns; each row of (N, K) is normalised to sum to 1 in float64."""

@@ -102,6 +102,10 @@ class Seti(Dataset):
         cadence_id = self.table(part)["id"].iloc[position]
         return read_cadence(self._folder(part) / cadence_id[0] / f"{cadence_id}.npy", self.shape)
 
+    @classmethod
+    def raw(cls, facts: dict[str, Any], reads: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
+        return {"": (tuple(facts["shape"]), "float16")}
+
     def write_submission(self, path: Path, ids: Sequence[Any], probability: np.ndarray) -> None:
         """``id`` and ``target``, the probability of a signal from (N, 2), in the order of sample_submission.csv."""
         probability = np.asarray(probability, np.float64)

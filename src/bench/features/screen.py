@@ -35,13 +35,14 @@ class Screen(nn.Module):
         self.register_buffer("masks", masks, persistent=False)
 
     def forward(self, x_bn: Tensor) -> Tensor:
-        pictures = torch.empty(len(x_bn), 1, self.height, self.left + self.columns, device=x_bn.device)
+        pictures = torch.empty(x_bn.shape[0], 1, self.height, self.left + self.columns, device=x_bn.device)
         n = self.height * self.left
         spectrograms_bn, blocks_brw = x_bn[:, :n], x_bn[:, n:].unflatten(1, (-1, self.line))
-        if x_bn.is_cpu and self.left % BITS == 0 and self.columns % BITS == 0:
+        looked_up = x_bn.is_cpu and not torch.compiler.is_exporting()  # numpy is in no graph
+        if looked_up and self.left % BITS == 0 and self.columns % BITS == 0:
             self._look_up(spectrograms_bn, blocks_brw, pictures)
             return pictures
-        lines_bhw = self._merged(blocks_brw, blocks_brw.new_empty(len(x_bn), self.height + self.pitch, self.line))
+        lines_bhw = self._merged(blocks_brw, blocks_brw.new_empty(x_bn.shape[0], self.height + self.pitch, self.line))
         pictures[:, 0, :, : self.left] = spectrograms_bn.unflatten(1, (self.height, self.left)).float().mul_(1 / 255)
         pictures[:, 0, :, self.left :] = (lines_bhw[..., None] & self.masks).ne_(0).flatten(2)[..., : self.columns]
         return pictures

@@ -77,11 +77,13 @@ class MelSpectrogram(nn.Module):
 
     def forward(self, x_bt: Tensor) -> Tensor:
         with torch.autocast(x_bt.device.type, enabled=False):
-            return torch.cat([self._decibels(x) for x in x_bt.split(len(x_bt) if x_bt.is_cuda else AT_ONCE)])
+            if x_bt.is_cuda or torch.compiler.is_exporting():  # a graph of any batch size has no number of parts
+                return self._decibels(x_bt)
+            return torch.cat([self._decibels(x) for x in x_bt.split(AT_ONCE)])
 
     def _decibels(self, x_bt: Tensor) -> Tensor:
         pad, samples = self.n_fft // 2, x_bt.shape[1]
-        padded = torch.zeros(len(x_bt), samples + 2 * pad, device=x_bt.device)
+        padded = torch.zeros(x_bt.shape[0], samples + 2 * pad, device=x_bt.device)
         padded[:, pad : pad + samples] = x_bt
         z_bfk = torch.fft.rfft(padded.unfold(1, self.n_fft, self.hop) * self.window)
         squares = torch.view_as_real(z_bfk).square_().flatten(2)  # (B, F, 2 K)

@@ -38,16 +38,19 @@ class Scalogram(nn.Module):
     def forward(self, x_bt: Tensor) -> Tensor:
         with torch.autocast(x_bt.device.type, enabled=False):
             x_bt = x_bt.float()
-            chunks = x_bt.split(len(x_bt) if x_bt.is_cuda else AT_ONCE)
-            return decibels(torch.cat([self.power(chunk) for chunk in chunks]), x_bt, self.top_db)
+            if x_bt.is_cuda or torch.compiler.is_exporting():  # a graph of any batch size has no number of parts
+                return decibels(self.power(x_bt), x_bt, self.top_db)
+            return decibels(torch.cat([self.power(part) for part in x_bt.split(AT_ONCE)]), x_bt, self.top_db)
 
     def power(self, x_bt: Tensor) -> Tensor:
         """(B, T) float32 → (B, S, width), before the logarithm."""
         length = x_bt.shape[1]
-        spectra_sk = morlet(length, self.n_scales, self.lowest, self.highest, x_bt.device)
-        z_bk = torch.fft.fft(mirrored(x_bt, spectra_sk.shape[1]))
-        w_bst = torch.fft.ifft(z_bk[:, None] * spectra_sk)[..., :length]
-        power_bst = w_bst.real.square() + w_bst.imag.square()
+        spectra_sk2 = morlet(length, self.n_scales, self.lowest, self.highest, x_bt.device)
+        # Real and imaginary parts as a last axis, since ONNX knows no complex numbers.
+        z_bk2 = torch.view_as_real(torch.fft.fft(mirrored(x_bt, spectra_sk2.shape[1])))
+        w_bst = torch.fft.ifft(torch.view_as_complex(z_bk2[:, None] * spectra_sk2))
+        real_bst, imaginary_bst = torch.view_as_real(w_bst)[..., :length, :].unbind(-1)
+        power_bst = real_bst.square() + imaginary_bst.square()
         if self.width in (None, length):
             return power_bst
         size = (self.n_scales, self.width)
@@ -74,7 +77,7 @@ def mirrored(x_bt: Tensor, period: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def morlet(length: int, n_scales: int, lowest: float, highest: float, device: torch.device) -> Tensor:
-    """(S, K) complex64 without imaginary part: the spectra of analytic Morlet wavelets over ``torch.fft.fft``'s bins.
+    """(S, K, 2) float32: the spectra of analytic Morlet wavelets over ``torch.fft.fft``'s bins, which are real, twice.
 
     2 exp(−(scale · ω − 6)² / 2) for ω > 0, else 0: a sine of amplitude 1 shows 1 at its own frequency, whatever that
     is. Source: Torrence and Compo, "A practical guide to wavelet analysis", 1998 (table 1), there scaled to equal
@@ -83,7 +86,7 @@ def morlet(length: int, n_scales: int, lowest: float, highest: float, device: to
     omega_k = 2 * np.pi * np.fft.fftfreq(quick_length(2 * length))
     scale_s = OMEGA_0 / (2 * np.pi * frequencies(length, n_scales, lowest, highest))
     spectra_sk = 2 * np.exp(-0.5 * (scale_s[:, None] * omega_k[None] - OMEGA_0) ** 2) * (omega_k > 0)
-    return torch.from_numpy(spectra_sk.astype(np.complex64)).to(device)
+    return torch.from_numpy(spectra_sk.astype(np.float32)).to(device)[..., None].repeat(1, 1, 2)
 
 
 def quick_length(n: int) -> int:
