@@ -11,7 +11,7 @@ import numpy as np
 from bench.features.hms_regions import CHAINS, HMSRegions, Layout
 from bench.features.hms_spectrogram import to_bytes
 from bench.features.hms_waveform import SAMPLE_RATE, WINDOW
-from bench.signal.spectrograms import bands, hann_power, relative_decibels, weighted
+from bench.signal.spectrograms import bands, hann_power, mean_decibels, weighted
 
 N_FFT, HOP, N_MELS, TOP = 1000, 40, 128, 20
 """5 s a window, a frame every 0.2 s, 128 bands up to 20 Hz."""
@@ -67,9 +67,7 @@ class HMSEEGSpectrogram(HMSRegions):
             gap_t = np.isnan(x_ct[c])
             x_ct[c, gap_t] = 0 if gap_t.all() else x_ct[c, ~gap_t].mean()
         power_cfk = hann_power(x_ct, N_FFT, HOP, self._bins)
-        db_cfm = relative_decibels(weighted(power_cfk, self._filters), DEPTH)
-        heard = np.count_nonzero(db_cfm.max(axis=(1, 2)) > -DEPTH)
-        return (db_cfm.sum(axis=0) + np.float32(DEPTH * len(x_ct))) / np.float32(DEPTH * max(int(heard), 1))
+        return mean_decibels(weighted(power_cfk, self._filters), DEPTH)
 
 
 def middle(raw: np.ndarray) -> np.ndarray:

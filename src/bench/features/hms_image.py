@@ -130,7 +130,7 @@ class HMSImage(Features):
         return np.concatenate([*(to_bytes(picture).ravel() for picture in pictures), lines])
 
     def settings(self) -> dict[str, Any]:
-        return {"version": 2, "height": self.height, "width": self.width}
+        return {"version": 3, "height": self.height, "width": self.width}
 
     def device_half(self) -> nn.Module:
         from bench.features.screen import Screen

@@ -50,7 +50,7 @@ class HMSRegions(Features):
         return (len(CHAINS), *self.size)
 
     def settings(self) -> dict[str, Any]:
-        return {"version": 1}
+        return {"version": 2}
 
     def device_half(self) -> nn.Module:
         from bench.features.regions import Regions

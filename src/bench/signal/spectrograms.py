@@ -105,20 +105,26 @@ def _turns(n_fft: int, hop: int, n_bins: int) -> np.ndarray:
     return turns
 
 
-def relative_decibels(power_cfm: np.ndarray, depth: float = 80.0) -> np.ndarray:
-    """(C, F, M) powers → float32 in [−depth, 0]: 10 log10, relative to each channel's own maximum, cut off below.
+def mean_decibels(power_cfm: np.ndarray, depth: float = 80.0) -> np.ndarray:
+    """(C, F, M) float32 powers, overwritten → (F, M) float32 in [0, 1]: the mean over the channels that are not silent.
 
-    Equals ``librosa.power_to_db(ref=np.max, top_db=depth)`` a channel, save that a channel without any power (whose
-    decibels have no meaning, and are 0 there) is −depth throughout.
+    Of each channel 10 log10 relative to its own maximum, from −``depth`` (and below), which becomes 0, up to 0, which
+    becomes 1: ``librosa.power_to_db(ref=np.max, top_db=depth)`` / depth + 1. A channel without any power counts not at
+    all; where all are, all is 0.
     """
-    x = np.maximum(power_cfm, np.float32(SILENT))
-    silent_c = x.max(axis=(1, 2)) <= np.float32(SILENT)
-    np.log(x, out=x)
-    x *= np.float32(10 / np.log(10))
-    x -= x.max(axis=(1, 2), keepdims=True)
-    np.maximum(x, np.float32(-depth), out=x)
-    x[silent_c] = -depth
-    return x
+    if len(power_cfm) * depth > 370:
+        raise ValueError(f"{len(power_cfm)} channels of {depth:g} dB: their product would leave float32's range")
+    largest_c = power_cfm.max(axis=(1, 2))
+    heard = largest_c > np.float32(SILENT)
+    share_c = np.divide(1, largest_c, out=np.zeros_like(largest_c), where=heard)
+    floor_c = np.where(heard, np.maximum(10 ** (-depth / 10), SILENT * share_c), 1).astype(np.float32)
+    power_cfm *= share_c[:, None, None]
+    np.maximum(power_cfm, floor_c[:, None, None], out=power_cfm)
+    mean_fm = power_cfm.prod(axis=0)  # one logarithm of the product, instead of one a channel
+    np.log(mean_fm, out=mean_fm)
+    mean_fm *= np.float32(10 / np.log(10) / depth / max(np.count_nonzero(heard), 1))
+    mean_fm += np.float32(heard.any())
+    return mean_fm
 
 
 def bands(weights: np.ndarray) -> Bands:
