@@ -23,7 +23,7 @@ train: $(VENV)/.ready  ## The main job; other jobs with ARGS="dataset=… model=
 	$(BIN)/python -m bench.train $(ARGS)
 
 test: $(VENV)/.ready  ## The whole test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.ready  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,14 +1,14 @@
 """Rows a second of predicting raw HMS EEGs with a finished WaveNet, beside the first write-up's way.
 
-    python benchmarks/predict_rows.py [--eegs 192] [--rounds 3] [--device cpu]
+    python benchmarks/predict_rows.py [--eegs 192] [--rounds 3] [--device cpu] [--workers 1]
 
 Ours is ``bench.load(run).predict(folder)`` with one fold: cold computes the stored features first, warm finds them.
 The write-up's way is its validation loop: each batch reads its files again with pandas, fills, clips and filters them,
 in float64 (C. Deotte, "WaveNet Starter - [LB 0.52]", rebuilt in hms_store.py), and goes through the network, our own,
 so that the ratio is of the data's way alone. ``without the network`` is the same with nothing behind the batches. The
 ways take turns in one process on one thread (the allocator's settings are a fold's), on files that the system holds in
-memory; the median of CPU seconds (on a GPU: of the clock's) counts. The EEGs are simulated, the run is trained on 16 of
-them for one epoch.
+memory; the median of CPU seconds counts, of the clock's on a GPU, or with several ``--workers`` that fill the store
+(bench.predict has one a core). The EEGs are simulated, the run is trained on 16 of them for one epoch.
 """
 
 from __future__ import annotations
@@ -55,10 +55,11 @@ def main() -> None:
     parser.add_argument("--eegs", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", RuntimeWarning)  # the write-up takes the mean of columns that are all NaN
     torch.set_num_threads(1)
-    clock = time.perf_counter if arguments.device == "cuda" else time.process_time
+    clock = time.perf_counter if arguments.device == "cuda" or arguments.workers > 1 else time.process_time
 
     def seconds(work: Callable[[], object]) -> float:
         start = clock()
@@ -69,7 +70,7 @@ def main() -> None:
         folder = Path(name)
         run, raw = trained(folder, arguments.eegs)
         store = folder / "store"
-        predictor = Predictor(run, [0], device=arguments.device, store=store, workers=1)
+        predictor = Predictor(run, [0], device=arguments.device, store=store, workers=arguments.workers)
         files = predictor.open(raw).files("test")
         model, device_half = predictor.models(0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +40,34 @@ def compose(*overrides: str) -> Composed:
 
 def train_here(config: dict[str, Any], names: dict[str, str], folds: list[int] | None = None) -> Run:
     """Plans the run and trains its folds in this process, which spares a new one's start; nothing is collected."""
-    from argparse import Namespace
-
-    from bench.fold import train_fold
     from bench.plan import make_plan
 
     plan = make_plan(config, names)
     plan.run.folder.mkdir(parents=True, exist_ok=True)
     plan.write()
-    for number in folds or plan.folds:
-        plan.run.fold(number).folder.mkdir(parents=True, exist_ok=True)
-        told = io.StringIO()
-        threads = torch.get_num_threads()
-        train_fold(Namespace(run=plan.run.folder, number=number, device="cpu", threads=1, compile=False), told)
-        torch.set_num_threads(threads)
-        plan.run.fold(number).log.write_text(told.getvalue(), encoding="utf-8")
+    _train(plan.run, folds or plan.folds)
     return plan.run
+
+
+def _train(run: Run, numbers: Sequence[int], *_: object) -> list[int]:
+    """What ``bench.training.folds.train`` does, without processes."""
+    from argparse import Namespace
+
+    from bench.fold import train_fold
+
+    for number in numbers:
+        run.fold(number).folder.mkdir(parents=True, exist_ok=True)
+        told, threads = io.StringIO(), torch.get_num_threads()
+        train_fold(Namespace(run=run.folder, number=number, device="cpu", threads=1, compile=False), told)
+        torch.set_num_threads(threads)
+        run.fold(number).log.write_text(told.getvalue(), encoding="utf-8")
+    return []
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs whose folds train in the test's own process: for what is not about processes."""
+    monkeypatch.setattr("bench.training.folds.train", _train)
 
 
 @pytest.fixture(scope="session")

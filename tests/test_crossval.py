@@ -119,6 +119,7 @@ def test_where_and_how_fast_is_the_same_run(small: Small, change: str) -> None:
     assert make_plan(*small()).run.folder == make_plan(*small(change)).run.folder
 
 
+@pytest.mark.usefixtures("one_process")
 def test_some_folds_first_and_the_rest_later_is_the_whole(small: Small, finished: tuple[Run, list[str]]) -> None:
     part = cross_validate(*small("folds.only=[1]"))
     assert part.scores is not None
@@ -170,14 +171,28 @@ def wait_for(folder: Path, pattern: str, entries: int) -> Path:
     raise AssertionError(f"no {pattern} with {entries} entries")
 
 
+LONG = ("train.epochs=60", "split.n_splits=2")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(beats: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return by_command([*small_overrides(beats, tmp_path_factory.mktemp("undisturbed")), *LONG])
+
+
+def by_command(overrides: list[str]) -> Run:
+    done = subprocess.run([sys.executable, "-m", "bench.train", *overrides], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return Run.open(done.stdout.splitlines()[-1].removeprefix("run "))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_killed_mid_fold_the_same_command_ends_with_the_same_bits(beats: Path, tmp_path: Path, sign: int) -> None:
-    options = ["train.epochs=60", "split.n_splits=2"]
-    whole = [*small_overrides(beats, tmp_path / "whole"), *options]
-    killed = [*small_overrides(beats, tmp_path / "killed"), *options]
+def test_killed_mid_fold_the_same_command_ends_with_the_same_bits(
+    beats: Path, undisturbed: Run, tmp_path: Path, sign: int
+) -> None:
+    killed = [*small_overrides(beats, tmp_path), *LONG]
     process = start(killed)
-    history = wait_for(tmp_path / "killed/outputs", "*/*/*/folds/*/history.json", 3)  # of whichever is first
+    history = wait_for(tmp_path / "outputs", "*/*/*/folds/*/history.json", 3)  # of whichever is first
     process.send_signal(sign)
     assert process.wait(30) == (130 if sign == signal.SIGINT else -sign)
     run = Run.open(history.parents[2])
@@ -187,16 +202,11 @@ def test_killed_mid_fold_the_same_command_ends_with_the_same_bits(beats: Path, t
         assert run.state()["status"] == "killed"
     time.sleep(1)
     assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(run.folder).encode() in _read(p)], "orphans"
-    reached = len(fold.history())
-    runs = []
-    for overrides in (whole, killed):
-        done = subprocess.run([sys.executable, "-m", "bench.train", *overrides], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        runs.append(Run.open(done.stdout.splitlines()[-1].removeprefix("run ")))
-    assert reached < 60
-    assert runs[0].identity == runs[1].identity
-    assert oof_bytes(runs[0]) == oof_bytes(runs[1])
-    assert (runs[0].folder / "submission.csv").read_bytes() == (runs[1].folder / "submission.csv").read_bytes()
+    assert len(fold.history()) < 60
+    again = by_command(killed)
+    assert again.identity == undisturbed.identity
+    assert oof_bytes(again) == oof_bytes(undisturbed)
+    assert (again.folder / "submission.csv").read_bytes() == (undisturbed.folder / "submission.csv").read_bytes()
 
 
 def _read(path: Path) -> bytes:
@@ -229,6 +239,7 @@ def test_simulated_files_are_made_once_marked_and_kept_apart(tmp_path: Path, cap
     assert make_plan(*compose(*overrides)).inputs["simulated"] is False
 
 
+@pytest.mark.usefixtures("one_process")
 def test_changed_test_files_are_predicted_again_without_training(beats: Path, small: Small, tmp_path: Path) -> None:
     import shutil
 

@@ -20,6 +20,7 @@ def train(small: Callable[..., Composed], *overrides: str) -> Run:
     return outcome.run
 
 
+@pytest.mark.usefixtures("one_process")
 def test_each_fold_of_the_second_stage_starts_from_the_same_fold_of_the_first(
     small: Callable[..., Composed],
 ) -> None:
@@ -30,6 +31,7 @@ def test_each_fold_of_the_second_stage_starts_from_the_same_fold_of_the_first(
     assert still.folder == run.folder  # the same run, asked for in two commands
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_first_stage_of_one_fold_is_what_all_start_from_unless_it_saw_their_rows(
     small: Callable[..., Composed],
 ) -> None:

@@ -101,6 +101,7 @@ def test_views_that_there_are_not_are_refused(make: Callable[[], Any], sentence:
         make()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_the_score_of_one_view_stands_beside_that_of_many(small: Callable[..., Composed], tmp_path: Path) -> None:
     one = cross_validate(*small())
     many = cross_validate(*small("tta=flips"))
@@ -115,6 +116,7 @@ def test_the_score_of_one_view_stands_beside_that_of_many(small: Callable[..., C
     np.testing.assert_array_equal(frames[1][columns], frames[0][[c.replace("plain", "pred") for c in columns]])
 
 
+@pytest.mark.usefixtures("one_process")
 def test_two_seeds_that_predict_the_same_bits_are_named(
     small: Callable[..., Composed], capsys: pytest.CaptureFixture[str]
 ) -> None:
