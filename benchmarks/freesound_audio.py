@@ -38,7 +38,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from bench.data.batches import Batches
-from bench.data.filling import POOL_FROM
 from bench.data.store import open_or_build
 from bench.datasets.base import targets
 from bench.datasets.freesound import Freesound
@@ -48,6 +47,7 @@ from bench.features.freesound_waveform import FreesoundWaveform
 from bench.simulators.freesound import simulate
 
 BATCH = 64
+MANY = 1024  # clips of the store that is built
 
 
 def load(path: Path, sample_rate: int) -> np.ndarray:
@@ -109,7 +109,7 @@ def compare(
 def build(dataset: Freesound, folder: Path, rounds: int) -> None:
     """Prints how much faster a store is built, processes' start included, than the write-up's way loads its clips."""
     names = [path.name for path in dataset.files("train")]
-    copies = -(-POOL_FROM // len(names)) * 2
+    copies = -(-MANY // len(names))
     root = folder / "many"
     (root / "audio_train").mkdir(parents=True)
     rows = pd.read_csv(dataset.root / "train.csv")
@@ -131,7 +131,7 @@ def build(dataset: Freesound, folder: Path, rounds: int) -> None:
         shutil.rmtree(folder / f"built{i}")
     mine, written_up = len(names) / median(ours), len(names) / median(theirs)
     print(
-        f"building a store of {copies * len(names)} clips in {workers} processes, on the clock: "
+        f"building a store of {copies * len(names)} clips in up to {workers} processes, on the clock: "
         f"ours {mine:.0f} clips/s, write-up {written_up:.1f} clips/s, ratio {mine / written_up:.1f}x",
         flush=True,
     )

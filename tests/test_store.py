@@ -106,12 +106,31 @@ def test_other_settings_or_files_are_another_store(numbers: Numbers, tmp_path: P
     assert build(Numbers(numbers.root), root).folder != first.folder
 
 
-def test_processes_store_what_one_process_stores(tmp_path: Path) -> None:
-    numbers = make(tmp_path / "raw", 600)
+def test_processes_store_what_one_process_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "START_S", -1)  # they always save time
+    numbers = make(tmp_path / "raw", 130)
     one = build(numbers, tmp_path / "one", workers=1)
     two = build(numbers, tmp_path / "two", workers=2)
     assert one.digest == two.digest
     assert (one.folder / "data.bin").read_bytes() == (two.folder / "data.bin").read_bytes()
+
+
+def test_processes_are_started_only_where_they_save_more_than_their_start_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Started(Exception):
+        pass
+
+    def pool(*_: object) -> None:
+        raise Started
+
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", pool)
+    numbers = make(tmp_path / "raw", 130)
+    build(numbers, tmp_path / "quick", workers=2)
+    monkeypatch.setattr(filling, "START_S", 1e-6)
+    build(numbers, tmp_path / "alone", workers=1)
+    with pytest.raises(Started):
+        build(numbers, tmp_path / "slow", workers=2)
 
 
 def test_all_broken_files_are_named_at_once_and_nothing_is_left(numbers: Numbers, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from bench.features.base import Features
 from bench.spec import Part, UserError
 
 CHUNK = 32  # examples a task: small enough for a live progress bar, large enough to hide the hand-over
-POOL_FROM = 512  # below this many examples starting processes costs more than it saves
+START_S = 5.0  # that starting processes takes; they are started where they save more
 GLANCE = 256  # numbers that tell most examples from flat ones
 Progress = Callable[[int, int], None]
 Chunk = tuple[int, np.ndarray, np.ndarray, list[str]]
@@ -117,7 +118,8 @@ def run(task: Task, rows: int, workers: int, progress: Progress) -> tuple[np.nda
     digests, flat = np.zeros((rows, 16), np.uint8), np.zeros(rows, bool)
     problems: list[str] = []
     ranges = [(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
-    one_file = len(set(task.dataset.files(task.part))) <= 1
+    if len(set(task.dataset.files(task.part))) <= 1:
+        workers = 1  # one file is parsed once, by one process
     done = 0
 
     def take(result: Chunk) -> None:
@@ -129,9 +131,14 @@ def run(task: Task, rows: int, workers: int, progress: Progress) -> tuple[np.nda
         done += len(chunk)
         progress(done, rows)
 
-    if workers <= 1 or rows < POOL_FROM or one_file:  # one file is parsed once, by one process
-        for start, stop in ranges:
-            take(task(start, stop))
+    # Here, until it is known what an example takes: the first ones also import libraries.
+    while ranges:
+        began = time.perf_counter()
+        take(task(*ranges.pop(0)))
+        left = (time.perf_counter() - began) * len(ranges)
+        if done > CHUNK and left * (1 - 1 / max(workers, 1)) > START_S:
+            break
+    if not ranges:
         return digests, flat, problems
 
     from concurrent.futures import ProcessPoolExecutor, as_completed
