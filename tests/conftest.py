@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,15 @@ def _train(run: Run, numbers: Sequence[int], *_: object) -> list[int]:
         torch.set_num_threads(threads)
         run.fold(number).log.write_text(told.getvalue(), encoding="utf-8")
     return []
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """As many as ``train_here`` trains with: sums of another number of threads end in other bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,8 @@ from conftest import compose, small_overrides, train_here
 from test_ensemble import blended
 from test_predict import command, made, write_sample
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WAYS = {
     "weights": ["blend=weights"],
     "rank": ["blend=rank"],
@@ -38,15 +39,6 @@ WAYS = {
     "hardened": ["blend=mean", "harden=margin", "harden.above=0.26"],
     "ten folds": ["blend=geometric", "folds=geometric"],
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As many as ``train_here`` trains with: sums of another number of threads end in other bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +28,7 @@ from conftest import Composed, train_here
 from fake_predictions import predicted, some_rows
 from fake_run import epoch
 from test_compare import two_runs, write_run
-from test_report import CHROMIUM, Page
+from test_report import CHROMIUM, Page, assert_a_browser_shows
 
 NOWHERE = "http://127.0.0.1:9"  # a port where nobody listens
 
@@ -370,20 +369,6 @@ def test_trained_runs_show_their_rows_as_the_best_model_sees_them(small: Callabl
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium or chrome on the PATH")
 def test_a_browser_loads_it_light_and_dark_without_complaint(runs: list[Run], tmp_path: Path) -> None:
-    from PIL import Image
-
     of = compared(runs)
     page = comparison_page.write(of, tmp_path / "c0ffee123456", drawn(of))
-    grounds = []
-    for dark, preferred in ((True, 0), (False, 1)):
-        shot = tmp_path / f"{preferred}.png"
-        options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--hide-scrollbars"]
-        options += [f"--user-data-dir={tmp_path / 'profile'}", f"--blink-settings=preferredColorScheme={preferred}"]
-        command = [str(CHROMIUM), *options, "--window-size=600,900", f"--screenshot={shot}", page.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        assert "CONSOLE" not in done.stderr
-        picture = np.asarray(Image.open(shot).convert("L"))
-        grounds.append(int(picture[0, 0]))
-        assert picture.std() > 10, "something is drawn"
-        assert (grounds[-1] < 60) == dark
-    assert grounds[1] == 255
+    assert_a_browser_shows(page, tmp_path)

@@ -6,13 +6,11 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import bench
 from bench.atomic import write_json
@@ -23,14 +21,7 @@ from bench.spec import UserError
 from bench.training.collect import predictions
 from conftest import compose, small_overrides, train_here
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As many as ``train_here`` trains with: sums of another number of threads end in other bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,7 @@ from bench.training.collect import collect, predictions
 from conftest import compose, small_overrides, train_here
 from tiny import SIZES, raw_files
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As many as ``train_here`` trains with: sums of another number of threads end in other bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def command(folder: Path, *overrides: str) -> dict[str, Any]:

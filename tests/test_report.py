@@ -437,16 +437,21 @@ def test_a_training_writes_the_page_with_its_worst_rows_as_the_model_sees_them(
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium or chrome on the PATH")
 def test_a_browser_loads_it_light_and_dark_without_complaint(tmp_path: Path) -> None:
-    from PIL import Image
-
     run = member(tmp_path)
     rng, judged = np.random.default_rng(0), report.judge(run)
     page = report.write(run, judged, {p: rng.normal(size=(8, 2000)) for p in judged.worst()})
+    assert_a_browser_shows(page, tmp_path)
+
+
+def assert_a_browser_shows(page: Path, folder: Path) -> None:
+    """In dark and in light, without a word on the console."""
+    from PIL import Image
+
     grounds = []
     for dark, preferred in ((True, 0), (False, 1)):
-        shot = tmp_path / f"{preferred}.png"
+        shot = folder / f"{preferred}.png"
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--hide-scrollbars"]
-        options += [f"--user-data-dir={tmp_path / 'profile'}", f"--blink-settings=preferredColorScheme={preferred}"]
+        options += [f"--user-data-dir={folder / 'profile'}", f"--blink-settings=preferredColorScheme={preferred}"]
         command = [str(CHROMIUM), *options, "--window-size=600,900", f"--screenshot={shot}", page.as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         assert "CONSOLE" not in done.stderr

@@ -330,11 +330,4 @@ def _conclude(run: Run, uri: str | None) -> None:
     for name, score in scores.get("also", {}).items():
         table.add_row(name, figure(score))
     console.print(table)
-    if uri is not None:
-        from bench.results.tracking import comparison, page
-
-        tracking = run.folder / "tracking.json"
-        if tracking.exists():
-            console.print(f"MLflow    make ui, then {page(uri, tracking)}", soft_wrap=True)
-            console.print(f"          by model: {comparison(uri, tracking)}", soft_wrap=True)
-    print(f"run {run.folder}", flush=True)
+    crossval.tell_where(run, uri, console)

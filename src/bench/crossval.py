@@ -7,7 +7,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,6 +18,9 @@ from bench.results.run import Run
 from bench.spec import UserError
 from bench.training import collect, folds
 from bench.training.progress import display, figure, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,11 @@ def _conclude(outcome: Outcome, uri: str | None) -> None:
             console.print(f"{len(scores['folds'])} of {run.inputs['n_splits']} folds are in this score")
     if outcome.sentence:
         say(outcome.sentence)
+    tell_where(run, uri, console)
+
+
+def tell_where(run: Run, uri: str | None, console: Console) -> None:
+    """Where MLflow shows the run, and last its folder."""
     if uri is not None:
         from bench.results.tracking import comparison, page
 
