@@ -22,12 +22,12 @@ import yaml
 from bench import build
 from bench.allocator import ALLOCATOR
 from bench.augment.base import InTurn
-from bench.cli import conf
 from bench.data.batches import Batch
 from bench.losses.kl import kl
 from bench.models.cnn1d import CNN1D
 from bench.models.resnet1d import ResNet1D
 from bench.models.wavenet import WaveNet
+from bench.paths import conf
 from bench.spec import InputSpec
 
 BOUND = 1.15

@@ -22,12 +22,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from bench import blend, build, members
+from bench import build
 from bench.atomic import write_json, write_text
-from bench.cli import conf
+from bench.crossval import collect
+from bench.ensembling import blend, members
 from bench.metrics import MAP3
-from bench.results.run import Run
-from bench.training import collect
+from bench.paths import conf
+from bench.runs import frames
+from bench.runs.run import Run
 
 RUNS, ROWS, CLASSES, FOLDS = 20, 20_000, 41, 5
 BOUND = dict.fromkeys(("mean", "geometric", "rank", "weights", "logits", "hill_climbing"), 10.0)
@@ -51,10 +53,10 @@ def write_runs(outputs: Path) -> list[Run]:
         inputs = {"dataset": "freesound", "model": "cnn2d", "metric": "map3", "direction": "max", "simulated": True}
         inputs |= {"n_splits": FOLDS, "spec": spec, "test": "", "group": "g", "stores": {}}
         write_json(run.folder / "inputs.json", inputs)
-        collect.write_frame(rows, run.folder / "splits.parquet")
+        frames.write_frame(rows, run.folder / "splits.parquet")
         for one in run.folds:
             here = fold == one.number
-            collect.write_frame(collect.oof_frame(rows[here], probability[here], None, classes), one.oof)
+            frames.write_frame(frames.oof_frame(rows[here], probability[here], None, classes), one.oof)
             write_json(one.done, {"test": "", "test_rows": 0})
         collect.collect(run, MAP3)
         run.write_state(status="finished")

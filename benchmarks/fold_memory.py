@@ -28,8 +28,8 @@ import yaml
 
 from bench.allocator import ALLOCATOR
 from bench.atomic import read_json, write_json, write_text
-from bench.cli import conf
-from bench.results.run import Run
+from bench.paths import conf
+from bench.runs.run import Run
 
 TIMES = 4
 BLOCK = 20  # different examples, copied over and over: what is in a file doesn't change what reading it takes
@@ -142,7 +142,7 @@ def peak(kind: Kind, rows: int, epochs: int) -> tuple[int, int]:
         run, size = make_run(Path(name) / "run", kind, rows, epochs)
         fold = run.fold(0)
         fold.folder.mkdir(parents=True)
-        command = [sys.executable, "-m", "bench.fold", str(run.folder), "0", "--device", "cpu"]
+        command = [sys.executable, "-m", "bench.crossval.fold", str(run.folder), "0", "--device", "cpu"]
         environment = {**os.environ, **ALLOCATOR}
         with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
             if process.wait():  # its standard input stays open meanwhile: a fold ends when that closes

@@ -23,12 +23,12 @@ from torch import nn
 from bench.atomic import write_json
 from bench.data.batches import Batch, Batches
 from bench.data.store import Store
-from bench.features.cast import ToFloat32
+from bench.features.device.cast import ToFloat32
 from bench.losses.kl import kl
 from bench.metrics import KL
 from bench.models.mlp import MLP
 from bench.models.wavenet import WaveNet
-from bench.results.run import Fold
+from bench.runs.run import Fold
 from bench.spec import InputSpec
 from bench.training import loop, schedules
 

@@ -27,8 +27,8 @@ from statistics import median
 import torch
 
 from bench.allocator import ALLOCATOR
-from bench.predicting import Predictor
-from bench.results.run import Run
+from bench.prediction.predictor import Predictor
+from bench.runs.run import Run
 from hms_store import batch_as_written_up, read_as_written_up
 
 BATCH = 64

@@ -17,12 +17,13 @@ import numpy as np
 import pandas as pd
 
 from bench.atomic import write_json, write_text
+from bench.crossval import collect
 from bench.datasets.freesound import Freesound
 from bench.datasets.hms import HMS
-from bench.results import report
-from bench.results.run import Run
+from bench.report import report
+from bench.runs import frames
+from bench.runs.run import Run
 from bench.spec import Metric
-from bench.training import collect
 
 
 def write_run(folder: Path, metric: Metric, rows: int, classes: int, folds: int, epochs: int, size: list[int]) -> Run:
@@ -40,12 +41,12 @@ def write_run(folder: Path, metric: Metric, rows: int, classes: int, folds: int,
     table = pd.DataFrame({"id": [f"{n:08x}" for n in range(rows)], "group": np.arange(rows) // 4})
     table["fold"] = table["group"] % folds
     table = table.join(pd.DataFrame(target, columns=[f"target_{c}" for c in names]))
-    collect.write_frame(table, folder / "splits.parquet")
-    collect.write_frame(table[["id"]][:0], folder / "test_ids.parquet")
+    frames.write_frame(table, folder / "splits.parquet")
+    frames.write_frame(table[["id"]][:0], folder / "test_ids.parquet")
     run = Run(folder)
     for fold in run.folds:
         here = (table["fold"] == fold.number).to_numpy()
-        collect.write_frame(collect.oof_frame(table[here], probability[here], None, names), fold.oof)
+        frames.write_frame(frames.oof_frame(table[here], probability[here], None, names), fold.oof)
         keys = ("train/loss", "valid/loss", f"valid/{metric.name}")
         fold.write_history([{"epoch": e, **{key: 1 / e + rng.random() for key in keys}} for e in range(1, epochs + 1)])
         write_json(fold.done, {"test": "", "test_rows": 0})

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from bench.metrics import L1_20K, accuracy
-from bench.results.run import Run
-from bench.training.collect import predictions
+from bench.runs.frames import predictions
+from bench.runs.run import Run
 
 
 def score(run: Run, labels_csv: str) -> tuple[float, float, int]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.results.run import Run
+from bench.runs.run import Run
 
 Composed = tuple[dict[str, Any], dict[str, str]]
 
@@ -21,8 +21,8 @@ def compose(*overrides: str) -> Composed:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from bench.cli import conf
-    from bench.schema import register
+    from bench.cli.schema import register
+    from bench.paths import conf
 
     register()
     with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
@@ -40,7 +40,7 @@ def compose(*overrides: str) -> Composed:
 
 def train_here(config: dict[str, Any], names: dict[str, str], folds: list[int] | None = None) -> Run:
     """Plans the run and trains its folds in this process, which spares a new one's start; nothing is collected."""
-    from bench.plan import make_plan
+    from bench.crossval.plan import make_plan
 
     plan = make_plan(config, names)
     plan.run.folder.mkdir(parents=True, exist_ok=True)
@@ -50,10 +50,10 @@ def train_here(config: dict[str, Any], names: dict[str, str], folds: list[int] |
 
 
 def _train(run: Run, numbers: Sequence[int], *_: object) -> list[int]:
-    """What ``bench.training.folds.train`` does, without processes."""
+    """What ``bench.crossval.processes.train`` does, without processes."""
     from argparse import Namespace
 
-    from bench.fold import train_fold
+    from bench.crossval.fold import train_fold
 
     for number in numbers:
         run.fold(number).folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs whose folds train in the test's own process: for what is not about processes."""
-    monkeypatch.setattr("bench.training.folds.train", _train)
+    monkeypatch.setattr("bench.crossval.processes.train", _train)
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from bench import metrics
-from bench.results import comparison
-from bench.results.comparison import Comparison, Rows
-from bench.results.run import Run
+from bench.comparison import comparison
+from bench.comparison.comparison import Comparison, Rows
+from bench.runs.run import Run
 from bench.spec import Metric
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from bench.atomic import write_json, write_text
-from bench.results.run import Run
+from bench.runs import frames
+from bench.runs.run import Run
 
 START = 1_760_000_000.0
 
@@ -135,7 +136,7 @@ def write_member(
     import yaml
 
     from bench import build
-    from bench.training import collect
+    from bench.crossval import collect
 
     targets = {"hms": "bench.datasets.hms.HMS", "heartbeat": "bench.datasets.heartbeat.Heartbeat"}
     folder, classes = outputs / dataset / model / identity, tuple(f"class {k}" for k in range(target_nk.shape[1]))
@@ -151,14 +152,14 @@ def write_member(
     run = Run.open(folder)
     rows = pd.DataFrame({"id": [f"a{n}" for n in range(len(target_nk))], "fold": fold_n})
     rows = rows.join(pd.DataFrame(target_nk.astype(np.float32), columns=[f"target_{c}" for c in classes]))
-    collect.write_frame(rows, folder / "splits.parquet")
+    frames.write_frame(rows, folder / "splits.parquet")
     ids = pd.Series([f"t{n}" for n in range(0 if test_lk is None else len(test_lk))], dtype=object)
-    collect.write_frame(pd.DataFrame({"id": ids}), folder / "test_ids.parquet")
+    frames.write_frame(pd.DataFrame({"id": ids}), folder / "test_ids.parquet")
     for fold in run.folds:
         here = fold_n == fold.number
-        collect.write_frame(collect.oof_frame(rows[here], probability_nk[here], None, classes), fold.oof)
+        frames.write_frame(frames.oof_frame(rows[here], probability_nk[here], None, classes), fold.oof)
         if test_lk is not None:
-            collect.write_frame(collect.prediction_frame(ids, test_lk, classes), fold.test)
+            frames.write_frame(frames.prediction_frame(ids, test_lk, classes), fold.test)
         write_json(fold.done, {"test": "t", "test_rows": len(ids)})
     collect.collect(run, build.locate(node, "dataset").metric)  # type: ignore[attr-defined]
     run.write_state(status="finished", pid=os.getpid(), host=socket.gethostname(), command="python -m bench.train")

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 import bench
-from bench import crossval
 from bench.atomic import read_json
-from bench.blended import Sources
 from bench.build import locate
-from bench.predicting import predict
-from bench.results.blending import geometric
-from bench.results.run import Run
+from bench.crossval import collect
+from bench.ensembling import blend
+from bench.ensembling.ways import geometric
+from bench.prediction.blended import Sources
+from bench.prediction.command import predict
+from bench.runs.frames import predictions, write_frame
+from bench.runs.run import Run
 from bench.spec import UserError
-from bench.training import collect
-from bench.training.collect import predictions, write_frame
 from conftest import compose, small_overrides, train_here
 from test_ensemble import blended
 from test_predict import command, made, write_sample
@@ -44,7 +44,7 @@ WAYS = {
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take a second each."""
-    monkeypatch.setattr(crossval, "draw", lambda run: None)
+    monkeypatch.setattr(blend, "draw", lambda run: None)
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +240,6 @@ def test_a_sample_of_other_ids_costs_the_submission_alone_and_the_same_command_w
     assert not (run.folder / "submission.csv").exists()
     assert re.search(r"submission.csv is not written: .* asks for id 7 \(line 26\)", capsys.readouterr().err)
     write_sample(root, ids[::-1])
-    monkeypatch.setattr("bench.blend.nested", None)  # nothing is fitted again
+    monkeypatch.setattr("bench.ensembling.blend.nested", None)  # nothing is fitted again
     two(here, f"root={root}")
     assert pd.read_csv(run.folder / "submission.csv")["id"].tolist() == ids[::-1]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from bench import build
-from bench.cli import conf
+from bench.ensembling import hardening
+from bench.ensembling.ways import Way, arithmetic, geometric, rank_mean, simplex_weights
 from bench.metrics import ACCURACY, AUC, KL, L1_20K, MAP3
-from bench.results import hardening
-from bench.results.blending import Way, arithmetic, geometric, rank_mean, simplex_weights
+from bench.paths import conf
 from bench.spec import UserError
 from tiny import load, options
 

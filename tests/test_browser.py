@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from bench.atomic import write_json
-from bench.results.mirrored import comparison, headline
-from bench.results.run import Run
-from bench.results.tracking import Mirror
+from bench.runs.run import Run
+from bench.tracking.mirror import Mirror
+from bench.tracking.wording import comparison, headline
 from fake_run import write_run
 from test_report import CHROMIUM
 from test_tracking import _kill, _serve

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-from bench import build, cli, options
+from bench import build
 from bench.catalog import main
-from bench.options import Option
+from bench.cli import options
+from bench.cli.options import Option
+from bench.paths import conf
 from bench.spec import UserError
 
 EVERYTHING = [option for group in options.groups() for option in options.options(group)]
@@ -161,7 +163,7 @@ def test_without_files_a_few_are_simulated_and_told_so(capsys: pytest.CaptureFix
 
 def test_a_new_yaml_shows_up_without_an_edit(printed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tree = tmp_path / "conf"
-    shutil.copytree(cli.conf(), tree)
+    shutil.copytree(conf(), tree)
     (tree / "model" / "floor.yaml").write_text("# No hidden layer.\n_target_: bench.models.mlp.MLP\nhidden: []\n")
     (tree / "recipe" / "heartbeat_floor.yaml").write_text("# @package _global_\ntrain: {epochs: 3}\n")
     monkeypatch.setattr(options, "conf", lambda: tree)

@@ -12,7 +12,7 @@ import pytest
 
 from bench import build
 from bench.atomic import read_json
-from bench.plan import make_plan
+from bench.crossval.plan import make_plan
 from bench.spec import UserError
 from conftest import Composed, small_overrides
 

@@ -15,9 +15,9 @@ import pytest
 from bench import compare as door
 from bench import metrics
 from bench.atomic import read_json, write_json, write_text
-from bench.results import comparison, comparison_plots, comparison_words
-from bench.results.comparison import Rows
-from bench.results.run import Run
+from bench.comparison import comparison, plots, words
+from bench.comparison.comparison import Rows
+from bench.runs.run import Run
 from bench.spec import UserError
 from fake_predictions import compared, predicted, some_rows
 
@@ -244,8 +244,8 @@ def test_runs_that_differ_in_little_are_named_by_it(tmp_path: Path) -> None:
     runs = [write_run(tmp_path, rows, predicted(rows, 1, 0), "mlp", f"{i}" * 12) for i in (1, 2)]
     write_text(runs[1].folder / "config.yaml", yaml.safe_dump({**runs[1].config, "seed": 7, "outputs": "elsewhere"}))
     runs = [Run(run.folder) for run in runs]
-    assert comparison_words.labels(runs) == ["mlp seed=0", "mlp seed=7"]
-    assert comparison_words.differing(runs) == ["seed=0", "seed=7"]
+    assert words.labels(runs) == ["mlp seed=0", "mlp seed=7"]
+    assert words.differing(runs) == ["seed=0", "seed=7"]
 
 
 @pytest.mark.parametrize(
@@ -286,6 +286,6 @@ def test_pictures_take_any_number_of_classes_and_runs(tmp_path: Path) -> None:
     rows = some_rows(80, 41, folds=2)
     runs = two_runs(tmp_path, rows, (3.0, 1.0, 2.0, 2.5))
     of = comparison.compare(runs, *comparison.read(runs), metrics.KL, 100)
-    drawn = comparison_plots.draw(of, comparison_words.labels(of.runs), tmp_path / "plots")
+    drawn = plots.draw(of, words.labels(of.runs), tmp_path / "plots")
     assert {path.name for path in drawn} == PICTURES
     assert {path.name for path in (tmp_path / "plots").iterdir()} == PICTURES

@@ -17,13 +17,16 @@ import yaml
 from bench import compare as door
 from bench import metrics
 from bench.atomic import read_json, write_json, write_text
-from bench.results import comparison, comparison_page, comparison_plots, comparison_rows, comparison_sending, mirrored
-from bench.results.comparison import Comparison
-from bench.results.comparison_rows import Inputs
-from bench.results.comparison_words import labels, sentence
-from bench.results.report_tables import figure
-from bench.results.run import Run
+from bench.comparison import comparison, plots, sending
+from bench.comparison import page as comparison_page
+from bench.comparison import rows as comparison_rows
+from bench.comparison.comparison import Comparison
+from bench.comparison.rows import Inputs
+from bench.comparison.words import labels, sentence
+from bench.report.tables import figure
+from bench.runs.run import Run
 from bench.spec import Metric
+from bench.tracking import wording
 from conftest import Composed, train_here
 from fake_predictions import predicted, some_rows
 from fake_run import epoch
@@ -247,19 +250,19 @@ def test_a_fold_without_a_score_is_a_dash(tmp_path: Path) -> None:
 
 def test_a_copy_in_a_runs_folder_is_noticed_by_its_mirror_and_written_once(runs: list[Run], tmp_path: Path) -> None:
     page = comparison_page.write(compared(runs), tmp_path / "c0ffee123456", Inputs())
-    before = [mirrored.fingerprint(run) for run in runs]
-    assert comparison_sending.leave(page, runs) == []
-    after = [mirrored.fingerprint(run) for run in runs]
+    before = [wording.fingerprint(run) for run in runs]
+    assert sending.leave(page, runs) == []
+    after = [wording.fingerprint(run) for run in runs]
     assert all(a != b for a, b in zip(before, after, strict=True))
     assert (runs[0].folder / "comparisons" / "c0ffee123456.html").read_bytes() == page.read_bytes()
-    assert comparison_sending.leave(page, runs) == []
-    assert [mirrored.fingerprint(run) for run in runs] == after
+    assert sending.leave(page, runs) == []
+    assert [wording.fingerprint(run) for run in runs] == after
 
 
 def test_a_folder_that_takes_no_copy_costs_a_sentence(runs: list[Run], tmp_path: Path) -> None:
     page = comparison_page.write(compared(runs), tmp_path / "c0ffee123456", Inputs())
     (runs[0].folder / "comparisons").write_text("in the way")
-    said = comparison_sending.leave(page, runs)
+    said = sending.leave(page, runs)
     assert len(said) == 1
     assert str(runs[0].folder / "comparisons") in said[0]
     assert (runs[1].folder / "comparisons" / "c0ffee123456.html").exists()
@@ -275,8 +278,8 @@ def test_nothing_is_sent_of_runs_that_were_never_mirrored_or_where_it_is_not_wan
     runs: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Any] = []
-    monkeypatch.setattr(comparison_sending, "_track", lambda *given: started.append(given))
-    monkeypatch.setattr(comparison_plots, "draw", lambda *_: [])
+    monkeypatch.setattr(sending, "_track", lambda *given: started.append(given))
+    monkeypatch.setattr(plots, "draw", lambda *_: [])
     assert called(capsys, tmp_path)[::2] == (0, "")
     for run in runs:
         write_json(run.folder / "tracking.json", {"uri": NOWHERE, "token": "t", "files": {}, "folds": {}})
@@ -295,8 +298,8 @@ def test_a_dead_server_costs_the_wait_and_a_sentence(
     write_json(runs[1].folder / "tracking.json", {"uri": NOWHERE, "token": "t", "files": {}, "folds": {}})
     began = time.perf_counter()
     page = comparison_page.write(compared(runs), tmp_path / "c0ffee123456", Inputs())
-    assert comparison_sending.leave(page, runs) == []
-    said = comparison_sending.send("c0ffee123456", runs, None, 1.0)
+    assert sending.leave(page, runs) == []
+    said = sending.send("c0ffee123456", runs, None, 1.0)
     assert time.perf_counter() - began < 8
     assert len(said) == 1
     assert f"({NOWHERE}) has not taken the page; later: python -m bench.track {runs[1].folder}" in said[0]
@@ -307,8 +310,8 @@ def test_a_database_that_was_moved_is_not_made_anew(runs: list[Run], tmp_path: P
     note = {"uri": f"sqlite:///{gone}", "token": "t", "files": {}, "folds": {}}
     write_json(runs[0].folder / "tracking.json", note)
     page = comparison_page.write(compared(runs), tmp_path / "c0ffee123456", Inputs())
-    comparison_sending.leave(page, runs)
-    assert "has not taken the page" in comparison_sending.send("c0ffee123456", runs, None, 30.0)[0]
+    sending.leave(page, runs)
+    assert "has not taken the page" in sending.send("c0ffee123456", runs, None, 30.0)[0]
     assert not gone.parent.exists()
 
 
@@ -319,7 +322,7 @@ def test_the_page_is_among_the_artifacts_of_each_run_that_mlflow_has(
 ) -> None:
     from mlflow import MlflowClient
 
-    from bench.results.tracking import Mirror, default_uri
+    from bench.tracking.mirror import Mirror, default_uri
 
     scores = {"folds": [0.5], "fold_numbers": [0], "mean": 0.5, "std": 0.0, "oof": 0.5}
     write_json(runs[0].scores_path, {**(runs[0].scores() or {}), **scores})
@@ -348,8 +351,8 @@ def test_a_comparison_is_not_lost_for_its_page(
 
 
 def test_trained_runs_show_their_rows_as_the_best_model_sees_them(small: Callable[..., Composed]) -> None:
+    from bench.crossval import collect
     from bench.datasets.heartbeat import Heartbeat
-    from bench.training import collect
 
     made = [train_here(*small("train.epochs=1", f"seed={seed}")) for seed in (1, 2)]
     for run in made:

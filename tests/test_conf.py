@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from bench import build
-from bench.cli import conf
 from bench.datasets.base import Dataset
+from bench.paths import conf
 from bench.spec import InputSpec, Kind
 from conftest import compose
 from tiny import load, node, options, raw_files

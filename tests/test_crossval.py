@@ -19,15 +19,15 @@ import pandas as pd
 import pytest
 
 from bench.atomic import read_json, write_json
-from bench.crossval import cross_validate
+from bench.crossval.plan import make_plan
+from bench.crossval.run import cross_validate
 from bench.data import splits
 from bench.datasets.base import targets
 from bench.metrics import L1_20K
-from bench.plan import make_plan
-from bench.results import report
-from bench.results.run import Run
+from bench.report import report
+from bench.runs.frames import predictions
+from bench.runs.run import Run
 from bench.spec import UserError
-from bench.training.collect import predictions
 from conftest import Composed, compose, small_overrides, train_here
 
 Small = Callable[..., Composed]
@@ -292,8 +292,8 @@ def test_a_sample_of_other_ids_costs_the_submission_and_not_the_run(
 
     run = train_here(*compose(*command))
     (run.folder / "submission.csv").write_text("of an earlier call\n", encoding="utf-8")
-    monkeypatch.setattr("bench.training.folds.train", None)  # from here on nothing is trained
-    monkeypatch.setattr("bench.crossval.draw", lambda run: None)
+    monkeypatch.setattr("bench.crossval.processes.train", None)  # from here on nothing is trained
+    monkeypatch.setattr("bench.report.draw.draw", lambda run: None)
     sample([*ids, 7])
     outcome = cross_validate(*compose(*command))
     assert (outcome.failed, run.state()["status"]) == ([], "finished")
@@ -399,9 +399,9 @@ def test_a_dead_tracking_server_changes_nothing_and_the_run_is_sent_later(
 
 
 def test_a_pairs_recipe_names_its_features_and_the_command_line_wins() -> None:
+    from bench.data.open import features_node
     from bench.datasets.freesound import Freesound
     from bench.models.cnn2d import CNN2D
-    from bench.opening import features_node
 
     for options, wanted in (
         (["model=cnn2d"], "freesound_mfcc"),

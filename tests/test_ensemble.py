@@ -15,18 +15,21 @@ import pandas as pd
 import pytest
 from hydra.errors import HydraException
 
-from bench import blend, build, crossval, members
+from bench import build
 from bench.atomic import read_json, write_json
-from bench.cli import conf
+from bench.crossval import collect
 from bench.datasets.heartbeat import Heartbeat
 from bench.ensemble import quoted
+from bench.ensembling import blend, members
+from bench.ensembling.hardening import Threshold
 from bench.metrics import KL, L1_20K
-from bench.results import plots
-from bench.results.hardening import Threshold
-from bench.results.run import Run
-from bench.results.selection import select
+from bench.paths import conf
+from bench.report import plots
+from bench.report.draw import draw
+from bench.runs import frames
+from bench.runs.run import Run
+from bench.runs.selection import select
 from bench.spec import UserError
-from bench.training import collect
 from conftest import Composed, train_here
 from fake_run import write_member, write_run
 from tiny import load, options
@@ -44,7 +47,7 @@ def composed(*overrides: str) -> Composed:
     import hydra
     from omegaconf import OmegaConf
 
-    from bench.schema import register
+    from bench.cli.schema import register
 
     register()
     with pytest.MonkeyPatch.context() as patched:
@@ -86,7 +89,7 @@ def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Three:
         (run.folder / "plots").mkdir(exist_ok=True)
         (run.folder / "report.html").touch()
 
-    monkeypatch.setattr(crossval, "draw", draw)
+    monkeypatch.setattr(blend, "draw", draw)
     return Three(tmp_path / "outputs")
 
 
@@ -298,7 +301,7 @@ def test_test_rows_get_the_blend_of_all_out_of_fold_rows(three: Three) -> None:
     weights = {Path(m["run"]): m["weight"] for m in said["members"]}
     expected = sum(weights[r.folder] * test for r, test in zip(three.runs, three.test, strict=True))
     test = pd.read_parquet(run.folder / "test.parquet")
-    np.testing.assert_allclose(collect.predictions(test), expected, atol=1e-9)
+    np.testing.assert_allclose(frames.predictions(test), expected, atol=1e-9)
     assert len({tuple(read_json(f.done)["weights"]) for f in run.folds}) == 3, "each fold has its own"
 
 
@@ -308,13 +311,13 @@ def test_one_command_is_the_geometric_mean_over_folds_and_models(three: Three) -
     for run, folds in zip(three.runs[:2], tests, strict=True):
         for fold, p in zip(run.folds, folds, strict=True):
             ids = pd.read_parquet(fold.test)["id"]
-            collect.write_frame(collect.prediction_frame(ids, p, run.spec.classes), fold.test)
+            frames.write_frame(frames.prediction_frame(ids, p, run.spec.classes), fold.test)
         collect.collect(run, KL)
     both = "runs=" + ",".join(str(run.folder) for run in three.runs[:2])
     run = blended(three.outputs, both, "blend=geometric", "folds=geometric")
     expected = np.exp(np.log(tests).mean((0, 1)))
     expected /= expected.sum(1, keepdims=True)
-    np.testing.assert_allclose(collect.predictions(pd.read_parquet(run.folder / "test.parquet")), expected, atol=1e-12)
+    np.testing.assert_allclose(frames.predictions(pd.read_parquet(run.folder / "test.parquet")), expected, atol=1e-12)
     arithmetic = blended(three.outputs, both, "blend=geometric")
     assert arithmetic.folder != run.folder
 
@@ -455,7 +458,7 @@ def test_keys_have_types() -> None:
 
 
 def test_the_trainings_groups_do_not_list_the_ensembles() -> None:
-    from bench.options import groups
+    from bench.cli.options import groups
 
     assert not {"ensemble", "blend", "harden"} & set(groups())
     assert len(options("ensemble/blend")) == 9
@@ -477,7 +480,7 @@ def test_two_seeds_are_averaged_by_one_command(small: Callable[..., Composed], t
     for seed in (1, 2):
         run = train_here(*small(f"seed={seed}", "train.epochs=1"))
         collect.collect(run, L1_20K)
-        crossval.draw(run)
+        draw(run)
         run.write_state(status="finished")
         seeds.append(run)
     group = seeds[0].inputs["group"]
@@ -487,7 +490,7 @@ def test_two_seeds_are_averaged_by_one_command(small: Callable[..., Composed], t
     )
     assert done.returncode == 0, done.stderr
     run = Run.open(done.stdout.splitlines()[-1].removeprefix("run "))
-    mean = np.mean([collect.predictions(pd.read_parquet(r.folder / "test.parquet")) for r in seeds], axis=0)
+    mean = np.mean([frames.predictions(pd.read_parquet(r.folder / "test.parquet")) for r in seeds], axis=0)
     expected = np.where(mean.max(1, keepdims=True) > 0.49, np.eye(4)[mean.argmax(1)], mean)
     submission = pd.read_csv(run.folder / "submission.csv")
     np.testing.assert_allclose(submission.filter(like="label_").to_numpy(), expected, atol=1e-9)

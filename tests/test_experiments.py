@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import tiny
-from bench.cli import conf
-from bench.plan import make_plan
+from bench.crossval.plan import make_plan
+from bench.paths import conf
 from conftest import Composed, compose
 
 FOLDER = conf().resolve().parent / "experiments"

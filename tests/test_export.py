@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from bench import build
-from bench import export as exporting
 from bench.atomic import read_json
-from bench.predicting import load, predict
-from bench.results.run import Run
+from bench.prediction import export as exporting
+from bench.prediction.blended import load
+from bench.prediction.command import predict
+from bench.runs.run import Run
 from bench.spec import UserError
 from conftest import compose, small_overrides, train_here
 from test_predict import command

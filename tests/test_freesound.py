@@ -16,10 +16,10 @@ from bench.data.store import open_or_build
 from bench.datasets.base import targets
 from bench.datasets.freesound import Freesound, header
 from bench.features.audio import Audio
+from bench.features.device.scaling import Standardised
 from bench.features.freesound_logmel import FreesoundLogMel
 from bench.features.freesound_mfcc import FreesoundMFCC
 from bench.features.freesound_waveform import FreesoundWaveform
-from bench.features.scaling import Standardised
 from bench.metrics import MAP3
 from bench.simulators import freesound
 from bench.spec import Part, UserError

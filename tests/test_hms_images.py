@@ -11,13 +11,14 @@ import pytest
 import torch
 from scipy.signal import butter, lfilter
 
-from bench.features import hms_image, screen
+from bench.features import hms_image
+from bench.features.device import screen
+from bench.features.device.screen import Screen
 from bench.features.hms_eeg_spectrogram import LINKS, HMSEEGSpectrogram
 from bench.features.hms_image import CENTRAL, KEPT, TRACES, HMSImage
 from bench.features.hms_sides import ACROSS
 from bench.features.hms_spectrogram import HMSSpectrogram
 from bench.features.hms_waveform import HMSWaveform
-from bench.features.screen import Screen
 from bench.signal.spectrograms import hann_power, resized
 from bench.signal.traces import bridged, spans, without_mains
 from bench.simulators.hms import simulate

@@ -8,37 +8,33 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bench"
-GROUND = {"spec", "atomic", "allocator"}
-# room → the rooms it may import besides itself and the ground; doors and what composes them may import all
+GROUND = {"spec", "atomic", "allocator", "build", "metrics", "paths", "tell"}
+PARTS = {"signal", "losses", "models", "simulators", "synthetic", "features", "datasets"}
+# room → the rooms below it that it may import, besides itself and the ground (which imports the ground alone)
 MAY = {
+    **{name: set() for name in GROUND},
     "signal": set(),
-    "metrics": set(),
     "losses": set(),
     "models": set(),
     "simulators": {"signal"},
     "synthetic": set(),
     "features": {"signal"},
-    "datasets": {"features", "metrics"},
+    "datasets": {"features"},
+    "runs": {"datasets"},
     "data": {"datasets", "features"},
     "augment": {"data", "features"},
-    "results": {"metrics"},
-    "training": {"augment", "data", "datasets", "features", "metrics", "results"},
-    "spec": set(),
-    "atomic": set(),
-    "allocator": set(),
-    "schema": set(),
-    "build": set(),
+    "cli": {"runs", "datasets"},
+    "training": {"augment", "data", "datasets", "features", "runs"},
+    "report": {"training", "runs"},
+    "tracking": {"runs"},
 }
-DOORS = {
-    "train", "track", "fold", "crossval", "plan", "opening", "checks", "loading", "pseudo", "extra", "stages",
-    "cli", "multirun", "catalog", "listing", "options", "ensemble", "blend", "members",
-    "predict", "predicting", "blended", "export", "registering", "compare",
-}  # fmt: skip
-LATE = {
-    "crossval", "plan", "opening", "checks", "loading", "pseudo", "extra", "stages", "blend", "members", "predicting",
-    "blended", "export", "registering",
-}  # fmt: skip
-"""Imported by a door's function, once a job is to run."""
+MAY["crossval"] = PARTS | {"training", "augment", "data", "report", "tracking", "runs", "cli"}
+MAY["comparison"] = PARTS | {"training", "data", "report", "tracking", "runs", "cli"}
+MAY["ensembling"] = MAY["crossval"] | {"crossval"}
+MAY["prediction"] = MAY["ensembling"] | {"ensembling"}
+COMMANDS = {"train", "predict", "ensemble", "compare", "track", "catalog", "__main__"}
+LOAD = ("bench", "bench.prediction.blended")
+"""``bench.load``, the one arrow up: a person's entry, and a registered model's."""
 HEAVY = {"torch", "timm", "mlflow", "sklearn", "scipy", "matplotlib", "librosa", "pandas", "pyarrow", "numpy", "rich"}
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -48,43 +44,73 @@ def room(path: Path) -> str:
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:
-    """Dotted names of what a file imports, type-checking imports included."""
+    """Dotted names of what a file imports, inside functions and for type checking included."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = tree.body if top_level_only else list(ast.walk(tree))
-    found: set[str] = set()
+    names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def rooms_imported(path: Path) -> set[str]:
     return {name.split(".")[1] for name in imports(path) if name.startswith("bench.")} - {"__version__"}
 
 
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_a_room_imports_only_the_rooms_below_it(path: Path) -> None:
     here = room(path)
-    if here in DOORS or path.name == "__init__.py":
+    if here in COMMANDS or path == SOURCE / "__init__.py":
         return
     assert here in MAY, f"{here} is a new room: give it a place in ARCHITECTURE.md and here"
     assert rooms_imported(path) <= MAY[here] | GROUND | {here}
 
 
-def test_tracking_and_the_registry_alone_import_mlflow() -> None:
+def test_no_room_stands_above_a_room_that_imports_it() -> None:
+    assert not circles({here: set(below) for here, below in MAY.items()})
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    modules = {module(path): path for path in FILES}
+    arrows = {
+        here: {name for name in imports(path) & set(modules) if name != "bench" and (here, name) != LOAD} - {here}
+        for here, path in modules.items()
+    }
+    assert not circles(arrows)
+
+
+def circles(arrows: dict[str, set[str]]) -> set[str]:
+    """The nodes that reach themselves along the arrows."""
+    left = {here: below & set(arrows) for here, below in arrows.items()}
+    while ends := {here for here, below in left.items() if not below}:
+        left = {here: below - ends for here, below in left.items() if here not in ends}
+    return set(left)
+
+
+def test_commands_alone_are_imported_by_nobody() -> None:
+    assert not [path for path in FILES if rooms_imported(path) & COMMANDS]
+
+
+def test_the_top_holds_commands_and_the_ground_alone() -> None:
+    assert {path.stem for path in SOURCE.glob("*.py")} - {"__init__"} <= COMMANDS | GROUND
+
+
+def test_tracking_alone_imports_mlflow() -> None:
     importers = {str(p.relative_to(SOURCE)) for p in FILES if "mlflow" in {name.split(".")[0] for name in imports(p)}}
-    assert importers == {"results/tracking.py", "results/registry.py", "results/served.py"}
-    code = {"bench.results.served"}  # MLflow runs it, from a model: nobody else does
+    assert importers == {"tracking/mirror.py", "tracking/registry.py", "tracking/served.py"}
+    code = {"bench.tracking.served"}  # MLflow runs it, from a model: nobody else does
     assert not [p for p in FILES if imports(p) & code]
 
 
-@pytest.mark.parametrize("door", sorted(DOORS | {"schema"}))
-def test_doors_keep_heavy_imports_inside_functions(door: str) -> None:
-    if door in LATE:
-        return
-    path = SOURCE / f"{door}.py"
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) in COMMANDS | {"cli"}], ids=module)
+def test_commands_keep_heavy_imports_inside_functions(path: Path) -> None:
     assert not {name.split(".")[0] for name in imports(path, top_level_only=True)} & HEAVY
 
 

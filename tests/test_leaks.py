@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 import tiny
-from bench.results.run import Run
+from bench.runs.run import Run
 from conftest import compose, train_here
 
 LENGTH = 40
@@ -100,7 +100,7 @@ def test_a_standardiser_is_fitted_to_the_training_side_alone(sounds: Roots, tmp_
 
 @pytest.mark.parametrize("key", ["init_from={}", "pseudo=teachers pseudo.rows=test pseudo.runs=[{}]"])
 def test_a_source_that_saw_what_a_fold_validates_is_refused(small: Callable[..., tuple[dict, dict]], key: str) -> None:
-    from bench.plan import make_plan
+    from bench.crossval.plan import make_plan
     from bench.spec import UserError
 
     source = train_here(*small("split.seed=1")).folder

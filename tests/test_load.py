@@ -15,10 +15,11 @@ import pytest
 import bench
 from bench.atomic import write_json
 from bench.data.ragged import Ragged
-from bench.predicting import Predictor, load
-from bench.results.run import Run
+from bench.prediction.blended import load
+from bench.prediction.predictor import Predictor
+from bench.runs.frames import predictions
+from bench.runs.run import Run
 from bench.spec import UserError
-from bench.training.collect import predictions
 from conftest import compose, small_overrides, train_here
 
 pytestmark = pytest.mark.usefixtures("one_thread")

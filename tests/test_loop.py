@@ -18,10 +18,10 @@ from bench.augment.mixup import Mixup
 from bench.augment.specaugment import SpecAugment
 from bench.data.batches import Batches, cut
 from bench.data.store import Store
-from bench.features.cast import ToFloat32
+from bench.features.device.cast import ToFloat32
 from bench.losses.kl import kl
 from bench.metrics import KL
-from bench.results.run import Fold
+from bench.runs.run import Fold
 from bench.training import loop, schedules
 from bench.training.checkpoint import load_weights
 

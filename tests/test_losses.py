@@ -11,12 +11,12 @@ import yaml
 from torch.nn import functional as F
 
 from bench import build
-from bench.cli import conf
 from bench.losses.bce import bce
 from bench.losses.ce import ce
 from bench.losses.focal import focal
 from bench.losses.kl import kl
 from bench.losses.l1 import l1
+from bench.paths import conf
 from bench.spec import UserError
 
 LOGITS = torch.tensor([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3]])

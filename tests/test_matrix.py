@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from bench import build
-from bench.crossval import cross_validate
+from bench.crossval.plan import Plan, make_plan
+from bench.crossval.run import cross_validate
 from bench.data.batches import Batches
 from bench.data.store import Store
 from bench.datasets.base import serves, targets
-from bench.plan import Plan, make_plan
+from bench.runs.frames import predictions
 from bench.spec import InputSpec, Kind, UserError
 from bench.training import inference
-from bench.training.collect import predictions
 from conftest import Composed, compose
 from tiny import node, options, raw_files
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.features.scaling import MinMax, Standardised
+from bench.features.device.scaling import MinMax, Standardised
 from bench.signal.mel import MFCC, MelSpectrogram, mel_filters, n_frames
 
 RATE, SAMPLES = 44_100, 88_200

@@ -14,7 +14,6 @@ import yaml
 from torch import Tensor, nn
 
 from bench import build
-from bench.cli import conf
 from bench.models import squeezeformer1d, wavenet
 from bench.models.cnn1d import CNN1D
 from bench.models.cnn2d import CNN2D
@@ -28,6 +27,7 @@ from bench.models.squeezeformer1d import Squeezeformer1D
 from bench.models.timm_backbone import TimmBackbone
 from bench.models.tinyvit import TinyViT
 from bench.models.wavenet import WaveNet
+from bench.paths import conf
 from bench.spec import InputSpec, UserError
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.atomic import write_json
-from bench.results import plots
+from bench.report import plots
 from fake_run import epoch, write_run
 
 ALL = {"learning_curves.png", "confusion.png", "reliability.png", "folds.png"}

@@ -16,13 +16,14 @@ import torch
 import bench
 from bench.atomic import read_json
 from bench.build import locate
-from bench.loading import trained_fold
+from bench.crossval.collect import collect
 from bench.predict import quoted
-from bench.predicting import predict
-from bench.results.run import Run
+from bench.prediction.command import predict
+from bench.runs.frames import predictions
+from bench.runs.run import Run
 from bench.spec import UserError
 from bench.training import checkpoint
-from bench.training.collect import collect, predictions
+from bench.training.loading import trained_fold
 from conftest import compose, small_overrides, train_here
 from tiny import SIZES, raw_files
 
@@ -34,8 +35,8 @@ def command(folder: Path, *overrides: str) -> dict[str, Any]:
     import hydra
     from omegaconf import OmegaConf
 
-    from bench.cli import conf
-    from bench.schema import register
+    from bench.cli.schema import register
+    from bench.paths import conf
 
     register()
     here = [f"outputs={folder}/outputs", f"data={folder}/data", f"store={folder}/store", "device=cpu", "workers=1"]
@@ -143,7 +144,7 @@ def test_the_same_command_again_predicts_nothing_anew(
 ) -> None:
     predict(command(tmp_path, f"run={copied.folder}"))
     folder = made(capsys)
-    monkeypatch.setattr("bench.predicting.trained_fold", None)
+    monkeypatch.setattr("bench.prediction.predictor.trained_fold", None)
     predict(command(tmp_path, f"run={copied.folder}", "tta=none"))  # what the run's own is, too
     said = capsys.readouterr()
     assert said.out == f"predictions {folder}\n"

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.crossval.plan import make_plan
+from bench.crossval.pseudo_labels import Teachers
 from bench.datasets.base import serves
-from bench.plan import make_plan
-from bench.pseudo import Teachers
 from bench.spec import UserError
 from conftest import Composed, compose, train_here
 

@@ -19,12 +19,13 @@ import torch
 import bench
 from bench import build
 from bench.atomic import read_json, write_json
-from bench.predicting import load, predict
-from bench.results import registry
-from bench.results.run import Run
-from bench.results.tracking import Mirror, default_uri
+from bench.crossval.collect import collect
+from bench.prediction.blended import load
+from bench.prediction.command import predict
+from bench.runs.run import Run
 from bench.spec import UserError
-from bench.training.collect import collect
+from bench.tracking import registry
+from bench.tracking.mirror import Mirror, default_uri
 from conftest import compose, small_overrides, train_here
 from fake_run import write_run
 from test_predict import command

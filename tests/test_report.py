@@ -16,13 +16,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import crossval, loading
 from bench.atomic import read_json, write_json
+from bench.crossval import collect
 from bench.metrics import area_under_curve, kl_divergence
-from bench.results import report, report_charts, report_recipe, report_rows
-from bench.results.report_tables import figure
-from bench.results.run import Run
-from bench.training import collect
+from bench.report import charts, recipe, report
+from bench.report import rows as report_rows
+from bench.report.draw import draw
+from bench.report.tables import figure
+from bench.runs import frames
+from bench.runs.run import Run
+from bench.training import loading
 from conftest import Composed, train_here
 from fake_run import epoch, write_member
 
@@ -78,7 +81,7 @@ def member(outputs: Path, rows: int = 120, classes: int = 3, folds: int = 3, **i
     group = np.arange(rows) // 4
     run = write_member(outputs, probability, target, group % folds, **inputs)
     table = pd.read_parquet(run.folder / "splits.parquet").assign(group=[f"patient {g}" for g in group])
-    collect.write_frame(table, run.folder / "splits.parquet")
+    frames.write_frame(table, run.folder / "splits.parquet")
     for fold in run.folds:
         fold.write_history([epoch(e, fold.number, 5) for e in range(1, 6)])
         write_json(fold.done, {**read_json(fold.done), "kept_epoch": 4, "device": "cpu"})
@@ -247,7 +250,7 @@ def test_groups_are_listed_from_both_ends_by_their_mean_loss(tmp_path: Path) -> 
     assert [row[1] for row in rows] == ["4"] * 16
     assert [row[2] for row in rows] == [figure(mean[row[0]]) for row in rows]
     table = pd.read_parquet(run.folder / "splits.parquet").drop(columns="group")
-    collect.write_frame(table, run.folder / "splits.parquet")
+    frames.write_frame(table, run.folder / "splits.parquet")
     assert "groups" not in written(run).tables
 
 
@@ -256,7 +259,7 @@ def test_a_group_in_two_folds_is_told(tmp_path: Path) -> None:
     assert "No group lies in two folds." in written(run).text
     table = pd.read_parquet(run.folder / "splits.parquet")
     table.loc[0, "fold"] = 2
-    collect.write_frame(table, run.folder / "splits.parquet")
+    frames.write_frame(table, run.folder / "splits.parquet")
     assert "1 group lies in several folds." in written(run).text
 
 
@@ -341,7 +344,7 @@ def test_a_picture_shows_what_it_was_given() -> None:
 
     x = np.zeros((1, 30, 60), np.float32)
     x[0, :15, :30] = 1
-    html = report_charts.example(x, "image", "one")
+    html = charts.example(x, "image", "one")
     data = re.search(r"base64,([^\"]+)", html)
     assert data is not None
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data[1]))).convert("RGB"), np.int64)
@@ -353,22 +356,22 @@ def test_a_picture_shows_what_it_was_given() -> None:
 
 def test_few_channels_are_lines_and_many_are_a_picture() -> None:
     x = np.random.default_rng(0).normal(size=(64, 300))
-    assert report_charts.example(x[:8], "sequence", "few").count("<path") == 8
-    assert report_charts.example(x, "sequence", "many").startswith("<img")
+    assert charts.example(x[:8], "sequence", "few").count("<path") == 8
+    assert charts.example(x, "sequence", "many").startswith("<img")
 
 
 @pytest.mark.parametrize("fill", [0.0, 3.5, np.nan])
 def test_a_flat_or_empty_example_is_drawn(fill: float) -> None:
     with np.errstate(all="raise"):
-        assert "<path" in report_charts.example(np.full((2, 40), fill), "sequence", "flat")
-        assert "<img" in report_charts.example(np.full((1, 40, 40), fill), "image", "flat")
+        assert "<path" in charts.example(np.full((2, 40), fill), "sequence", "flat")
+        assert "<img" in charts.example(np.full((1, 40, 40), fill), "image", "flat")
 
 
 def test_a_spike_outlives_the_thinning_of_a_long_signal() -> None:
     x = np.zeros((1, 100_000))
     x[0, 50_001] = 1.0
     x[0, ::2] += 0.01
-    steps = re.search(r'd="M\d+ \d+l([^"]+)"', report_charts.signal(x, "spike"))
+    steps = re.search(r'd="M\d+ \d+l([^"]+)"', charts.signal(x, "spike"))
     assert steps is not None
     ups = [int(step) for step in re.findall(r"-?\d+", steps[1])[1::2]]
     assert min(ups) < -20
@@ -376,20 +379,20 @@ def test_a_spike_outlives_the_thinning_of_a_long_signal() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0.21, 0.24), (-3, 17), (1, 200), (4000, 31_000)])
 def test_ticks_are_few_round_and_told_apart(low: float, high: float) -> None:
-    found = report_charts.ticks(low, high)
+    found = charts.ticks(low, high)
     assert 2 <= len(found) <= 7
     assert low - 1e-9 <= found[0] < found[-1] <= high + 1e-9
-    assert len(set(report_charts.labels(found))) == len(found)
+    assert len(set(charts.labels(found))) == len(found)
 
 
 def test_lines_break_where_a_value_is_not_finite() -> None:
-    frame = report_charts.Frame((0, 5), (0, 1))
+    frame = charts.Frame((0, 5), (0, 1))
     line = frame.line(range(6), [0.1, 0.2, float("nan"), 0.4, float("inf"), 0.5], "k")
     assert (line.count("<path"), line.count("<circle")) == (1, 2)
 
 
 def test_seconds_are_told_as_a_person_does() -> None:
-    assert [report_recipe._duration(s) for s in (4.25, 61, 3725)] == ["4.2 s", "1 min 1 s", "1 h 2 min"]
+    assert [recipe._duration(s) for s in (4.25, 61, 3725)] == ["4.2 s", "1 min 1 s", "1 h 2 min"]
 
 
 def test_an_ensemble_shows_its_members(tmp_path: Path) -> None:
@@ -408,12 +411,12 @@ def test_a_training_writes_the_page_with_its_worst_rows_as_the_model_sees_them(
 ) -> None:
     from bench.data.store import Store
     from bench.datasets.heartbeat import Heartbeat
-    from bench.results import plots
+    from bench.report import plots
 
     monkeypatch.setattr(plots, "draw", lambda run: [])
     run = train_here(*small("features=heartbeat_scalogram", "model=cnn2d", "train.epochs=1"), folds=[0])
     collect.collect(run, Heartbeat.metric)
-    crossval.draw(run)
+    draw(run)
     page = Page(run.folder / "report.html")
     worst = report.judge(run).worst()
     assert page.html.count("data:image/png") == len(worst) == 12
@@ -424,14 +427,14 @@ def test_a_training_writes_the_page_with_its_worst_rows_as_the_model_sees_them(
     assert {np.float32(x).shape for x in store.gather(np.array(worst))} != {run.spec.shape}, "the device half is seen"
 
     shutil.rmtree(run.inputs["stores"]["train"])
-    crossval.draw(run)
+    draw(run)
     page = Page(run.folder / "report.html")
     assert "data:image/png" not in page.html
     assert "the computed features are not there any more" in page.text
 
     (run.folder / "report.html").unlink()
     (run.folder / "oof.parquet").write_bytes(b"broken")
-    crossval.draw(run)  # a run is not lost for it
+    draw(run)  # a run is not lost for it
     assert "report    not written: " in capsys.readouterr().err
 
 

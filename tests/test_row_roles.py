@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from bench.atomic import write_json
+from bench.crossval.collect import _baseline, _training_means
 from bench.data import splits
 from bench.data.batches import Batches
 from bench.data.row_weights import votes
 from bench.data.store import Store
 from bench.metrics import AUC, KL
 from bench.spec import UserError
-from bench.training.collect import _baseline, _training_means
 
 CPU = torch.device("cpu")
 

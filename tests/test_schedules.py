@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bench.metrics import KL
-from bench.results.run import Fold
+from bench.runs.run import Fold
 from bench.training import loop, schedules
 from bench.training.ema import Ema
 from test_loop import SETTINGS, fit, parts, sides, weights

@@ -13,7 +13,7 @@ import torch
 from bench.data.store import open_or_build
 from bench.datasets.base import targets
 from bench.datasets.seti import Seti
-from bench.features.panels import without_background
+from bench.features.device.panels import without_background
 from bench.features.seti_cadence import SetiCadence
 from bench.features.seti_channels import SetiChannels
 from bench.features.seti_sequence import SetiSequence
@@ -390,7 +390,7 @@ def test_the_noise_is_chi_squared() -> None:
 
 
 def test_a_plan_of_four_stratified_folds_and_the_wrong_kind_of_features(simulated: Path, tmp_path: Path) -> None:
-    from bench.plan import make_plan
+    from bench.crossval.plan import make_plan
 
     where = [f"dataset.root={simulated}", f"outputs={tmp_path}", f"store={tmp_path / 'store'}", "device=cpu"]
     plan = make_plan(*compose("dataset=seti", "model=mlp", *where))

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from bench import metrics
-from bench.results import comparison, significance
-from bench.results.comparison import Rows
-from bench.results.run import Run
+from bench.comparison import comparison, significance
+from bench.comparison.comparison import Rows
+from bench.runs.run import Run
 from bench.spec import Metric
 from fake_predictions import compared, predicted, some_rows
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import stages
-from bench.results.run import Run
+from bench.crossval import stages
+from bench.runs.run import Run
 from bench.spec import UserError
 from conftest import Composed
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench.atomic import write_json
-from bench.results import plots
+from bench.report import plots
 from bench.spec import UserError
 from bench.synthetic import base
 from bench.synthetic.base import Way, by_class, examples

@@ -17,9 +17,11 @@ import pytest
 
 from bench import track
 from bench.atomic import read_json, write_json
-from bench.results import mirrored
-from bench.results.run import Run
-from bench.results.tracking import Mirror, TrackingError, default_uri, page, start_mirror
+from bench.runs import facts
+from bench.runs.run import Run
+from bench.tracking import wording
+from bench.tracking.follower import start_mirror
+from bench.tracking.mirror import Mirror, TrackingError, default_uri, page
 from fake_run import START, epoch, write_run
 
 if TYPE_CHECKING:
@@ -242,8 +244,8 @@ def test_status_on_the_page_is_the_status_in_the_folder(
     run.write_state(**state)
     if done:
         write_json(run.fold(1).done, {})
-    living = mirrored.alive(run)
-    assert (mirrored.run_status(run, living), mirrored.fold_status(run.fold(1), run.state(), living)) == expected
+    living = facts.alive(run)
+    assert (wording.run_status(run, living), wording.fold_status(run.fold(1), run.state(), living)) == expected
 
 
 def test_a_training_that_died_without_a_word_is_killed_not_running(tmp_path: Path) -> None:
@@ -251,21 +253,21 @@ def test_a_training_that_died_without_a_word_is_killed_not_running(tmp_path: Pat
     dead.wait()
     run = write_run(tmp_path, finished=1)
     run.write_state(pid=dead.pid)
-    assert mirrored.run_status(run, mirrored.alive(run)) == "KILLED"
+    assert wording.run_status(run, facts.alive(run)) == "KILLED"
     run.write_state(host="another-machine")  # whose processes nobody can see from here
-    assert mirrored.run_status(run, mirrored.alive(run)) == "RUNNING"
+    assert wording.run_status(run, facts.alive(run)) == "RUNNING"
 
 
 def test_names_and_values_a_server_refuses_are_rewritten() -> None:
     entry = {"epoch": 2, "valid/MAP@3 (top)": 0.5, "valid/loss": float("inf"), "note": "text", "time": 7.0}
-    first, second = mirrored.epoch_points(entry, 0.0)  # type: ignore[arg-type]
+    first, second = wording.epoch_points(entry, 0.0)  # type: ignore[arg-type]
     assert first == ("valid/MAP_3 _top_", 0.5, 7.0, 2)
     assert second.value != second.value
 
 
 def test_long_leaves_and_the_tracking_address_are_no_parameters() -> None:
     config = {"model": {"depth": 3, "note": "x" * 251, "sizes": [1, 2]}, "tracking": {"uri": "http://me:pass@host"}}
-    assert mirrored.leaves(config) == {"model.depth": "3", "model.sizes": "[1, 2]"}
+    assert facts.leaves(config) == {"model.depth": "3", "model.sizes": "[1, 2]"}
 
 
 def test_a_password_is_neither_noted_nor_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -320,7 +322,7 @@ def test_a_mirror_without_a_server_is_given_up_within_the_wait(tmp_path: Path) -
 def test_a_mirror_dies_with_its_training(outputs: Path) -> None:
     run = write_run(outputs, finished=1)
     code = (
-        "import sys, os, time; from bench.results.run import Run; from bench.results.tracking import start_mirror\n"
+        "import sys, os, time; from bench.runs.run import Run; from bench.tracking.follower import start_mirror\n"
         "run = Run.open(sys.argv[1]); run.write_state(pid=os.getpid())\n"
         "print(start_mirror(run, sys.argv[2], 30).process.pid, flush=True); time.sleep(600)"
     )
@@ -369,7 +371,7 @@ def test_the_door_says_what_was_sent_and_where_it_is(outputs: Path, capsys: pyte
 
 def test_neither_the_door_nor_a_training_imports_mlflow() -> None:
     code = (
-        "import bench.track, bench.results.tracking, sys; assert not {'mlflow', 'pandas', 'psutil'} & set(sys.modules)"
+        "import bench.track, bench.tracking.mirror, sys; assert not {'mlflow', 'pandas', 'psutil'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

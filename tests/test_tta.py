@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from bench.augment.gaussian_noise import GaussianNoise
 from bench.augment.mixup import Mixup
-from bench.crossval import cross_validate
+from bench.crossval.run import cross_validate
 from bench.data.batches import Batches
 from bench.data.joined import InMemory
-from bench.features.cast import ToFloat32
+from bench.features.device.cast import ToFloat32
 from bench.spec import UserError
 from bench.training.inference import averaged, logits, probabilities
 from bench.training.tta import PLAIN, Crops, Flips, Random, View

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from bench import build
-from bench.cli import conf
+from bench.paths import conf
 
 RAW: dict[str, dict[str, Any]] = {
     "hms": {"n_eegs": 10, "n_patients": 5, "n_test": 2, "seed": 0},

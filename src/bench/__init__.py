@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.predicting import Predictor
+    from bench.prediction.predictor import Predictor
 
 __version__ = "0.1.0"
 
@@ -13,9 +13,9 @@ __version__ = "0.1.0"
 def load(run: Any, **options: Any) -> Predictor:
     """A finished run that predicts: ``bench.load("latest").predict(folder or raw examples)``.
 
-    ``run`` is a run's folder or identity, ``latest``, or a query. Options are those of ``bench.predicting.load``:
+    ``run`` is a run's folder or identity, ``latest``, or a query. Options (of ``bench.prediction.blended.load``):
     ``folds``, ``device``, ``outputs``, ``store``; ``Predictor.predict`` says what goes in and what comes out.
     """
-    from bench import predicting  # with torch and all: `import bench` alone costs nothing
+    from bench.prediction import blended  # with torch and all: `import bench` alone costs nothing
 
-    return predicting.load(run, **options)
+    return blended.load(run, **options)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import sys
 
-from bench.cli import INTERRUPTED, MISTAKE, conf, reword, say_mistake, word
+from bench.cli.door import INTERRUPTED, MISTAKE
+from bench.cli.errors import reword, say_mistake, word
+from bench.paths import conf
 
 ABOUT = """usage: python -m bench.catalog [group=option …] [key=value …]
 
@@ -38,7 +40,7 @@ def main(words: list[str] | None = None) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from bench.listing import show
+    from bench.cli.pages import show
     from bench.spec import UserError
 
     try:

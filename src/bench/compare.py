@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cli import FAILED, INTERRUPTED, MISTAKE, NOT_THERE, conf, say_mistake, word
+from bench.cli.door import FAILED, INTERRUPTED, MISTAKE
+from bench.cli.errors import NOT_THERE, say_mistake, word
+from bench.paths import conf
 
 if TYPE_CHECKING:
-    from bench.results.comparison import Comparison
-    from bench.results.comparison_rows import Inputs
+    from bench.comparison.comparison import Comparison
+    from bench.comparison.rows import Inputs
 
 ABOUT = """usage: python -m bench.compare runs=[<run>,<run>,…] [key=value …]
 
@@ -51,29 +53,31 @@ def main(words: list[str] | None = None) -> int:
 def compare(words: list[str], defaults: str) -> None:
     """Selects and compares the runs, tells, and writes the folder; ``defaults`` is the text of conf/compare.yaml."""
     from bench import build
-    from bench.results import comparison, comparison_report, selection
+    from bench.comparison import comparison, tables
+    from bench.runs import selection
 
-    config = comparison_report.settings(words, defaults)
+    config = tables.settings(words, defaults)
     chosen = selection.select(config["runs"], outputs := Path(config["outputs"]))
     rows, probabilities = comparison.read(chosen.runs)
     metric = build.locate(chosen.runs[0].config["dataset"], "dataset").metric  # type: ignore[attr-defined]
     found = comparison.compare(chosen.runs, rows, probabilities, metric, config["resamples"], config["seed"])
-    comparison_report.tell(found, [f"left out: {left}" for left in chosen.left_out])
-    folder = comparison_report.write(found, outputs)
+    tables.tell(found, [f"left out: {left}" for left in chosen.left_out])
+    folder = tables.write(found, outputs)
     _show(found, folder, config)
     print(f"comparison {folder}", flush=True)
 
 
 def _show(found: Comparison, folder: Path, config: dict[str, Any]) -> None:
     """The page, its copies in the runs' folders, and those in MLflow; a comparison is not lost for them."""
-    from bench.results import comparison_page, comparison_sending
-    from bench.training.progress import say
+    from bench.comparison import page as comparison_page
+    from bench.comparison import sending
+    from bench.tell import say
 
     try:
         page = comparison_page.write(found, folder, _inputs(found))
-        said = comparison_sending.leave(page, found.runs)
+        said = sending.leave(page, found.runs)
         if config["tracking.enabled"]:
-            said += comparison_sending.send(folder.name, found.runs, config["tracking.uri"], config["tracking.wait"])
+            said += sending.send(folder.name, found.runs, config["tracking.uri"], config["tracking.wait"])
     except Exception as error:
         said = [f"report    not written: {type(error).__name__}: {error}"]
     for line in said:
@@ -84,8 +88,8 @@ def _inputs(found: Comparison) -> Inputs:
     """What the rows that the runs tell differently look like to the best of them whose features are still there."""
     import pandas as pd
 
-    from bench.loading import model_inputs
-    from bench.results.comparison_rows import Inputs, shown_rows
+    from bench.comparison.rows import Inputs, shown_rows
+    from bench.training.loading import model_inputs
 
     rows = list(dict.fromkeys(row for _, shown in shown_rows(found) for row in shown))
     ids, sentences = found.rows.table["id"].to_numpy()[rows], []

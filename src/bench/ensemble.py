@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
-from bench.cli import conf, main, run_job
+from bench.cli.door import main, run_job
+from bench.paths import conf
 
 ABOUT = """Blends finished runs of one data set and one split into a run of its own: means, weights or a stacked model
 found on their out-of-fold predictions, and judged by folds that they were not fitted on. runs= takes folders,
@@ -34,7 +35,7 @@ def door() -> None:
         }
 
         def work():  # type: ignore[no-untyped-def]  # its type is a heavy import
-            from bench.blend import ensemble
+            from bench.ensembling.blend import ensemble
 
             return ensemble(OmegaConf.to_container(config, resolve=True), names)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import sys
 
-from bench.cli import conf, main, run_job
+from bench.cli.door import main, run_job
+from bench.paths import conf
 
 ABOUT = """Predicts the test part of a folder of raw files with a finished run: the mean of its folds, each row looked
 at as the run looked at its own, in test.parquet and a submission that is held against the competition's sample file.
@@ -28,10 +29,10 @@ def door() -> None:
 
         from omegaconf import OmegaConf
 
-        from bench.crossval import Outcome
+        from bench.runs.outcome import Outcome
 
         def work() -> Outcome:
-            from bench.predicting import predict
+            from bench.prediction.command import predict
 
             plain: Any = OmegaConf.to_container(config, resolve=True)
             return predict(plain)

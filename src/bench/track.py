@@ -20,10 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     import os
 
-    from bench.results.follower import follow
-    from bench.results.run import Run
-    from bench.results.tracking import Mirror, TrackingError, default_uri, page
+    from bench.runs.run import Run
     from bench.spec import UserError
+    from bench.tracking.follower import follow
+    from bench.tracking.mirror import Mirror, TrackingError, default_uri, page
 
     held = False
     if options.uri == "-":  # a training that holds us by our stdin says it there

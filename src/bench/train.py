@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.cli import conf, main, run_job
+from bench.cli.door import main, run_job
+from bench.paths import conf
 
 ABOUT = """Trains k folds of a model on a competition's raw files (simulated ones where there are none), tracks them in
 MLflow, and leaves out-of-fold predictions, scores, pictures and a submission in the run's folder. The same command
@@ -25,7 +26,7 @@ def door() -> None:
         from hydra.core.hydra_config import HydraConfig
         from omegaconf import OmegaConf, open_dict
 
-        from bench import stages
+        from bench.crossval import stages
 
         def resolved(config: DictConfig, hydra: Any) -> stages.Composed:
             choices = hydra.runtime.choices.items()

@@ -83,6 +83,6 @@ class Features(ABC):
         Where it has a method ``fit(batches)``, that is called once before training with the gathered batches of the
         training rows alone (middle windows, in order); what it learns must be in its buffers.
         """
-        from bench.features.cast import ToFloat32
+        from bench.features.device.cast import ToFloat32
 
         return ToFloat32()

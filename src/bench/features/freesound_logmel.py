@@ -45,7 +45,7 @@ class FreesoundLogMel(Audio):
         return InputSpec(1, (self.n_mels, n_frames(self.samples, self.hop)), dataset.classes)
 
     def device_half(self) -> nn.Module:
-        from bench.features.scaling import Standardised
+        from bench.features.device.scaling import Standardised
         from bench.signal.mel import MelSpectrogram
 
         mel = MelSpectrogram(self.sample_rate, self.n_fft, self.hop, self.n_mels, UNIT)

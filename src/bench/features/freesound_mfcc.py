@@ -35,7 +35,7 @@ class FreesoundMFCC(Audio):
         return InputSpec(1, (self.n_mfcc, n_frames(self.samples, HOP)), dataset.classes)
 
     def device_half(self) -> nn.Module:
-        from bench.features.scaling import Standardised
+        from bench.features.device.scaling import Standardised
         from bench.signal.mel import MFCC, MelSpectrogram
 
         mel = MelSpectrogram(self.sample_rate, N_FFT, HOP, N_MELS, UNIT)

@@ -23,6 +23,6 @@ class FreesoundWaveform(Audio):
         return InputSpec(1, (self.samples,), dataset.classes, sample_rate=float(self.sample_rate))
 
     def device_half(self) -> nn.Module:
-        from bench.features.scaling import MinMax
+        from bench.features.device.scaling import MinMax
 
         return MinMax(UNIT)

@@ -54,7 +54,7 @@ class HeartbeatScalogram(HeartbeatWaveform):
         return InputSpec(1, (self.n_scales, self.width or dataset.length), dataset.classes)
 
     def device_half(self) -> nn.Module:
-        from bench.features.scaling import Standardised
+        from bench.features.device.scaling import Standardised
         from bench.signal.time_frequency import Scalogram
 
         front = Scalogram(self.n_scales, self.lowest, self.highest, self.top_db, self.width)

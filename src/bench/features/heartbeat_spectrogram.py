@@ -44,7 +44,7 @@ class HeartbeatSpectrogram(HeartbeatWaveform):
         return InputSpec(1, (1 + self.n_fft // 2, 1 + dataset.length // self.hop), dataset.classes)
 
     def device_half(self) -> nn.Module:
-        from bench.features.scaling import Standardised
+        from bench.features.device.scaling import Standardised
         from bench.signal.time_frequency import Spectrogram
 
         front = Spectrogram(self.window_samples, self.hop, self.n_fft, self.top_db)

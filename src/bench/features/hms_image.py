@@ -133,7 +133,7 @@ class HMSImage(Features):
         return {"version": 3, "height": self.height, "width": self.width}
 
     def device_half(self) -> nn.Module:
-        from bench.features.screen import Screen
+        from bench.features.device.screen import Screen
 
         return Screen(self.height, self.left, self.width - self.left, len(TRACES), [n for _, n in BLOCKS])
 

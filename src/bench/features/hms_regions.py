@@ -11,6 +11,7 @@ from bench.spec import InputSpec, Kind, UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+
 Layout = Literal["stacked", "regions"]
 
 CHAINS = {
@@ -53,7 +54,7 @@ class HMSRegions(Features):
         return {"version": 2}
 
     def device_half(self) -> nn.Module:
-        from bench.features.regions import Regions
+        from bench.features.device.regions import Regions
 
         return Regions(self.layout)
 

@@ -10,7 +10,7 @@ from bench.features.base import Features
 from bench.spec import InputSpec, Kind, UserError
 
 if TYPE_CHECKING:
-    from bench.features.panels import Panels
+    from bench.features.device.panels import Panels
 
 Layout = Literal["stacked", "channels", "sequence"]
 Background = Literal["none", "mean", "median"]
@@ -60,6 +60,6 @@ class SetiCadence(Features):
         return {"version": 1}
 
     def device_half(self) -> Panels:
-        from bench.features.panels import Panels
+        from bench.features.device.panels import Panels
 
         return Panels(self.layout, self.panels == "on", self.background)

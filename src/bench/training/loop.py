@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from bench.augment.base import Augment
 from bench.data.batches import Batches
-from bench.results.run import Fold
+from bench.runs.run import Fold
 from bench.spec import Metric
 from bench.training import checkpoint
 from bench.training.ema import Ema
 from bench.training.inference import autocast, logits, probabilities
 from bench.training.schedules import Schedule
+from bench.training.seeds import epoch_seed
 
 Loss = Callable[..., Tensor]
 Report = Callable[[dict[str, Any]], None]
@@ -72,11 +73,6 @@ class Parts:
     augment_stored: Augment | None = None
     row_weights: Callable[[int], np.ndarray] | None = None
     valid_loss: Loss | None = None
-
-
-def epoch_seed(*numbers: int) -> int:
-    """A seed of 63 bits from a few numbers; neighbours share nothing."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: Fold, report: Report) -> None:

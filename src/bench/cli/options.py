@@ -1,0 +1,223 @@
+"""What conf/ says of itself: groups, their options, each option's comment, keys and defaults, and what it names."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bench import build
+from bench.paths import conf
+from bench.spec import UserError
+
+PLACEHOLDERS = ("default", "none")
+ORDER = (
+    "dataset", "features", "model", "recipe", "loss", "split", "augment", "row_weights", "synthetic", "pseudo", "tta",
+    "optimizer", "scheduler",
+)  # fmt: skip
+KEY = re.compile(r"(?P<indent> *)(?P<key>[\w/]+):(?: +(?P<value>[^\s#](?:.*?)))?(?:\s+#\s*(?P<comment>.*))?\s*$")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One file below conf/: ``<group>=<name>`` on the command line."""
+
+    group: str
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return conf() / self.group / f"{self.name}.yaml"
+
+    @property
+    def text(self) -> str:
+        return self.path.read_text(encoding="utf-8")
+
+    @property
+    def node(self) -> dict[str, Any]:
+        """The file's own config, without what it brings of other groups."""
+        whole = parsed(self.text)
+        return (whole.get(self.group) or whole) if self.whole else whole
+
+    @property
+    def brings(self) -> dict[str, str]:
+        """group → option of its defaults list: a data set's own loss and split."""
+        entries = parsed(self.text).get("defaults") or []
+        pairs = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
+        return {key.removeprefix("override ").removeprefix("/"): value for key, value in pairs}
+
+    @property
+    def comment(self) -> list[str]:
+        """The lines of the comment that the file opens with."""
+        lines: list[str] = []
+        for line in self.text.splitlines():
+            if not line.startswith("#"):
+                break
+            if not line.startswith("# @package"):
+                lines.append(line.removeprefix("#").removeprefix(" ").rstrip())
+        return lines
+
+    @property
+    def tabular(self) -> bool:
+        """Whether its comment has columns parted by spaces, whose lines have to stay as they are."""
+        return any(re.search(r"\S {2,}\S", line) for line in self.comment)
+
+    @property
+    def said(self) -> str:
+        """Its comment whole, a line a paragraph."""
+        text = "\n".join(self.comment).strip()
+        return text if self.tabular else re.sub(r"(?<!\n)\n(?!\n)", " ", text)
+
+    @property
+    def about(self) -> str:
+        """Its comment's first sentence; where nobody wrote one its target's, or else what it sets."""
+        said: list[str] = []
+        for line in self.comment or self.document.splitlines():
+            if not line:
+                break
+            said.append(line)
+            if line.endswith((".", "?")):
+                break
+        sets = ", ".join(f"{key}={value}" for key, value, _ in self.keys)
+        return " ".join(said) or sets or str(self.node.get("_target_", "nothing"))
+
+    @property
+    def keys(self) -> list[tuple[str, str, str]]:
+        """(dotted key, default, comment) of each, as they stand in the file: a parser would lose the comments."""
+        found: list[tuple[str, str, str]] = []
+        above: list[tuple[int, str]] = [] if self.whole else [(-1, self.group)]
+        for line in self.text.splitlines():
+            match = KEY.match(line)
+            if match is None or match["key"] in ("_target_", "defaults") or "/" in match["key"]:
+                continue
+            indent = len(match["indent"])
+            while above and above[-1][0] >= indent:
+                above.pop()
+            dotted = ".".join([*(key for _, key in above), match["key"]])
+            if match["value"] is None:
+                above.append((indent, match["key"]))
+            else:
+                found.append((dotted, match["value"], match["comment"] or ""))
+        return found
+
+    @property
+    def whole(self) -> bool:
+        """Whether its keys are the command's own and not its group's."""
+        return "# @package _global_" in self.text
+
+    @property
+    def target(self) -> Any:
+        """The class or function it names; None for one that names none."""
+        path = self.node.get("_target_")
+        return None if path in (None, *PLACEHOLDERS) else build.locate(self.node, self.group)
+
+    @property
+    def document(self) -> str:
+        """What its class or function says of itself, a line a paragraph; the first one alone for other people's."""
+        text = inspect.cleandoc(self.target.__doc__ or "") if self.target is not None else ""
+        if not str(self.node.get("_target_")).startswith("bench."):
+            text = text.split("\n\n")[0]
+        return re.sub(r"(?<!\n)\n(?![\n-])", " ", text).replace("``", "").strip()
+
+
+@lru_cache(maxsize=256)
+def parsed(text: str) -> dict[str, Any]:
+    """A YAML file's text; once, as what goes with what is asked of all options again and again."""
+    import yaml
+
+    return yaml.safe_load(text) or {}
+
+
+def groups() -> list[str]:
+    """The groups there are, those that a command starts with first."""
+    names = sorted(folder.name for folder in conf().iterdir() if any(folder.glob("*.yaml")))
+    known = [name for name in ORDER if name in names]
+    return [*known, *(name for name in names if name not in (*known, "experiments")), *({"experiments"} & set(names))]
+
+
+def options(group: str) -> list[Option]:
+    return [Option(group, path.stem) for path in sorted((conf() / group).glob("*.yaml"))]
+
+
+def defaults() -> dict[str, str]:
+    """group → the option that a command takes where it names none."""
+    entries = parsed((conf() / "train.yaml").read_text(encoding="utf-8"))["defaults"]
+    pairs = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
+    return {key: value for key, value in pairs if key in groups()}
+
+
+def compose(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The resolved config and the groups' choices of ``python -m bench.train <words>``; Hydra's errors as they are."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    from bench.cli.schema import register
+
+    register()
+    with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
+        config = hydra.compose("train", list(words), return_hydra_config=True)
+    choices = {str(k): v for k, v in config.hydra.runtime.choices.items() if isinstance(v, str)}
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    return OmegaConf.to_container(own, resolve=True), choices  # type: ignore[return-value]
+
+
+def asked(words: Sequence[str]) -> dict[str, str]:
+    """group → option of the words that choose one; UserError, with what is near, for a name that isn't there."""
+    found: dict[str, str] = {}
+    there = {group: [option.name for option in options(group)] for group in groups()}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if word.startswith("-") or not equals:
+            raise UserError(f"{word} is not written as group=option; {_meant(word, there)}")
+        group = key.lstrip("+")
+        if group not in there:
+            continue
+        if value.startswith("["):
+            raise UserError(f"{word}: the catalog shows one option of a group at a time, as {group}={there[group][0]}")
+        if value not in there[group]:
+            near = difflib.get_close_matches(value, there[group], 3, 0.6)
+            meant = f"did you mean {' or '.join(near)}? " if near else ""
+            raise UserError(f"there is no {group}={value}; {meant}choose {group}= one of {', '.join(there[group])}")
+        found[group] = value
+    return found
+
+
+def _meant(word: str, there: dict[str, list[str]]) -> str:
+    everything = {name: f"{group}={name}" for group, names in there.items() for name in names}
+    near = [everything[name] for name in difflib.get_close_matches(word.lstrip("-"), everything, 2, 0.6)]
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{meant}python -m bench.catalog lists them all, --help shows how"
+
+
+def own_of(feature: Option) -> list[str]:
+    """The data sets that give this feature to models of its kind where a command names none."""
+    return [o.name for o in options("dataset") if o.target.features.get(feature.target.kind) == feature.name]
+
+
+def readers(feature: Option) -> list[str]:
+    """The data sets that it can read."""
+    only = feature.target.datasets
+    return [o.name for o in options("dataset") if not only or o.target.name in only]
+
+
+def served(kind: str) -> dict[str, list[str]]:
+    """data set → its features of a kind, the one that it gives unasked first."""
+    features = [o for o in options("features") if o.target is not None and o.target.kind == kind]
+    found: dict[str, list[str]] = {}
+    for dataset in options("dataset"):
+        own = dataset.target.features.get(kind)
+        names = [f.name for f in features if dataset.name in readers(f)]
+        found[dataset.name] = sorted(names, key=lambda name, own=own: name != own)  # type: ignore[misc]
+    return {name: names for name, names in found.items() if names}
+
+
+def recipes(dataset: str | None = None, model: str | None = None) -> list[str]:
+    """The models that a data set has a recipe with, or the data sets that a model has one with."""
+    others = options("model") if model is None else options("dataset")
+    pairs = {o.name: f"{dataset}_{o.name}" if model is None else f"{o.name}_{model}" for o in others}
+    return [name for name, pair in pairs.items() if Option("recipe", pair).path.exists()]

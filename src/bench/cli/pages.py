@@ -1,0 +1,321 @@
+"""The pages that ``python -m bench.catalog`` prints: what there is, what goes with what, how large a model gets."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import build
+from bench.cli.options import Option, asked, compose, defaults, groups, options, own_of, readers, recipes, served
+from bench.spec import InputSpec, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.datasets.base import Dataset
+
+Facts = list[tuple[str, str]]
+FEW = "FEW"
+"""A simulator's module may hold settings of this name: those that make few files, with every class and true lengths."""
+PAGED = ("dataset", "features", "model")
+"""Groups that the overview gives a table of their own; the others share one."""
+PLURALS = {
+    "augment": "Augmentations",
+    "loss": "Losses",
+    "optimizer": "Optimizers",
+    "pseudo": "Pseudo-labels",
+    "recipe": "Recipes, taken with their pair",
+    "scheduler": "Schedulers",
+    "split": "Splits",
+    "synthetic": "Synthetic rows",
+    "tta": "Views at test time",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set (its option's name) whose files are there, and in words which files those are."""
+
+    name: str
+    dataset: Dataset
+    files: str
+    temporary: bool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The words, what they choose (group → option), the composed config, and the data set where they choose one."""
+
+    words: list[str]
+    chosen: dict[str, str]
+    config: dict[str, Any]
+    source: Source | None = None
+
+    def node(self, option: Option) -> dict[str, Any]:
+        """The option's config; with what the words set in it where they choose it."""
+        return self.config[option.group] if self.chosen.get(option.group) == option.name else option.node
+
+
+def show(words: Sequence[str]) -> None:
+    """Prints what ``words``, those of a training command, choose: each at length; everything in short without one.
+
+    Raises UserError, or Hydra's errors, for words that the training command would refuse.
+    """
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
+    chosen = asked(words)
+    words = [f"+{word}" if word.startswith("experiments=") else word for word in words]
+    config, choices = compose(words)
+    for word in words:  # dataset.root=… alone speaks of the data set that the command would take
+        group = word.partition(".")[0].lstrip("+")
+        if group in choices and group in groups():
+            chosen.setdefault(group, choices[group])
+    if not chosen:
+        everything(console, words)
+        return
+    with ExitStack() as stack:
+        source = stack.enter_context(opened(chosen["dataset"], config)) if "dataset" in chosen else None
+        told = Asked(words, chosen, config, source)
+        for group in sorted(chosen, key=groups().index):
+            page(console, Option(group, chosen[group]), told)
+
+
+@contextmanager
+def opened(name: str, config: Mapping[str, Any]) -> Iterator[Source]:
+    """The data set on the files given or in <data>/<name>; else on a few simulated ones, gone when this ends."""
+    from bench.datasets.root import is_simulated
+
+    node = dict(config["dataset"])
+    simulator = node.pop("simulator", None) or {}
+    usual = Path(config["data"]) / build.locate(node, "dataset").name  # type: ignore[attr-defined]
+    with tempfile.TemporaryDirectory() as folder:
+        root, temporary = Path(node["root"] or usual), node["root"] is None and not usual.is_dir()
+        files = f"{root}, SIMULATED" if is_simulated(root) else str(root)
+        if temporary:
+            few = getattr(sys.modules[build.locate(simulator, "dataset.simulator").__module__], FEW, {})
+            root, files = Path(folder), f"simulated for this page, as {usual} is not there and dataset.root not given"
+            build.build({**simulator, **few}, "dataset.simulator", root)
+        yield Source(name, build.build({**node, "root": str(root)}, "dataset"), files, temporary)
+
+
+def everything(console: Console, words: Sequence[str]) -> None:
+    """All options of all groups, a line or two each."""
+    console.print("What python -m bench.train can be told, each as group=option; * where a command names none.")
+    console.print("One at length, with its keys: python -m bench.catalog model=wavenet. Models' parameter counts:")
+    console.print("python -m bench.catalog dataset=heartbeat.")
+    sets: list[tuple[str, ...]] = []
+    features: list[tuple[str, ...]] = []
+    troubles: list[str] = []
+    with ExitStack() as stack:
+        sources: list[Source] = []
+        for option in options("dataset"):
+            config, _ = compose([*words, f"dataset={option.name}"])
+            sets.append((star(option), f"{option.about}\n{metric(option)}; {brings(option, config)}"))
+            try:
+                sources.append(stack.enter_context(opened(option.name, config)))
+            except UserError as error:
+                troubles.append(f"{option.name}: {error}")
+        for option in options("features"):
+            if option.target is None:
+                continue
+            shapes = dict.fromkeys(shape(spec_on(s, option.node)) for s in sources if s.name in readers(option))
+            name = f"{option.name} *" if own_of(option) else option.name
+            gives = f"{option.target.kind}, {' or '.join(shapes)}" if shapes else option.target.kind
+            features.append((name, f"{option.about}\n{gives}; reads {', '.join(readers(option))}"))
+    table(console, "Data sets, dataset=", ("", ""), sets)
+    table(console, "Features, features= (* the data set's own for models of that kind)", ("", ""), features)
+    if made := [source.name for source in sources if source.temporary]:
+        console.print(
+            f"Shapes of {', '.join(made)}: of a few files simulated for this page, as there are no others here."
+        )
+    for trouble in troubles:
+        console.print(f"! {trouble}")
+    for kind in dict.fromkeys(option.target.takes for option in options("model")):
+        models = [option for option in options("model") if option.target.takes == kind]
+        rows = [(star(option), option.about, ", ".join(recipes(model=option.name))) for option in models]
+        title = f"Models that take {a(kind)}, model= (on {', '.join(served(kind)) or 'no data set yet'})"
+        table(console, title, ("", "", "recipe for"), rows)
+    for group in groups():
+        if group not in PAGED:
+            title = f"{PLURALS.get(group, group.replace('_', ' ').capitalize())}, "
+            title += "+experiments=" if group == "experiments" else f"{group}="
+            table(console, title, ("", ""), [(star(option), option.about) for option in options(group)])
+
+
+def page(console: Console, option: Option, told: Asked) -> None:
+    """One option at length: what it is, what it goes with, its own keys."""
+    console.print(f"\n{option.group}={option.name}", style="bold")
+    if option.said:
+        console.print(option.said, soft_wrap=True if option.tabular else None)
+    if option.document:
+        console.print(f"\n{option.document}")
+    facts = {"dataset": of_dataset, "features": of_features, "model": of_model}.get(option.group, of_other)
+    table(console, "", ("", ""), facts(option, told))
+    if option.group == "dataset":
+        on_dataset(console, told)
+    if option.keys:
+        table(console, "Keys", ("", "default", ""), option.keys)
+
+
+def of_dataset(option: Option, told: Asked) -> Facts:
+    assert told.source is not None  # show() opens the data set that is chosen
+    dataset = told.source.dataset
+    names = ", ".join(dataset.classes[:12]) + (", …" if len(dataset.classes) > 12 else "")
+    rows = [
+        ("metric", metric(option)),
+        ("brings", brings(option, told.config)),
+        ("recipe with", ", ".join(recipes(dataset=option.name)) or "no model yet"),
+        ("files", told.source.files),
+        ("classes", f"{len(dataset.classes)}: {names}"),
+    ]
+    if not told.source.temporary:
+        train, test = len(dataset.table("train")), len(dataset.table("test"))
+        rows.append(("examples", f"{train:,} to train on, {test:,} to predict"))
+    return rows
+
+
+def of_features(option: Option, told: Asked) -> Facts:
+    if option.target is None:
+        return []
+    takers = [model.name for model in options("model") if model.target.takes == option.target.kind]
+    rows = [
+        ("gives", a(option.target.kind)),
+        ("reads", ", ".join(f"{name} (its own)" if name in own_of(option) else name for name in readers(option))),
+        ("for", ", ".join(takers) or "no model yet"),
+    ]
+    with ExitStack() as stack:
+        for name in readers(option):
+            source = told.source
+            if source is None:
+                source = stack.enter_context(opened(name, compose([*told.words, f"dataset={name}"])[0]))
+            if source.name == name:
+                spec = spec_on(source, told.node(option))
+                rows.append(("shape", f"{shape(spec)}, {spec.n_classes} classes ({name}: {source.files})"))
+    return rows
+
+
+def of_model(option: Option, told: Asked) -> Facts:
+    serve = [f"{name} ({', '.join(features)})" for name, features in served(option.target.takes).items()]
+    rows = [
+        ("takes", a(option.target.takes)),
+        ("trains on", "\n".join(serve) or "no data set yet"),
+        ("recipe for", ", ".join(recipes(model=option.name)) or "no data set yet"),
+    ]
+    if told.source is None:
+        rows.append(("parameters", f"as the data has it: python -m bench.catalog model={option.name} dataset=…"))
+    return rows
+
+
+def of_other(option: Option, told: Asked) -> Facts:
+    bringing = [dataset.name for dataset in options("dataset") if dataset.brings.get(option.group) == option.name]
+    rows = [("brought by", f"dataset={', '.join(bringing)}")] if bringing else []
+    return rows + ([("taken", "where a command names none")] if defaults().get(option.group) == option.name else [])
+
+
+def on_dataset(console: Console, told: Asked) -> None:
+    """The data set's features with their shapes, and what each model that takes one of them weighs."""
+    assert told.source is not None
+    name = told.source.name
+    rows: list[tuple[str, ...]] = []
+    inputs: dict[str, tuple[str, InputSpec]] = {}
+    for option in options("features"):
+        chosen = told.chosen.get("features") == option.name
+        if option.target is None or name not in readers(option):
+            if option.target is not None and chosen:
+                raise UserError(
+                    f"features={option.name} reads {' or '.join(readers(option))}, not {name}; leave one out"
+                )
+            continue
+        own, spec = name in own_of(option), spec_on(told.source, told.node(option))
+        rows.append((f"{option.name} *" if own else option.name, spec.kind, shape(spec), option.about))
+        if chosen or (own and spec.kind not in inputs):
+            inputs[spec.kind] = (option.name, spec)
+    table(console, "Its features (* where a command names none)", ("", "gives", "shape", ""), rows)
+    rows, others = [], []
+    kinds = sorted(inputs, key=["sequence", "image"].index)
+    models = [o for kind in kinds for o in options("model") if o.target.takes == kind]
+    for option in models + [o for o in options("model") if o not in models]:
+        if told.chosen.get("model", option.name) != option.name:
+            continue
+        if option.target.takes not in inputs:
+            others.append(f"{option.name} takes {a(option.target.takes)}")
+            continue
+        features, spec = inputs[option.target.takes]
+        try:
+            count = f"{parameters(told.node(option), spec):,}"
+        except UserError:
+            if "model" in told.chosen:
+                raise
+            count = "does not fit"
+        rows.append((star(option), count, features, shape(spec)))
+    table(console, "Models on it, with their trained parameters", ("", ">parameters", "from", "shape"), rows)
+    if others:
+        console.print(f"Not on {name}, which has no features for them: {', '.join(others)}.")
+
+
+def parameters(node: Mapping[str, Any], spec: InputSpec) -> int:
+    """Trained parameters of a model for ``spec``, without memory or arithmetic; UserError where the two don't fit."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            model = build.build(node, "model", spec)
+            model.eval()(torch.empty(2, *spec.shape))
+    except (RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        why = str(error).splitlines()[0]
+        raise UserError(
+            f"model={node} does not take {a(spec.kind)} of {shape(spec)}: {why}; choose other options"
+        ) from error
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def spec_on(source: Source, node: Mapping[str, Any]) -> InputSpec:
+    return build.build(node, "features").spec(source.dataset)
+
+
+def a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def shape(spec: InputSpec) -> str:
+    return " × ".join(map(str, spec.shape))
+
+
+def star(option: Option) -> str:
+    return f"{option.name} *" if defaults().get(option.group) == option.name else option.name
+
+
+def metric(dataset: Option) -> str:
+    own = dataset.target.metric
+    return f"{own.name}, {'lower' if own.direction == 'min' else 'higher'} is better"
+
+
+def brings(dataset: Option, config: Mapping[str, Any]) -> str:
+    folds = config["split"].get("n_splits")
+    own = [f"{group}={name}" for group, name in dataset.brings.items()]
+    return ", ".join(own) + (f" ({folds} folds)" if folds and "split" in dataset.brings else "")
+
+
+def table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A bold title and its rows below; a column whose name begins with > is of numbers."""
+    from rich.table import Table
+
+    if not rows:
+        return
+    console.print(f"\n{title}" if title else "", style="bold")
+    grid = Table(box=None, padding=(0, 2, 0, 0), show_header=any(columns), header_style="dim")
+    for i, column in enumerate(columns):
+        grid.add_column(
+            column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold", no_wrap=i == 0
+        )
+    for row in rows:
+        grid.add_row(*row)
+    console.print(grid)

@@ -1,0 +1,142 @@
+"""What is said of a comparison: the runs' names, what sets them apart, verdicts, numbers as a person writes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.comparison.comparison import Comparison, Pair
+from bench.runs.facts import leaves
+from bench.runs.run import Run
+from bench.runs.selection import ENSEMBLE
+
+NOT_DECIDING = ("device", "compile", "outputs", "data", "store", "workers", "folds", "tracking", "recipe", "pretrain")
+FEW_UNITS = 30
+FEW_FOLDS = 4
+LONGEST = 26
+
+
+def labels(runs: list[Run]) -> list[str]:
+    """A short name of each run: its model; where several have the same, with what sets them apart or the identity."""
+    models = [str(run.inputs["model"]) for run in runs]
+    named = dict.fromkeys(range(len(runs)), "")
+    for model in set(models):
+        alike = [i for i, m in enumerate(models) if m == model]
+        words = differing([runs[i] for i in alike]) if len(alike) > 1 else [""]
+        telling = len(set(words)) == len(words) and max(map(len, words)) <= LONGEST
+        named |= {i: w if telling else runs[i].identity[:6] for i, w in zip(alike, words, strict=True)}
+    return [f"{model} {named[i]}".strip() for i, model in enumerate(models)]
+
+
+def differing(runs: Sequence[Run]) -> list[str]:
+    """What sets each run's recipe apart, as ``key=value`` words."""
+    return [" ".join(f"{key}={value}" for key, value in found.items()) for found in differences(runs)]
+
+
+def differences(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """What sets each run's recipe apart: options of groups (loss: kl), then single keys (optimizer.lr: 0.01).
+
+    An ensemble has no recipe of training, so ensembles and trained runs are each told apart among themselves.
+    """
+    blended = [i for i, run in enumerate(runs) if run.inputs["model"] == ENSEMBLE]
+    if blended and len(blended) < len(runs):
+        trained = [i for i in range(len(runs)) if i not in blended]
+        told: dict[int, dict[str, str]] = {}
+        for side in (blended, trained):
+            told |= dict(zip(side, differences([runs[i] for i in side]), strict=True))
+        return [told[i] for i in range(len(runs))]
+    names = [{k: str(v) for k, v in run.inputs.get("names", {"model": run.inputs["model"]}).items()} for run in runs]
+    groups = {g for name in names for g in name if len({n.get(g) for n in names}) > 1} - {"recipe"}
+    recipes = []
+    for run in runs:
+        config = {k: v for k, v in run.config.items() if k not in NOT_DECIDING and k not in groups}
+        found = leaves(config)
+        recipes.append({k: v for k, v in found.items() if not k.startswith(("dataset.root", "dataset.simulator"))})
+    keys = sorted({k for found in recipes for k in found if len({r.get(k) for r in recipes}) > 1})
+    said = []
+    for name, found in zip(names, recipes, strict=True):
+        own = {g: name[g] for g in sorted(groups) if g in name}
+        for key in filter(found.__contains__, keys):
+            part = key.removesuffix("._target_")
+            own[part] = found[key] if part == key else found[key].rpartition(".")[2]
+        said.append(own)
+    return said
+
+
+def sentence(of: Comparison, pair: Pair) -> str:
+    """The verdict on one pair in words."""
+    return "".join(verdict(of, pair))
+
+
+def verdict(of: Comparison, pair: Pair) -> tuple[str, str]:
+    """The verdict on one pair, and the rest of its sentence: the numbers that it stands on."""
+    names = labels(of.runs)
+    best, other, metric = names[pair.best], names[pair.other], of.metric.name
+    if pair.verdict == "the same":
+        return f"{best} and {other} predict the very same", ": there is nothing to tell apart"
+    digits = decimals(of)
+    better = "lower" if of.metric.direction == "min" else "higher"
+    judged = pair.gains[np.isfinite(pair.gains)]
+    wins = f"on {(judged > 0).sum()} of {len(judged)} folds"
+    rows_p = f", p {chance(pair.p_rows)}" if len(of.runs) > 2 else ""
+    rows = f"{signed(pair.gain, digits)}, 95 % interval {bounds(pair.low, pair.high, digits)}{rows_p}"
+    folds_p = f"p {chance(pair.p_folds)} over folds"
+    if pair.verdict == "better":
+        spread = f"{signed(judged.mean(), digits)} ± {signed(judged.std(), digits)}"
+        return f"{best} is better than {other}", f" {wins}, difference {spread} ({folds_p}); out of fold {rows}"
+    if pair.verdict == "better on these rows":
+        why = f"better {wins}, {folds_p}" if pair.folds else "too few folds have a score"
+        return (
+            f"on these rows {best} is better than {other}",
+            f": its out-of-fold {metric} is {better} by {rows}; another training may turn out otherwise ({why})",
+        )
+    told = f"; it is better {wins}, {folds_p}" if pair.folds else ""
+    apart = f"{best} and {other} can't be told apart on these rows"
+    return apart, f": the out-of-fold {metric} of {best} is {better} by {rows}{told}"
+
+
+def notes(of: Comparison) -> list[str]:
+    """What a reader of the verdicts should know."""
+    said = []
+    if len(of.runs) > 2:
+        n = len(of.runs) * (len(of.runs) - 1) // 2
+        said.append(
+            f"p-values are Holm-corrected over all {n} pairs, as the best run was chosen by these same rows; "
+            "intervals are not corrected"
+        )
+    unjudged = [k for k, scores in zip(of.numbers, of.folds.T, strict=True) if not np.isfinite(scores).all()]
+    if unjudged:
+        said.append(
+            f"{of.metric.name} is not defined on the rows of folds {unjudged}: the test over folds leaves them out"
+        )
+    if 1 < len(of.numbers) - len(unjudged) < FEW_FOLDS:
+        judged = len(of.numbers) - len(unjudged)
+        said.append(f"{judged} folds show only very large differences; with 5 or 10 the test over folds sees more")
+    if of.n_units < FEW_UNITS:
+        said.append(
+            f"there are only {of.n_units} {of.unit}s to draw from: the intervals are rough, and rather too narrow"
+        )
+    return said
+
+
+def decimals(of: Comparison) -> int:
+    """Decimals that differences are written with: two digits of how unsure they are."""
+    unsure = float(np.median([(pair.high - pair.low) / 2 for pair in of.pairs]))
+    return int(np.clip(1 - math.floor(math.log10(unsure)), 0, 8)) if unsure > 0 else 4
+
+
+def signed(value: float, digits: int) -> str:
+    """With a minus sign of a minus's width, and none before a zero."""
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", "" if float(text.replace(",", "")) == 0 else "−")
+
+
+def bounds(low: float, high: float, digits: int) -> str:
+    return f"{signed(low, digits)} to {signed(high, digits)}"
+
+
+def chance(p: float) -> str:
+    """A p-value with its sign, as a person writes it."""
+    return "unknown" if math.isnan(p) else "< 0.001" if p < 0.001 else f"= {p:.2g}"

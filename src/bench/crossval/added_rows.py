@@ -1,0 +1,115 @@
+"""Rows added to a fold's training side: those that other runs label, and those that are made up of its own.
+
+Both are decided by the training side alone, are computed once, and are kept in the fold's folder: a resumed fold
+trains on the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from bench import build
+from bench.atomic import replacing, write_json
+from bench.crossval import pseudo_labels
+from bench.crossval.sides import Extra, Sides
+from bench.data.batches import Source
+from bench.data.joined import InMemory
+from bench.data.store import Store
+from bench.runs.frames import prediction_frame, predictions, write_frame
+from bench.runs.run import Fold, Run
+from bench.synthetic.base import Way, examples, refuse_large
+
+
+def extra_rows(
+    run: Run,
+    fold: Fold,
+    sides: Sides,
+    stores: dict[str, Store],
+    seed: Callable[[int], int],
+    note: Callable[[str], None],
+) -> list[Extra]:
+    """What the run's config adds to the training side; ``note`` is told of each."""
+    found = []
+    if labels := pseudo_labels.labels_of(run.config):
+        found.append(_labelled(run, fold, sides, stores, labels, note))
+    if run.config["synthetic"]["_target_"] != "none":
+        found.append(_made(run, fold, sides, seed(1), note))
+    return [extra for extra in found if len(extra.positions)]
+
+
+def _labelled(
+    run: Run,
+    fold: Fold,
+    sides: Sides,
+    stores: dict[str, Store],
+    labels: pseudo_labels.Teachers,
+    note: Callable[[str], None],
+) -> Extra:
+    rows = sides.rows
+    if labels.rows == "rest":
+        source: Source = stores["train"]
+        positions = np.flatnonzero(pseudo_labels.candidates(rows, fold.number))
+        table, example = rows.iloc[positions], sides.example[positions]
+    else:
+        source, table = stores["test"], pd.read_parquet(run.folder / "test_ids.parquet")
+        positions = np.flatnonzero(~_seen_in_validation(table, stores, sides))
+        table, example = table.iloc[positions], positions + int(sides.example.max()) + 1
+    ids, path = table["id"].reset_index(drop=True), fold.folder / "pseudo.parquet"
+    if not (path.exists() and pd.read_parquet(path)["id"].equals(ids)):
+        batch_size = run.config["train"]["eval_batch_size"]
+        probability = pseudo_labels.predicted(
+            run.inputs["teachers"], fold.number, labels.part, positions, sides.device, batch_size
+        )
+        write_frame(prediction_frame(ids, probability, run.spec.classes), path)
+    probability = predictions(pd.read_parquet(path))
+    keep, target = labels.chosen(probability, run.spec.classes, example)
+    note(f"pseudo-labels for {keep.sum()} of {len(keep)} rows")
+    weight = np.full(int(keep.sum()), labels.weight, np.float32)
+    return Extra(source, positions[keep], target[keep], weight, example[keep])
+
+
+def _seen_in_validation(test: pd.DataFrame, stores: dict[str, Store], sides: Sides) -> np.ndarray:
+    """(N,) bool: test rows of a group, or with the content, of a validated row."""
+    seen = np.zeros(len(test), bool)
+    if "group" in test and "group" in sides.rows:
+        seen |= test["group"].astype(str).isin(set(sides.rows["group"][sides.validated].astype(str))).to_numpy()
+    validated = {row.tobytes() for row in stores["train"].digests()[sides.validated]}
+    return seen | np.array([row.any() and row.tobytes() in validated for row in stores["test"].digests()], bool)
+
+
+def _made(run: Run, fold: Fold, sides: Sides, seed: int, note: Callable[[str], None]) -> Extra:
+    way: Way = build.build(run.config["synthetic"], "synthetic")
+    path = fold.folder / "synthetic.npz"
+    source = run.config["synthetic"]["_target_"].rpartition(".")[2].lower()
+    if not path.exists():
+        x, target = training_rows(sides, source)
+        made, labels = way(x, target, seed)
+        with replacing(path) as temporary, open(temporary, "wb") as stream:
+            np.savez(stream, x=_stored_as(made, sides.source.dtype), target=labels)
+        pictures, classes = examples(x, target, made, labels, run.spec.classes)
+        with replacing(fold.folder / "synthetic_examples.npy") as temporary, open(temporary, "wb") as stream:
+            np.save(stream, pictures)
+        write_json(fold.folder / "synthetic_examples.json", {"classes": classes, "way": source})
+    with np.load(path, allow_pickle=False) as saved:
+        made, labels = saved["x"], saved["target"]
+    for text in way.notes:
+        note(text)
+    note(f"{len(made)} rows made by {source}")
+    return Extra(InMemory(made), np.arange(len(made)), labels, np.ones(len(made), np.float32))
+
+
+def _stored_as(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Numbers in a store's type: whole ones to the nearest that it holds."""
+    if np.issubdtype(dtype, np.integer):
+        x = np.clip(np.rint(x), np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return x.astype(dtype)
+
+
+def training_rows(sides: Sides, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(N, *stored shape) float32 and (N, K): the training side's rows, of which synthetic ones may be made."""
+    source, positions = sides.source, np.flatnonzero(sides.trained)
+    refuse_large(name, len(positions), int(np.prod(source.shape)))
+    return source.gather(positions).astype(np.float32), sides.target[positions]

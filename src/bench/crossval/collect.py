@@ -1,0 +1,112 @@
+"""From finished folds to one result: out-of-fold predictions, scores, averaged test predictions."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.atomic import read_json, write_json
+from bench.datasets.base import serves, targets
+from bench.metrics import accuracy
+from bench.runs.frames import PLAIN, prediction_frame, predictions, write_frame
+from bench.runs.run import Run
+from bench.spec import Metric
+
+
+def collect(run: Run, metric: Metric) -> dict[str, Any]:
+    """Writes oof.parquet, test.parquet and scores.json from the folds that are done; returns the scores.
+
+    ``oof`` is the metric on all validated rows at once, ``folds`` each fold's own, ``std`` their population
+    standard deviation; ``baseline`` is the metric of always predicting the training side's mean target, on the
+    same rows. ``without_tta`` are the scores of one view of each row, where there are many; ``predictions`` is a hash
+    of what was predicted; ``complete`` says whether every fold is in. ``notes`` (not written) are sentences for the
+    person.
+    """
+    inputs = run.inputs
+    done = [fold for fold in run.folds if fold.finished]
+    oof = pd.concat([pd.read_parquet(fold.oof) for fold in done], ignore_index=True)
+    rows = pd.read_parquet(run.folder / "splits.parquet")
+    order = pd.Series(np.arange(len(rows)), index=rows["id"])
+    oof = oof.iloc[np.argsort(order[oof["id"]].to_numpy(), kind="stable")].reset_index(drop=True)
+    write_frame(oof, run.folder / "oof.parquet")
+    notes = _average_test(run, [fold.number for fold in done])
+    target, probability, number = targets(oof).astype(np.float64), predictions(oof), oof["fold"].to_numpy()
+    folds = [metric.score(target[number == f.number], probability[number == f.number]) for f in done]
+    scores = {
+        "metric": metric.name,
+        "direction": metric.direction,
+        "oof": metric.score(target, probability),
+        "folds": folds,
+        "fold_numbers": [fold.number for fold in done],
+        "mean": float(np.mean(folds)),
+        "std": float(np.std(folds)),
+        "baseline": _baseline(metric, target, _training_means(rows)[order[oof["id"]].to_numpy()], number),
+        "rows": len(oof),
+        "accuracy": accuracy(target, probability),
+        "without_tta": _plain_scores(metric, oof, [f.number for f in done]),
+        "predictions": hashlib.sha256(probability.tobytes()).hexdigest()[:16],
+        "also": {other.name: other.score(target, probability) for other in metric.also},
+        "complete": len(done) == inputs["n_splits"],
+        "simulated": inputs["simulated"],
+        "identity": run.identity,
+        "group": inputs["group"],
+    }
+    write_json(run.scores_path, scores)
+    return {**scores, "notes": notes}
+
+
+def _plain_scores(metric: Metric, oof: pd.DataFrame, numbers: list[int]) -> dict[str, Any] | None:
+    """The scores of one view of each row, beside those of many; None where there is one alone."""
+    plain = predictions(oof, PLAIN)
+    if not plain.shape[1]:
+        return None
+    target, fold = targets(oof).astype(np.float64), oof["fold"].to_numpy()
+    folds = [metric.score(target[fold == k], plain[fold == k]) for k in numbers]
+    return {"oof": metric.score(target, plain), "folds": folds, "mean": float(np.mean(folds))}
+
+
+def _baseline(metric: Metric, target: np.ndarray, mean: np.ndarray, fold: np.ndarray) -> float:
+    """The folds' scores of their training means, by their rows.
+
+    For a metric that is a mean over rows that is the score of all rows. One of ranks must not see the folds side by
+    side: their constants differ, and would rank folds by what they left out. Folds that it can't judge are left out.
+    """
+    found = [(metric.score(target[fold == k], mean[fold == k]), int((fold == k).sum())) for k in np.unique(fold)]
+    judged = [(score, rows) for score, rows in found if np.isfinite(score)] or found
+    scores, rows = zip(*judged, strict=True)
+    return float(np.average(scores, weights=rows))
+
+
+def _training_means(rows: pd.DataFrame) -> np.ndarray:
+    """(N, K): for each row the mean target of what its fold trains on, several rows of an example counting as one."""
+    target, fold = targets(rows).astype(np.float64), rows["fold"].to_numpy()
+    count = serves(rows, "trained").astype(np.float64)
+    if "weight" in rows:  # rows of weight 0 are not trained on
+        count *= rows["weight"].to_numpy() > 0
+    if "example" in rows:
+        count /= np.maximum(1, rows.assign(trained=count).groupby("example")["trained"].transform("sum").to_numpy())
+    means = np.empty_like(target)
+    for k in np.unique(fold):
+        means[fold == k] = count[fold != k] @ target[fold != k]
+    return means / means.sum(1, keepdims=True)
+
+
+def _average_test(run: Run, numbers: list[int]) -> list[str]:
+    """test.parquet: the mean of the probabilities of the folds that saw today's test files; says which did not."""
+    path, today = run.folder / "test.parquet", run.inputs["test"]
+    fresh = [k for k in numbers if run.fold(k).test.exists() and read_json(run.fold(k).done)["test"] == today]
+    if not fresh or not len(pd.read_parquet(run.folder / "test_ids.parquet")):
+        path.unlink(missing_ok=True)
+        return []
+    frames = [pd.read_parquet(run.fold(k).test) for k in fresh]
+    mean = np.mean([predictions(frame) for frame in frames], axis=0)
+    write_frame(prediction_frame(frames[0]["id"], mean, run.spec.classes), path)
+    stale = [k for k in numbers if k not in fresh]
+    return (
+        [f"folds {stale} saw other test files and are left out; train without folds.only to predict anew"]
+        if stale
+        else []
+    )

@@ -1,0 +1,141 @@
+"""Fans a run's folds out, each into a process of its own, and says which did not finish.
+
+A crash, an out-of-memory kill or a leak in one fold harms no other. A fold's process talks JSON lines on its
+standard output, writes everything else to its log, and ends when its standard input closes: a killed parent leaves
+no orphan that trains on beside its successor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from bench.allocator import ALLOCATOR
+from bench.crossval.progress import Display
+from bench.runs.run import Fold, Run
+
+LAST_LINES = 12
+
+
+def missing(run: Run, numbers: Sequence[int], test_digest: str) -> list[int]:
+    """The folds that have still to run: not done, done on other test files than today's, or with a file gone."""
+    return [k for k in numbers if not _whole(run.fold(k), test_digest)]
+
+
+def _whole(fold: Fold, test_digest: str) -> bool:
+    try:
+        done = json.loads(fold.done.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return done["test"] == test_digest and fold.oof.exists() and (fold.test.exists() or not done["test_rows"])
+
+
+def side_by_side(parallel: int | None, n_splits: int, device: str) -> tuple[int, int]:
+    """Folds at once and threads of each.
+
+    Small models gain more from folds side by side than from threads, which wait for each other at every layer. The
+    numbers depend on the command and the machine alone, not on what is left to train: another number of threads
+    sums in another order, and a resumed run would end in other bits.
+    """
+    cores = os.cpu_count() or 1
+    on_gpu = device == "cuda" or (device == "auto" and _has_cuda())
+    parallel = parallel or (1 if on_gpu else min(cores, n_splits))
+    return parallel, max(1, cores // parallel)
+
+
+def train(
+    run: Run, numbers: Sequence[int], parallel: int | None, device: str, compiled: bool, display: Display
+) -> list[int]:
+    """Trains the folds, ``parallel`` side by side (see above); returns those that failed, in order.
+
+    KeyboardInterrupt ends the running folds first; each goes on from its last epoch when the run is started again.
+    """
+    parallel, threads = side_by_side(parallel, run.inputs["n_splits"], device)
+    options = ["--device", device, "--threads", str(threads)] + (["--compile"] if compiled else [])
+    events: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
+    waiting, running, failed = list(numbers), dict[int, subprocess.Popen[bytes]](), []
+    try:
+        while waiting or running:
+            while waiting and len(running) < parallel:
+                number = waiting.pop(0)
+                running[number] = _start(run, run.fold(number), options, threads, events)
+                display.start(number)
+            number, event = events.get()
+            if event is not None:
+                display.event(number, event)
+                continue
+            code = _ended(running.pop(number))
+            if code == 0:
+                display.finish(number)
+            else:
+                failed.append(number)
+                display.fail(number, _why(code), _tail(run.fold(number)), run.fold(number).log)
+    finally:
+        _stop(list(running.values()))
+    return sorted(failed)
+
+
+def _start(
+    run: Run, fold: Fold, options: list[str], threads: int, events: queue.Queue[tuple[int, dict[str, Any] | None]]
+) -> subprocess.Popen[bytes]:
+    fold.folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    with open(fold.log, "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.crossval.fold", str(run.folder), str(fold.number), *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends the folds in order
+        )
+
+    def listen() -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                events.put((fold.number, json.loads(line)))
+        events.put((fold.number, None))
+
+    threading.Thread(target=listen, daemon=True).start()
+    return process
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        _ended(process)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    code = process.wait()
+    assert process.stdin is not None
+    process.stdin.close()
+    return code
+
+
+def _why(code: int) -> str:
+    if code == -9:
+        return "was killed (signal 9), as the system does when memory runs out: try a smaller train.batch_size"
+    return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def _tail(fold: Fold) -> list[str]:
+    return fold.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]

@@ -1,0 +1,147 @@
+"""Weights that a fold starts from, out of a run or a file: which it takes, that it may, and how they are put in."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from bench.datasets.base import serves
+from bench.runs.run import Fold, Run
+from bench.spec import UserError
+
+
+def file_for(source: str, fold: int) -> Path:
+    """The file that a fold starts from: of a run the fold's own number's, of one fold's folder its, else the file."""
+    path = Path(source)
+    if alone := _fold_of(path):
+        return alone.weights
+    return Run.open(path).fold(fold).weights if path.is_dir() else path
+
+
+def digest(key: str, source: str) -> str:
+    """Hash of the content: what decides the result is not where the file lies. ``key`` is the config's.
+
+    Raises UserError where a file is missing, or belongs to a fold that is not done: it would change while others read.
+    """
+    path = Path(source)
+    alone = _fold_of(path)
+    folds = [alone] if alone else Run.open(path).folds if path.is_dir() else []
+    files = [fold.weights for fold in folds] or [path]
+    missing = [str(file) for file in files if not file.is_file()]
+    missing += [f"{fold.folder}/done.json" for fold in folds if not fold.done.exists()]
+    if missing:
+        raise UserError(
+            f"{key}={source}: {missing[0]} is not a file; give the folder of a run whose folds are all trained"
+            + ("" if key == "pseudo.runs" else ", of one of its folds, or a .safetensors or .pt state dict")
+        )
+    found = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            found.update(hashlib.file_digest(stream, "sha256").digest())
+    return found.hexdigest()[:32]
+
+
+def load(model: nn.Module, file: Path, n_classes: int) -> list[str]:
+    """Puts a state dict of this very model into it; returns the names of the head's tensors that start anew.
+
+    A head is what has another number of classes in the file and agrees in all else. On the meta device nothing is
+    loaded, but everything is checked. Raises UserError for a file that is not one, or is of another model.
+    """
+    state, own = _read(file), model.state_dict()
+    if other := sorted(set(own) ^ set(state)):
+        raise UserError(
+            f"init_from: {file} holds the weights of another model: {len(other)} tensors are missing or too many, such "
+            f"as {other[0]}; choose the model and the options that it was trained with"
+        )
+    anew = [name for name, tensor in own.items() if tensor.shape != state[name].shape]
+    for name in anew:
+        there, here = tuple(state[name].shape), tuple(own[name].shape)
+        if there[1:] != here[1:] or here[:1] != (n_classes,):
+            raise UserError(
+                f"init_from: {name} is {there} in {file} and {here} in this model, which is more than another number "
+                "of classes; choose the options and the features that it was trained with"
+            )
+    if not any(tensor.is_meta for tensor in own.values()):
+        model.load_state_dict({**state, **{name: own[name] for name in anew}})
+    return anew
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    except Exception as error:
+        raise UserError(
+            f"init_from: {file} can't be read as a state dict ({type(error).__name__}); give a run's folder, or a "
+            ".safetensors or .pt file"
+        ) from error
+
+
+def refuse_leak(key: str, source: str, dataset: str, simulated: bool, rows: pd.DataFrame, folds: list[int]) -> None:
+    """Refuses weights of a run of the same dataset that were trained on rows which a fold here validates.
+
+    ``dataset`` is the dataset's target in the config, ``rows`` this run's table with ``fold``. A run's folder gives
+    each fold the weights of its own number, which is safe where both runs split alike; one fold's folder is safe for
+    the fold of its number, and for all where the runs have no row in common (a pre-training on other data). What the
+    source itself started from, or learned from, is followed.
+    """
+    path = Path(source)
+    alone = _fold_of(path)
+    if not path.is_dir() and alone is None:
+        return
+    run = Run.open(alone.folder.parents[1] if alone else path)
+    lacking = [k for k in folds if alone is None and k >= run.inputs["n_splits"]]
+    if lacking:
+        raise UserError(
+            f"{key}={source} is a run of {run.inputs['n_splits']} folds, and has none for fold {lacking[0]}; "
+            f"split alike, or name one of its folds for all, as in {key}={source}/folds/0"
+        )
+    if run.config["dataset"]["_target_"] == dataset and run.inputs["simulated"] == simulated:
+        _refuse_shared(key, source, run, alone, rows, folds)
+    earlier = [run.config.get("init_from"), *(run.config.get("pseudo") or {}).get("runs", [])]
+    for before in filter(None, earlier):
+        if alone and _fold_of(Path(before)) is None:  # that fold started from its own number there
+            before = f"{before}/folds/{alone.number}"
+        refuse_leak(key, before, dataset, simulated, rows, folds)
+
+
+def _refuse_shared(key: str, given: str, run: Run, alone: Fold | None, rows: pd.DataFrame, folds: list[int]) -> None:
+    source = pd.read_parquet(run.folder / "splits.parquet")
+    tie = "group" if "group" in source and "group" in rows else "id"  # a patient's rows may have other ids there
+    for fold in folds:
+        kept_out = alone.number if alone else fold
+        seen = source[tie][serves(source, "trained") & (source["fold"] != kept_out)].astype(str)
+        validated = rows[serves(rows, "validated") & (rows["fold"] == fold)]
+        shared = validated["id"][validated[tie].astype(str).isin(set(seen))].astype(str)
+        if len(shared):
+            what = (
+                f"train the fold of its number alone (folds.only=[{alone.number}]), or give the run's folder, "
+                "of which each fold takes its own"
+                if alone
+                else "use the split that the run had"
+            )
+            raise UserError(
+                f"{key}={given}: its weights were trained on {len(shared)} rows{' or their groups' * (tie == 'group')} "
+                f"that fold {fold} validates (first: {', '.join(shared.iloc[:5])}); {what}"
+            )
+
+
+def of_a_run(path: str) -> bool:
+    """Whether a path names a fold of a run, or a file of one."""
+    return _fold_of(Path(path)) is not None
+
+
+def _fold_of(path: Path) -> Fold | None:
+    """The fold that a path names: its folder, or a file in it; None for a run's folder and files from elsewhere."""
+    for folder in (path.resolve(), path.resolve().parent):
+        if folder.parent.name == "folds" and folder.name.isdigit() and (folder.parents[1] / "splits.parquet").exists():
+            return Fold(folder, int(folder.name))
+    return None

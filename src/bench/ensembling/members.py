@@ -1,0 +1,217 @@
+"""Finished runs read side by side: their out-of-fold and test predictions, row by row, once they are known to match."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench import build
+from bench.atomic import read_json
+from bench.datasets.base import TARGET
+from bench.ensembling.ways import geometric, normalised
+from bench.runs.frames import PREDICTION, predictions
+from bench.runs.run import Run
+from bench.spec import Metric, UserError
+
+SUM = 1e-3
+"""How far a row of probabilities may be from summing to 1: float16 could; what is written here is far nearer."""
+
+
+@dataclass(frozen=True)
+class Members:
+    """Runs with the same validated rows, in the order of what they predict, which no order of naming changes.
+
+    ``rows`` has id, fold and target_<class> of the first; ``p_mnk`` (M, N, K) the out-of-fold probabilities in its
+    order; ``test_ids`` and ``test_mlk`` (M, L, K) the test rows', None where no run has any. ``digests`` are hashes of
+    what each run predicted.
+    """
+
+    runs: list[Run]
+    digests: list[str]
+    metric: Metric
+    rows: pd.DataFrame
+    p_mnk: np.ndarray
+    test_ids: pd.Series | None
+    test_mlk: np.ndarray | None
+
+    @property
+    def target(self) -> np.ndarray:
+        """(N, K) float64."""
+        return self.rows[[c for c in self.rows.columns if c.startswith(TARGET)]].to_numpy(np.float64)
+
+    @property
+    def fold(self) -> np.ndarray:
+        return self.rows["fold"].to_numpy()
+
+
+def read(runs: Sequence[Run], folds: str) -> Members:
+    """Reads the runs' predictions. ``folds`` (arithmetic, geometric) is the mean that makes a run's test predictions.
+
+    Raises UserError at the first thing in which a run does not match the first one, or that is wrong in itself.
+    """
+    for run in runs[1:]:
+        _refuse_other_kind(runs[0], run)
+    found = [(run, _oof(run), _test(run, folds)) for run in runs]
+    first, rows, test = found[0]
+    for run, oof, theirs in found[1:]:
+        _refuse_other_rows(first, run, rows, oof)
+        _refuse_other_test(first, run, test, theirs)
+    digests = [_digest(oof, theirs) for _, oof, theirs in found]
+    order = sorted(range(len(found)), key=lambda m: digests[m])
+    found = [found[m] for m in order]
+    _, rows, test = found[0]
+    aligned = [_in_order(oof, rows["id"]) for _, oof, _ in found]
+    tests = [_in_order(theirs, test["id"]) for _, _, theirs in found if theirs is not None and test is not None]
+    metric: Metric = build.locate(runs[0].config["dataset"], "dataset").metric  # type: ignore[attr-defined]
+    return Members(
+        [run for run, _, _ in found],
+        [digests[m] for m in order],
+        metric,
+        rows[[c for c in rows.columns if not c.startswith(PREDICTION)]],
+        np.stack([normalised(predictions(oof)) for oof in aligned]),
+        test["id"] if test is not None else None,
+        np.stack([normalised(predictions(frame)) for frame in tests]) if tests else None,
+    )
+
+
+def _refuse_other_kind(first: Run, run: Run) -> None:
+    """What can be told from the runs' inputs alone."""
+    ours, theirs = first.inputs, run.inputs
+    for key, what in (("dataset", "data set"), ("simulated", "mark of simulated data"), ("metric", "metric")):
+        if ours[key] != theirs[key]:
+            raise _other(first, run, f"its {what} is {theirs[key]}, not {ours[key]}")
+    here, there = first.spec.classes, run.spec.classes
+    if here != there:
+        odd = next((f"{b}, not {a}" for a, b in zip(here, there, strict=False) if a != b), None)
+        raise _other(
+            first, run, f"its classes are {len(there)}, not {len(here)}" if odd is None else f"a class is {odd}"
+        )
+    if ours["n_splits"] != theirs["n_splits"]:
+        raise _other(first, run, f"it has {theirs['n_splits']} folds, not {ours['n_splits']}")
+
+
+def _refuse_other_rows(first: Run, run: Run, ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
+    _refuse_other_ids(first, run, ours["id"], theirs["id"], "oof.parquet")
+    theirs = _in_order(theirs, ours["id"])
+    for column in ("fold", *(c for c in ours.columns if c.startswith(TARGET))):
+        differs = np.flatnonzero(ours[column].to_numpy() != theirs[column].to_numpy())
+        if len(differs):
+            at = differs[0]
+            raise _other(
+                first,
+                run,
+                f"{column} of id {ours['id'].iloc[at]} is {theirs[column].iloc[at]}, not {ours[column].iloc[at]}",
+            )
+
+
+def _refuse_other_test(first: Run, run: Run, ours: pd.DataFrame | None, theirs: pd.DataFrame | None) -> None:
+    if (ours is None) != (theirs is None):
+        lacks, has = (run, first) if theirs is None else (first, run)
+        raise UserError(
+            f"{lacks.folder} has no test.parquet and {has.folder} has one; run the command that trained it again with "
+            "the test files there"
+        )
+    if ours is not None and theirs is not None:
+        _refuse_other_ids(first, run, ours["id"], theirs["id"], "test.parquet")
+
+
+def _refuse_other_ids(first: Run, run: Run, ours: pd.Series, theirs: pd.Series, file: str) -> None:
+    if ours.equals(theirs):
+        return
+    for here, there, who in ((ours, theirs, run), (theirs, ours, first)):
+        known = set(there.tolist())
+        lacking = [one for one in here.tolist() if one not in known]
+        if lacking:
+            others = f" and {len(lacking) - 1} others" if len(lacking) > 1 else ""
+            raise _other(first, run, f"{who.folder / file} lacks id {lacking[0]}{others} of the other's rows")
+
+
+def _in_order(frame: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
+    """The frame's rows in the order of these ids, which it is known to have."""
+    return frame if frame["id"].equals(ids) else frame.set_index("id").loc[ids].reset_index()
+
+
+def _other(first: Run, run: Run, what: str) -> UserError:
+    return UserError(f"{run.folder} can't be blended with {first.folder}: {what}; choose runs that match")
+
+
+def _oof(run: Run) -> pd.DataFrame:
+    """id, fold, target_<class>, pred_<class> of a run, in the order of its classes."""
+    path = run.folder / "oof.parquet"
+    classes = run.spec.classes
+    frame = _frame(path, ["id", "fold", *(f"{TARGET}{c}" for c in classes), *(f"{PREDICTION}{c}" for c in classes)])
+    lacking = set(range(run.inputs["n_splits"])) - set(frame["fold"])
+    if lacking:
+        raise UserError(f"{path} has no row of fold {min(lacking)}; run the command that trained it again")
+    return frame
+
+
+def _test(run: Run, folds: str) -> pd.DataFrame | None:
+    """id and pred_<class> of the test rows; None where the run has none.
+
+    ``test.parquet`` is the arithmetic mean of the folds that saw the latest test files; the geometric one is of those.
+    """
+    path = run.folder / "test.parquet"
+    if not path.exists():
+        return None
+    columns = ["id", *(f"{PREDICTION}{c}" for c in run.spec.classes)]
+    frame = _frame(path, columns)
+    if folds == "arithmetic":
+        return frame
+    fresh = [fold for fold in run.folds if fold.test.exists() and _saw(fold.done) == run.inputs["test"]]
+    if not fresh:
+        raise UserError(
+            f"folds={folds}: no fold of {run.folder} has a test.parquet; run its command again, or leave it out"
+        )
+    frames = [_frame(fold.test, columns) for fold in fresh]
+    for fold, one in zip(fresh, frames, strict=True):
+        if set(one["id"]) != set(frame["id"]):
+            raise UserError(f"{fold.test} has other ids than {path}; run the command that trained it again")
+    frames = [_in_order(one, frame["id"]) for one in frames]
+    mean = geometric(np.stack([predictions(one) for one in frames]))
+    return frame[["id"]].join(pd.DataFrame(mean, columns=columns[1:]))
+
+
+def _saw(done: Path) -> Any:
+    return read_json(done).get("test")
+
+
+def _frame(path: Path, columns: list[str]) -> pd.DataFrame:
+    """The file's columns, checked: each there, ids unique, rows of probabilities."""
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read ({error}); run the command that trained it again") from error
+    for column in columns:
+        if column not in frame:
+            raise UserError(f"{path} has no column {column}; run the command that trained it again")
+    twice = frame["id"][frame["id"].duplicated()]
+    if len(twice):
+        raise UserError(f"{path} has id {twice.iloc[0]} more than once; train the run anew")
+    values = predictions(frame := frame[columns])
+    sums = values.sum(1)
+    wrong = np.flatnonzero(~(np.isfinite(values).all(1) & (values >= 0).all(1) & (np.abs(sums - 1) <= SUM)))
+    if len(wrong):
+        at = wrong[0]
+        bad = np.flatnonzero(~(np.isfinite(values[at]) & (values[at] >= 0)))
+        names = [c for c in columns if c.startswith(PREDICTION)]
+        what = f"{names[bad[0]]} is {values[at, bad[0]]}" if len(bad) else f"the predictions sum to {sums[at]:.6g}"
+        raise UserError(f"{path}: {what} at id {frame['id'].iloc[at]}, which is no distribution; leave the run out")
+    return frame.reset_index(drop=True)
+
+
+def _digest(oof: pd.DataFrame, test: pd.DataFrame | None) -> str:
+    """Hash of ids, folds, targets and predictions, in the order of the ids: not of the files' bytes or rows' order."""
+    found = hashlib.sha256()
+    for frame in (oof, test):
+        if frame is not None:
+            plain = frame.assign(id=frame["id"].astype(str)).sort_values("id")
+            found.update(pd.util.hash_pandas_object(plain, index=False).to_numpy().tobytes())
+        found.update(b"|")
+    return found.hexdigest()[:32]

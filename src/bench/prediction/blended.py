@@ -1,0 +1,213 @@
+"""A finished ensemble predicts new files: its members do, and its blend makes one prediction of theirs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.datasets.base import Dataset
+from bench.ensembling import blend, members
+from bench.ensembling.ways import Blend, Rank, Way, normalised
+from bench.prediction.predictor import Predictor
+from bench.runs import submission
+from bench.runs.run import Run
+from bench.runs.selection import ENSEMBLE, select
+from bench.spec import UserError
+from bench.training.loading import device_named
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The same rows for every member: what it predicts, and the places in it of the ensemble's rows, in their order."""
+
+    each: list[Any]
+    places: list[np.ndarray]
+
+    @property
+    def digest(self) -> str:
+        """Of the members' stores, as ``Store.digest`` is of one."""
+        return hashlib.sha256(" ".join(source.digest for source in self.each).encode()).hexdigest()
+
+
+class Blended(Predictor):
+    """A finished ensemble that predicts. Its members, which may be ensembles, predict with ``folds``, each with its own
+    views or ``tta``; then comes the blend that was fitted on all out-of-fold rows, and its hardening.
+
+    That blend is fitted again, from the members' folders. ``blend=rank`` ranks the rows that are predicted together.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        folds: Sequence[int] | None = None,
+        tta: Mapping[str, Any] | None = None,
+        device: str = "auto",
+        store: str | Path = "data/store",
+        workers: int | None = None,
+        outputs: str | Path = "outputs",
+    ) -> None:
+        self.run, self.device = run, device_named(device)
+        runs = [found(run, Path(member["run"]), Path(outputs)) for member in run.inputs["members"]]
+        way, self._blend = refit(run, runs)
+        self._ranks = isinstance(way, Rank)
+        made, how = [], (folds, tta, device, store, workers, outputs, run.config["folds"])
+        for member in runs:
+            with naming(member):
+                made.append(opened(member, *how))
+        self.members, self.folds, self.tta = tuple(made), made[0].folds, [member.tta for member in made]
+
+    def open(self, folder: Path) -> Dataset:
+        """The first member's data set on a folder of test files, from which every member can predict the same rows."""
+        first, *others = self.members
+        dataset = first.open(folder)
+        for member in others:
+            with naming(member.run):
+                _places(first, dataset, member, member.open(folder))
+        return dataset
+
+    @property
+    def reads(self) -> dict[str, Any]:
+        """What the members, each of which reads the same of a raw example, read; UserError where they don't."""
+        first = self.members[0]
+        for member in self.members[1:]:
+            if member.reads != first.reads:
+                raise UserError(
+                    f"{first.run.folder} and {member.run.folder} read other parts of a raw example ({first.reads} and "
+                    f"{member.reads}), so none is right for both; predict a folder of files"
+                )
+        return first.reads
+
+    def store(self, dataset: Dataset) -> Any:
+        """Each member's computed features of the folder's test part."""
+        each, places = [], []
+        for member in self.members:
+            with naming(member.run):
+                own = dataset if member is self.members[0] else member.open(dataset.root)
+                each.append(member.store(own))
+                places.append(_places(self.members[0], dataset, member, own))
+        return Sources(each, places)
+
+    def stored(self, raw: Sequence[Any]) -> Any:
+        """Raw examples' stored half for each member; UserError naming the member that can't use one."""
+        _ = self.reads
+        each = []
+        for member in self.members:
+            with naming(member.run):
+                each.append(member.stored(raw))
+        return Sources(each, [np.arange(len(raw)) for _ in each])
+
+    def of(self, source: Any, ids: Sequence[Any]) -> np.ndarray:
+        """(N, K) float64: the blend of the members' probabilities of what ``store`` or ``stored`` gave."""
+        if self._ranks and len(ids) == 1:
+            raise UserError(
+                f"{self.run.folder} is a blend of ranks among the rows that are predicted together, and one row has "
+                "none; predict many at once, or choose an ensemble with another blend"
+            )
+        each = []
+        for member, own, places in zip(self.members, source.each, source.places, strict=True):
+            with naming(member.run):
+                names = [ids[row] for row in np.argsort(places)]  # the member's rows may stand in another order
+                each.append(normalised(member.of(own, names)[places]))
+        blended = self._blend.apply(np.stack(each))
+        submission.refuse_impossible(blended, ids)
+        return blended
+
+
+def found(ensemble: Run, folder: Path, outputs: Path) -> Run:
+    """The member that was in ``folder``, or the run of its identity beside the ensemble or below ``outputs``."""
+    beside = ensemble.folder.parent.parent  # <outputs>/<dataset>, of which the ensemble is <model>/<identity>
+    for place in (folder, *sorted(beside.glob(f"*/{folder.name}")), *sorted(outputs.glob(f"*/*/{folder.name}"))):
+        if (place / "config.yaml").exists():
+            return Run.open(place)
+    raise UserError(
+        f"{ensemble.folder} is a blend of {folder}, which is not there any more, and there is no {folder.name} in "
+        f"{beside} or {outputs}; put that run's folder back, or say with outputs= where it is"
+    )
+
+
+def refit(ensemble: Run, runs: list[Run]) -> tuple[Way, Blend]:
+    """The ensemble's way, and its final blend fitted again on its members' out-of-fold predictions.
+
+    ``runs`` are the members in the order of the ensemble's inputs.json. No way leaves anything to chance, so this is
+    the blend that predicted the ensemble's test rows. UserError naming a member that predicts otherwise by now.
+    """
+    way, harden = blend.parts(ensemble.config, ensemble.inputs["names"])
+    given = members.read(runs, ensemble.config["folds"])
+    digests = {run.folder: digest for run, digest in zip(given.runs, given.digests, strict=True)}
+    for run, noted in zip(runs, ensemble.inputs["members"], strict=True):
+        if digests[run.folder] != noted["predictions"]:
+            raise UserError(
+                f"{run.folder} no longer predicts what was blended in {ensemble.folder}; make the blend again: python "
+                "-m bench.ensemble with the same runs"
+            )
+    return way, blend.fit(way, harden, given.p_mnk, given.target, given.metric)
+
+
+@contextmanager
+def naming(member: Run) -> Iterator[None]:
+    """Names the member in a sentence that is about it and does not say so; an ensemble names its own."""
+    try:
+        yield
+    except UserError as error:
+        if str(member.folder) in str(error) or member.inputs["model"] == ENSEMBLE:
+            raise
+        raise UserError(f"{member.folder}, a member: {error}") from error
+
+
+def _places(first: Predictor, ours: Dataset, member: Predictor, theirs: Dataset) -> np.ndarray:
+    """(N,) where the rows of the first member's test table stand in another member's."""
+    wanted, there = ours.table("test")["id"], theirs.table("test")["id"]
+    places = pd.Index(there).get_indexer(wanted)
+    if len(wanted) != len(there) or (places < 0).any():
+        raise UserError(
+            f"{first.run.folder} and {member.run.folder} find other test rows in {theirs.root} ({len(wanted)} and "
+            f"{len(there)}), so there is nothing to blend; predict with each alone"
+        )
+    return places
+
+
+def opened(
+    run: Run,
+    folds: Sequence[int] | None,
+    tta: Mapping[str, Any] | None,
+    device: str,
+    store: str | Path,
+    workers: int | None,
+    outputs: str | Path,
+    mean: str = "arithmetic",
+) -> Predictor:
+    """The run, ready to predict; below ``outputs`` lie members of an ensemble that are not where they were."""
+    if run.inputs["model"] != ENSEMBLE:
+        return Predictor(run, folds, tta, device, store, workers, mean)
+    return Blended(run, folds, tta, device, store, workers, outputs)  # no mean: its folds predict one and the same
+
+
+def load(
+    run: str | Path,
+    folds: Sequence[int] | None = None,
+    device: str = "auto",
+    outputs: str | Path = "outputs",
+    store: str | Path = "data/store",
+) -> Predictor:
+    """The run that a folder, an identity, ``latest`` or a query names, ready to predict; see ``Predictor.predict``.
+
+    An ensemble's members that are not where they were are looked for beside it and below ``outputs``.
+    """
+    return opened(chosen(str(run), Path(outputs)), folds, None, device, store, None, outputs)
+
+
+def chosen(wanted: str, outputs: Path) -> Run:
+    """The one run that ``wanted`` names; a folder may be of a run that is not finished."""
+    if Path(wanted).is_dir():
+        return Run.open(wanted)
+    found = select(wanted, outputs, "run").runs
+    if len(found) > 1:
+        raise UserError(f"run={wanted} names {len(found)} runs; give the folder or identity of one")
+    return found[0]

@@ -1,0 +1,177 @@
+"""From a finished run and a competition's test files to probabilities, and to a submission that keeps its rules.
+
+A run's folder and this package are enough: what prediction has to know of the training files is in the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench import build
+from bench.crossval import checks
+from bench.data.batches import Batches, Source
+from bench.data.filling import is_finite
+from bench.data.joined import InMemory
+from bench.data.open import open_store
+from bench.data.ragged import Ragged
+from bench.datasets.base import Dataset
+from bench.ensembling.ways import geometric
+from bench.features.base import Features
+from bench.runs import submission
+from bench.runs.frames import prediction_frame
+from bench.runs.run import Run
+from bench.runs.selection import ENSEMBLE
+from bench.spec import UserError
+from bench.training import inference
+from bench.training.loading import device_named, finished_folds, trained_fold
+from bench.training.seeds import VIEWS, epoch_seed
+
+
+class Predictor:
+    """A finished run that predicts: the mean probability of ``folds`` (None: all), each as it predicted its test rows.
+
+    ``tta`` is a node of conf/tta, None the run's own. Computed features of files go below ``store``, by ``workers``
+    processes. A fold's weights are read when they are first needed, and held. ``mean`` of the folds: arithmetic or
+    geometric. An ensemble is a ``Blended``, with the same to ask of it: ``opened`` chooses.
+    """
+
+    members: tuple[Predictor, ...] = ()
+    """Those whose predictions it blends: a trained run has none."""
+
+    def __init__(
+        self,
+        run: Run,
+        folds: Sequence[int] | None = None,
+        tta: Mapping[str, Any] | None = None,
+        device: str = "auto",
+        store: str | Path = "data/store",
+        workers: int | None = None,
+        mean: str = "arithmetic",
+    ) -> None:
+        if run.inputs["model"] == ENSEMBLE:
+            raise UserError(f"{run.folder} is an ensemble, which has no weights of its own; export its members")
+        self.run, self.folds, self.device = run, finished_folds(run, folds), device_named(device)
+        self.tta: Any = dict(tta) if tta is not None else run.config["tta"]
+        self.mean = mean
+        self._where = {"store": str(store), "workers": workers}
+        self._models: dict[int, tuple[nn.Module, nn.Module]] = {}
+        self.features: Features = build.build(run.config["features"], "features")
+        augment = build.each(run.config["augment"], "augment", features=self.features)
+        self._views = []
+        if self.tta["_target_"] != "none":
+            self._views = build.build(self.tta, "tta").views(self.features, augment)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the K columns that ``predict`` returns."""
+        return self.run.spec.classes
+
+    def predict(self, x: str | Path | np.ndarray | Mapping[str, np.ndarray] | Sequence[Any]) -> Any:
+        """The probabilities of raw examples, which are given in one of three ways.
+
+        - A folder (text or Path) of the competition's files, of which the test part is enough → a pandas frame of N
+          rows, ``id`` and ``pred_<class>``, in the order of the competition's test table.
+        - A list of N raw examples, each what ``Dataset.read`` returns of a file → (N, K) float64. By data set:
+          heartbeat (1, samples); seti (6, time, frequency) float16; freesound (samples,) at the features' sample rate;
+          hms (10000, electrodes) µV at 200 Hz in the order of the features' ``reads``, or, for features that also
+          read the spectrogram, a dict of ``eeg`` and ``spectrogram``.
+        - One raw example, an array or a dict, as it stands (no batch axis) → (1, K).
+
+        Each row sums to 1. Raises UserError naming the file, or the example's place, that can't be used. The members
+        of an ensemble must all take the same raw example; of a folder each reads what is its own.
+        """
+        if isinstance(x, str | Path):
+            dataset = self.open(Path(x))
+            table = dataset.table("test")
+            return prediction_frame(table["id"], self.of(self.store(dataset), table["id"].tolist()), self.classes)
+        raw = [x] if isinstance(x, np.ndarray | Mapping) else list(x)
+        return self.of(self.stored(raw), range(len(raw))) if raw else np.zeros((0, len(self.classes)))
+
+    def open(self, folder: Path) -> Dataset:
+        """The data set of the run on a folder of test files; UserError where the run can't predict what is there."""
+        node = {k: v for k, v in self.run.config["dataset"].items() if k not in ("root", "simulator")}
+        cls: Any = build.locate(node, "dataset")
+        options = build.check(cls, node, "dataset", 0, {"root": str(folder)})
+        dataset: Dataset = cls.remembered(self.facts, folder, **options)
+        if self.features.spec(dataset) != self.run.spec:
+            raise UserError(
+                f"{self.run.folder}/inputs.json does not agree with itself on classes or sizes ({self.run.spec} and "
+                f"{self.features.spec(dataset)}); run the same training command again"
+            )
+        if not len(dataset.table("test")):
+            raise UserError(f"input={folder} has no test rows of {dataset.name}; give a folder with its test part")
+        dataset.also_read("test", **self.features.reads)  # files that are not there are named before hours of work
+        return dataset
+
+    @property
+    def reads(self) -> dict[str, Any]:
+        """What ``Dataset.read`` is to read of a raw example."""
+        return self.features.reads
+
+    def store(self, dataset: Dataset) -> Any:
+        """The computed features of the folder's test part; they are kept, and found again."""
+        return self._fitting(open_store(self._where, dataset, self.features, "test"))
+
+    def of(self, source: Any, ids: Sequence[Any]) -> np.ndarray:
+        """(N, K) float64 probabilities of what ``store`` or ``stored`` gave; ``ids`` name a row that has none."""
+        own = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(own):  # models are built, and views drawn, without touching the caller's chance
+            found = [self._of_fold(number, source) for number in self.folds]
+        for probability in found:
+            submission.refuse_impossible(probability, ids)
+        return geometric(np.stack(found)) if self.mean == "geometric" else np.mean(found, axis=0)
+
+    def models(self, number: int) -> tuple[nn.Module, nn.Module]:
+        """A fold's model and device half, on the device."""
+        if number not in self._models:
+            self._models[number] = trained_fold(self.run, number, self.device)
+        return self._models[number]
+
+    def _of_fold(self, number: int, source: Source) -> np.ndarray:
+        train, none = self.run.config["train"], np.zeros((len(source), len(self.classes)), np.float32)
+        rows = Batches(source, np.arange(len(source)), none, None, self.device, self.run.inputs["window"])
+        how = (*self.models(number), rows, train["eval_batch_size"], train["precision"])
+        if not self._views:
+            return inference.probabilities(inference.logits(*how))
+        return inference.averaged(
+            *how, self._views, lambda view: epoch_seed(self.run.config["seed"], number, VIEWS, view)
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the run remembers of its training files, which features ask a data set."""
+        facts: dict[str, Any] = self.run.inputs.get("facts", {})
+        return facts
+
+    def stored(self, raw: Sequence[Any]) -> Any:
+        """Raw examples' stored half, in memory; UserError naming the first that can't be used."""
+        shape = self.features.stored_shape(SimpleNamespace(**self.facts))
+        arrays = []
+        for place, example in enumerate(raw):
+            try:
+                with np.errstate(over="ignore", invalid="ignore"):  # found below
+                    x = np.asarray(self.features.store(example))
+                    stored = np.ascontiguousarray(x, self.features.stored_dtype)
+                if len(x.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, x.shape, strict=True)):
+                    raise ValueError(f"it comes out in the shape {x.shape}, expected {shape}")
+                if not is_finite(stored if stored.dtype.kind == "f" else x):
+                    raise ValueError("its features are not finite")
+            except (ValueError, IndexError, TypeError, AttributeError, KeyError) as error:
+                raise UserError(
+                    f"raw example {place} can't be used ({error}); give what {self.run.inputs['dataset']}'s "
+                    "Dataset.read returns, in a list where there are several"
+                ) from error
+            arrays.append(stored)
+        return self._fitting(Ragged(arrays) if shape[-1:] == (None,) else InMemory(np.stack(arrays)))
+
+    def _fitting(self, source: Any) -> Any:
+        """The source, unless its examples can't be looked at as ``tta`` says."""
+        checks.stores({"synthetic": {"_target_": "none"}, "tta": self.tta}, {"train": source})
+        return source

@@ -1,0 +1,117 @@
+"""The end of a report: how the rows were split, what was chosen, how to run it again, and where it ran."""
+
+from __future__ import annotations
+
+import shlex
+from html import escape
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.atomic import read_json
+from bench.report.tables import amount, percent, table
+from bench.runs.facts import leaves, short_name
+from bench.runs.run import Run
+
+ELSEWHERE = ("device", "compile", "outputs", "data", "store", "workers", "tracking", "recipe", "hydra")
+"""Keys that say where, or how fast, and not what."""
+FEW = 8
+"""Classes up to which the split's table has a column for each."""
+
+
+def split(run: Run) -> str:
+    """Rows, groups and classes of every fold, and whether a group lies in several."""
+    rows = pd.read_parquet(run.folder / "splits.parquet")
+    target = rows[[f"target_{name}" for name in run.spec.classes]].to_numpy(np.float64)
+    fold, classes = rows["fold"].to_numpy(), run.spec.classes
+    judged = rows["validated"].to_numpy(bool) if "validated" in rows else np.ones(len(rows), bool)
+    whole = target[judged].mean(0)
+    head = ["fold", "rows", *["groups"] * ("group" in rows)]
+    head += [escape(name) for name in classes] if len(classes) <= FEW else ["largest difference of a class's share"]
+    cells = []
+    for k in range(run.inputs["n_splits"]):
+        here = judged & (fold == k)
+        if not here.any():
+            continue
+        share = target[here].mean(0)
+        groups = [amount(rows["group"][here].nunique())] if "group" in rows else []
+        shares = [percent(s) for s in share] if len(classes) <= FEW else [percent(np.abs(share - whole).max())]
+        cells.append([str(k), amount(here.sum()), *groups, *shares])
+    said = [f"{amount(judged.sum())} rows are validated, each in the fold that did not train on it."]
+    if not judged.all():
+        said.append(f"{amount((~judged).sum())} more are not validated.")
+    if "group" in rows:
+        crossing = int((rows.groupby("group")["fold"].nunique() > 1).sum())
+        several = "1 group lies" if crossing == 1 else f"{amount(crossing)} groups lie"
+        said.append(f"{several} in several folds." if crossing else "No group lies in two folds.")
+    return f"<p>{' '.join(said)}</p>{table(head, cells)}"
+
+
+def recipe(run: Run) -> str:
+    """What was chosen, group by group with its options, and the command."""
+    names = {str(k): str(v) for k, v in run.inputs.get("names", {}).items()}
+    rows, single = [], []
+    for key, node in run.config.items():
+        if key in ELSEWHERE or node is None or (key == "folds" and isinstance(node, dict)):
+            continue
+        if not isinstance(node, dict):
+            single.append([escape(key), escape(", ".join(map(str, node)) if isinstance(node, list) else str(node)), ""])
+            continue
+        own = short_name(node)
+        choice = names.get(key, own)
+        choice = own if choice == "default" else choice
+        if choice == "none" or not node:
+            continue
+        hidden = () if run.inputs["simulated"] else ("simulator.",)
+        options = {
+            k: v for k, v in leaves(node).items() if not k.endswith("_target_") and not k.startswith((*hidden, "root"))
+        }
+        text = ", ".join(f"{name} = {value}" for name, value in options.items())
+        rows.append([escape(key), escape(choice), escape(text)])
+    command = _command(run)
+    again = f"<h3>Run it again</h3><pre>{escape(command)}</pre>" if command else ""
+    return table(["", "chosen", "options"], rows + single, 3, kind="recipe") + again
+
+
+def _command(run: Run) -> str:
+    """The command of the last call, by the name that Python has anywhere."""
+    path = run.folder / "environment.json"
+    said = (read_json(path) if path.exists() else {}).get("command") or run.state().get("command") or ""
+    words = said if isinstance(said, list) else said.split(" ")
+    if words and PurePath(words[0]).name.startswith("python"):
+        words = ["python", *words[1:]]
+    return shlex.join(words) if isinstance(said, list) else " ".join(words)
+
+
+def environment(run: Run, histories: dict[int, list[dict[str, float]]]) -> str:
+    """Machine, code, versions, time and memory."""
+    path = run.folder / "environment.json"
+    said: dict[str, Any] = read_json(path) if path.exists() else {}
+    done = [read_json(fold.done) for fold in run.folds if fold.done.exists()]
+    rows = []
+    if devices := {str(d["device"]) for d in done if d.get("device")}:
+        rows.append(["device", ", ".join(sorted(devices))])
+    seconds = [sum(entry.get("seconds", 0) for entry in history) for history in histories.values()]
+    if any(seconds):
+        most = f", {_duration(max(seconds))} the longest fold" if len(seconds) > 1 else ""
+        rows.append(["time in epochs", _duration(sum(seconds)) + most])
+    if peaks := [d["peak_memory_mb"] for d in done if d.get("peak_memory_mb")]:
+        rows.append(["memory of a fold", f"{amount(max(peaks))} MB at most"])
+    code = said.get("git") or {}
+    if code.get("commit"):
+        changed = " with changes that are not in it" if code.get("changed") else ""
+        rows.append(["code", f"commit {code['commit'][:12]}{changed}"])
+    rows += [[key, str(said[key])] for key in ("python", "platform", "cpus") if said.get(key)]
+    packages = [f"{name} {version}" for name, version in (said.get("packages") or {}).items() if version]
+    if packages:
+        rows.append(["packages", ", ".join(packages)])
+    return table(["", ""], [[escape(cell) for cell in row] for row in rows], 2) if rows else ""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

@@ -1,0 +1,150 @@
+"""Which finished runs a person means: folders, identities, ``latest``, or a query over what the runs say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.runs.facts import alive, leaves
+from bench.runs.run import Run
+from bench.spec import UserError
+
+ENSEMBLE = "ensemble"
+"""What stands in a run's path and tables where others have their model."""
+HOW = "give a run's folder or identity, latest, or a query such as dataset=hms,model=wavenet"
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Finished runs in the order they were named, by folder within a query, and what a query passed over, and why."""
+
+    runs: list[Run]
+    left_out: list[str]
+
+
+def select(wanted: str | Sequence[str], outputs: Path, key: str = "runs") -> Selected:
+    """The runs that ``wanted`` names; ``key`` is what the door calls it.
+
+    A text is read as words with commas between them. A word is a folder, the first digits of an identity, or
+    ``latest``; the words with an equals sign are one query, which every run of ``<outputs>/*/*/*`` has to meet that
+    is not an ensemble (unless it says model=ensemble). A key of a query is a group (dataset, model, loss), a dotted
+    key of the config (optimizer.lr), or metric, simulated, identity, or group: the runs that differ in their seed
+    alone.
+
+    Raises UserError for a run that is missing, unfinished or no longer whole, or named twice. Of a query's runs those
+    are left out, and said.
+    """
+    words = _words(wanted)
+    conditions = [word.partition("=")[::2] for word in words if _is_condition(word)]
+    runs: list[Run] = []
+    for word in words:
+        if not _is_condition(word):
+            run = _named(word, outputs, key)
+            if trouble := problem(run):
+                raise UserError(f"{key}: {run.folder} {trouble}")
+            runs.append(run)
+    left_out: list[str] = []
+    if conditions:
+        found, left_out = _asked(conditions, outputs, key)
+        runs += found
+    if not runs:
+        raise UserError(f"{key} names no run; {HOW}")
+    folders = [run.folder for run in runs]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise UserError(f"{key} names {folder} more than once; name each run once")
+    return Selected(runs, left_out)
+
+
+def problem(run: Run) -> str | None:
+    """What keeps a run from being used, as the rest of a sentence that began with its folder; None for a whole one."""
+    again = "the command that trained it makes it whole"
+    if not (run.folder / "inputs.json").exists():
+        return "has not begun to train; wait for it"
+    if alive(run):
+        return f"is being worked on by another command (pid {run.state().get('pid')}); wait for it"
+    scores = run.scores()
+    lacking = [fold for fold in run.folds if not fold.finished]
+    if lacking:
+        names = ", ".join(f"folds/{fold.number}" for fold in lacking)
+        if scores and scores.get("complete"):
+            return f"no longer has {lacking[0].oof if lacking[0].done.exists() else lacking[0].done}; {again}"
+        return f"is not finished: {names} of {run.inputs['n_splits']} not trained; {again}"
+    if not scores or not scores.get("complete") or not (run.folder / "oof.parquet").exists():
+        return f"has trained folds that were never collected: it lacks a complete scores.json or oof.parquet; {again}"
+    return None
+
+
+def _words(wanted: str | Sequence[str]) -> list[str]:
+    texts = [wanted] if isinstance(wanted, str) else [str(text) for text in wanted]
+    words = [word.strip() for text in texts for word in text.strip().removeprefix("[").removesuffix("]").split(",")]
+    return [word for word in words if word]
+
+
+def _is_condition(word: str) -> bool:
+    return "=" in word and "/" not in word
+
+
+def _all(outputs: Path) -> list[Run]:
+    return [Run(path.parent.resolve()) for path in sorted(outputs.glob("*/*/*/inputs.json"))]
+
+
+def _named(word: str, outputs: Path, key: str) -> Run:
+    if word == "latest":
+        states = [(state.stat().st_mtime_ns, state) for state in outputs.glob("*/*/*/state.json")]
+        if not states:
+            raise UserError(f"{key}=latest: there is no run in {outputs}; {HOW}")
+        return Run.open(max(states)[1].parent)
+    if Path(word).is_dir():
+        return Run.open(word)
+    if re.fullmatch("[0-9a-f]{4,12}", word):
+        found = [run for run in _all(outputs) if run.identity.startswith(word)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UserError(f"{key}: {word} begins the identities of {len(found)} runs; give more of its digits")
+        raise UserError(f"{key}: no run in {outputs} has the identity {word}; {HOW}")
+    raise UserError(f"{key}: {word} is not a folder; {HOW}")
+
+
+def _asked(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[list[Run], list[str]]:
+    query = ",".join("=".join(pair) for pair in conditions)
+    everything = {run.folder: _facts(run) for run in _all(outputs)}
+    if ("model", ENSEMBLE) not in conditions:
+        everything = {folder: facts for folder, facts in everything.items() if facts["model"] != ENSEMBLE}
+    for name, _ in conditions:
+        if everything and not any(name in facts for facts in everything.values()):
+            raise UserError(f"{key}: no run in {outputs} has {name}, which {query} asks for; {HOW}")
+    met = [
+        Run(folder)
+        for folder, facts in everything.items()
+        if all(_same(facts.get(name), value) for name, value in conditions)
+    ]
+    if not met:
+        raise UserError(f"{key}: none of the {len(everything)} runs in {outputs} meets {query}; {HOW}")
+    troubles = [(run, problem(run)) for run in met]
+    whole = [run for run, trouble in troubles if trouble is None]
+    said = [f"{run.folder} {trouble}" for run, trouble in troubles if trouble]
+    if not whole:
+        raise UserError(f"{key}: no run that meets {query} is finished: {said[0]}")
+    return whole, said
+
+
+def _facts(run: Run) -> dict[str, str]:
+    """What a query can ask of a run. A group's chosen option goes before what stands under it in the config."""
+    inputs = run.inputs
+    config = leaves(run.config) if (run.folder / "config.yaml").exists() else {}
+    names = {name: str(option) for name, option in inputs.get("names", {}).items()}
+    own = {name: str(inputs.get(name, "")) for name in ("dataset", "model", "metric", "simulated", "group")}
+    return {**config, **names, **own, "identity": run.identity}
+
+
+def _same(fact: str | None, value: str) -> bool:
+    if fact is None:
+        return False
+    try:
+        return fact == value or float(fact) == float(value)  # 1e-3 is 0.001
+    except ValueError:
+        return fact.lower() == value.lower()

@@ -1,0 +1,15 @@
+"""A line for the person, and how a score is written in it."""
+
+from __future__ import annotations
+
+import sys
+
+
+def say(line: str) -> None:
+    """A line for the person, beside the result that goes to standard output."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def figure(value: float) -> str:
+    """Four decimals for a mean, one for a sum in the thousands."""
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"

@@ -1,0 +1,100 @@
+"""The mirror as a process beside a training: started, closed and if need be killed, at no cost to a fold."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.runs.run import Run
+    from bench.tracking.mirror import Mirror
+
+EVERY = 2.0  # seconds between two looks at the folder
+LONGEST_PAUSE = 30.0
+
+
+class MirrorProcess:
+    """A training's hold on its mirror. Nothing here raises: tracking is never a reason to lose a training."""
+
+    def __init__(self, process: subprocess.Popen[bytes] | None, wait_s: float) -> None:
+        self.process, self.wait_s = process, wait_s
+
+    def finish(self, timeout: float | None = None) -> bool:
+        """Lets the mirror send what is left, for ``timeout`` (else ``wait_s``) seconds; True when all is sent."""
+        if self.process is None:
+            return False
+        try:
+            if self.process.stdin:
+                self.process.stdin.close()  # the sign to send the rest and go
+            return self.process.wait(self.wait_s if timeout is None else timeout) == 0
+        except (OSError, subprocess.TimeoutExpired):
+            self.process.kill()
+            self.process.wait()
+            return False
+
+
+def start_mirror(run: Run, uri: str, wait_s: float = 30.0) -> MirrorProcess:
+    """Starts ``bench.track --follow`` on a run's folder; it ends with ``finish``, or with the caller's death.
+
+    ``wait_s`` bounds what is still tried after that. What the mirror has to say goes to ``<run>/tracking.log``.
+    """
+    package = str(Path(__file__).resolve().parents[2])
+    # The fold's allocator settings would make the mirror a process of several 100 MB more.
+    environment = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "bench.track", str(run.folder), "--follow", "--uri", "-", "--wait", str(wait_s)]
+    try:
+        with (run.folder / "tracking.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        assert process.stdin is not None
+        # Not as an argument: a URI may hold a password, and everybody on a machine sees arguments.
+        process.stdin.write(uri.encode() + b"\n")
+        process.stdin.flush()
+    except OSError:
+        return MirrorProcess(None, wait_s)
+    return MirrorProcess(process, wait_s)
+
+
+def follow(mirror: Mirror, wait_s: float, held: bool) -> int:
+    """Mirrors until stdin ends (``held`` by a training) or the run does; 0 when everything was sent."""
+    from bench.tracking.mirror import TrackingError
+
+    closed = threading.Event()
+    if held:
+        threading.Thread(target=_watch_stdin, args=(closed, wait_s), daemon=True).start()
+    if hasattr(os, "nice"):
+        os.nice(10)  # folds first
+    said, pause, complete = "", EVERY, False
+    while True:
+        last = closed.is_set()
+        status = mirror.run.state().get("status")
+        try:
+            complete = mirror.sync()
+            if said:
+                print(f"{time.strftime('%H:%M:%S')} sending again", flush=True)
+            said, pause = "", EVERY
+        except TrackingError as error:
+            complete = False
+            if str(error) != said:
+                print(f"{time.strftime('%H:%M:%S')} {error}; trying again, nothing is lost", flush=True)
+            pause = min(LONGEST_PAUSE, pause * 2) if said else 1.0
+            said = str(error)
+        if last or (not held and complete and status != "running"):
+            return 0 if complete else 1
+        closed.wait(pause)
+
+
+def _watch_stdin(closed: threading.Event, wait_s: float) -> None:
+    while os.read(0, 4096):
+        pass
+    closed.set()
+    time.sleep(wait_s)
+    print(f"not everything was sent within {wait_s:g} s; python -m bench.track sends the rest", flush=True)
+    os._exit(1)  # a call that blocks cannot be stopped otherwise; the note holds what was sent

@@ -1,0 +1,302 @@
+"""MLflow as the mirror of a run's folder; ``registry.py`` beside it registers models, and nobody else imports mlflow.
+
+Training writes files and nothing else. A process of its own (``follower.py``) reads them and sends what is new, so
+a slow or dead server costs a fold nothing, and what could not be sent is sent later from the same folder. What was
+sent is noted in ``<run>/tracking.json`` after each send. A crash between the two sends the same points again with
+the same step, value and time, which MLflow keeps once.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import socket
+import sqlite3
+import time
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.atomic import read_json, write_json
+from bench.runs import facts
+from bench.runs.run import Fold, Run
+from bench.tracking import wording
+from bench.tracking.wording import Point, comparison, page
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["Mirror", "TrackingError", "comparison", "default_uri", "page", "quiet"]
+
+SQLITE = "sqlite:///"
+FILES = ("config.yaml", "environment.json", "scores.json", "submission.csv", "report.html", "blend.json")
+# A dead server is tried twice for 5 s; MLflow's own defaults block a call for 246 s.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
+TOKEN = "mlflow.bench.token"  # the page hides tags that begin with mlflow
+BLANK = {"sent": 0, "prefix": facts.content([])}
+
+
+class TrackingError(RuntimeError):
+    """The tracking server or database did not take it, in one sentence; the folder still has it all."""
+
+
+def default_uri(outputs: Path) -> str:
+    """The database beside the runs; absolute, since a job may change its working directory."""
+    return f"{SQLITE}{Path(outputs).resolve() / 'mlflow.db'}"
+
+
+class Mirror:
+    """Sends one run's folder to one tracking URI, as often as it is asked to; ``sent`` counts what went out."""
+
+    def __init__(self, run: Run, uri: str) -> None:
+        self.run, self.uri = run, uri
+        if uri.startswith(SQLITE):
+            self.uri = SQLITE + str(Path(uri.removeprefix(SQLITE).split("?")[0]).resolve())
+        self.sent: Counter[str] = Counter()
+        self.note: dict[str, Any] = {}
+        self._client: MlflowClient | None = None
+        self._complete: object = None  # what the folder looked like when everything was sent
+        self._digests: dict[Path, tuple[tuple[int, int], str]] = {}
+
+    def sync(self) -> bool:
+        """Sends everything not yet sent; True when the folder has nothing more. Raises TrackingError."""
+        from filelock import FileLock
+
+        if not (self.run.folder / "inputs.json").exists():
+            return False  # the training has only just begun
+        try:
+            if (now := wording.fingerprint(self.run)) == self._complete:
+                return True
+            # Two mirrors of one folder (a training's and a person's) would make every run twice.
+            with quiet(), FileLock(self.run.folder / ".tracking.lock", timeout=60):
+                for _ in range(3):  # a fold may write while we send: look again until there is nothing new
+                    before = self.sent.total()
+                    self._send()
+                    if self.sent.total() == before:
+                        self._complete = now  # taken before the reading: a later write makes another
+                        return True
+                return False
+        except Exception as error:
+            self._client = None  # connect anew, and look at what the server still has
+            raise TrackingError(wording.sentence(self.uri, error)) from error
+
+    def _send(self) -> None:
+        run, self.note = self.run, self._read_note()
+        self.inputs, self.state, self.alive = run.inputs, run.state(), facts.alive(run)
+        if self._client is None:
+            self._client = self._connect()
+        note, scores, leaves = self.note, run.scores(), facts.leaves(run.config)
+        if "run_id" not in note:
+            began = (run.folder / "config.yaml").stat().st_mtime
+            note["run_id"] = self._create(f"{self.inputs['model']} {run.identity[:6]}", began, {})
+            self._save("runs")
+        self._params(note, note["run_id"], leaves)
+        for fold in run.folds:
+            if fold.status() != "missing" or fold.number in self.state.get("failed", []):
+                self._fold(fold, leaves)
+        if scores and note.get("scores") != (digest := self._digest(run.scores_path)):
+            self._points(note["run_id"], wording.run_points(scores, run.scores_path.stat().st_mtime))
+            note["scores"] = digest
+            self._save("scores")
+        pages = [*sorted(run.folder.glob("plots/*.png")), *sorted(run.folder.glob("comparisons/*.html"))]
+        for path in [*(run.folder / name for name in FILES), *pages]:
+            if path.exists():
+                self._artifact(note["run_id"], path, None if path.parent == run.folder else path.parent.name)
+        self._table(scores or {})
+        ended = wording.last_sign(run.folder, ["state.json", "folds/*/done.json", "folds/*/history.json"])
+        self._status(note, note["run_id"], wording.run_status(run, self.alive), ended)
+
+    def _fold(self, fold: Fold, leaves: dict[str, str]) -> None:
+        known, history = self.note["folds"].get(str(fold.number)), fold.history()
+        if known and known["prefix"] != facts.content(history[: known["sent"]]):
+            # A fold that was trained anew gets a new page: its old points would lie between the new ones.
+            self.client.delete_run(known["run_id"])
+            known = None
+        if known is None:
+            first = history[0] if history else {}  # its time is the first epoch's end
+            began = first.get("time", time.time()) - first.get("seconds", 0)
+            tags = {"fold": str(fold.number), "mlflow.parentRunId": self.note["run_id"]}
+            known = {"run_id": self._create(f"fold {fold.number}", began, tags), **BLANK}
+            self.note["folds"][str(fold.number)] = known
+            self._save("runs")
+        few = {key: value for key, value in leaves.items() if key.split(".")[0] in wording.FEW}
+        self._params(known, known["run_id"], {**few, "fold": str(fold.number)})
+        if new := history[known["sent"] :]:
+            start = self.client.get_run(known["run_id"]).info.start_time / 1000
+            self._points(known["run_id"], [point for entry in new for point in wording.epoch_points(entry, start)])
+            known.update(sent=len(history), prefix=facts.content(history))
+            self._save("epochs", len(new))
+        status = wording.fold_status(fold, self.state, self.alive)
+        if status != "RUNNING" and fold.log.exists():
+            self._artifact(known["run_id"], fold.log, None)
+        self._status(known, known["run_id"], status, wording.last_sign(fold.folder, ["done.json", "history.json"]))
+
+    @property
+    def client(self) -> MlflowClient:
+        assert self._client is not None, "_connect comes first"
+        return self._client
+
+    def _connect(self) -> MlflowClient:
+        """A client whose experiment is there; the note then holds only what this server still has."""
+        os.environ.update(QUIET | {name: os.environ.get(name, value) for name, value in PATIENCE.items()})
+        from filelock import FileLock
+        from mlflow import MlflowClient
+
+        if self.uri.startswith(SQLITE):
+            database = Path(self.uri.removeprefix(SQLITE))
+            database.parent.mkdir(parents=True, exist_ok=True)
+            # Of four processes that open a fresh database at once, three die making its tables: one at a time.
+            with FileLock(f"{database}.lock", timeout=120):
+                connection = sqlite3.connect(database, timeout=60)
+                connection.execute("PRAGMA journal_mode=WAL")  # readers and a writer no longer stop each other
+                connection.close()
+                client = MlflowClient(f"{self.uri}?timeout=60")
+                experiment = self._experiment(client, (database.parent / "mlartifacts").as_uri())
+        else:
+            client = MlflowClient(self.uri)
+            experiment = self._experiment(client, None)
+        self._reconcile(client, experiment)
+        return client
+
+    def _experiment(self, client: MlflowClient, artifacts: str | None) -> str:
+        # Simulated runs never share a page with real ones: nobody should read one as the other.
+        name = self.inputs["dataset"] + (" (simulated)" if self.inputs.get("simulated") else "")
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                client.create_experiment(name, artifacts)
+            except Exception:  # another process may have made it meanwhile
+                if client.get_experiment_by_name(name) is None:
+                    raise
+            found = client.get_experiment_by_name(name)
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        key, view = wording.view(self.inputs["metric"], self.inputs["direction"])
+        if key not in found.tags:
+            with suppress(Exception):  # a convenience that MLflow does not document
+                client.set_experiment_tag(found.experiment_id, key, view)
+        return str(found.experiment_id)
+
+    def _reconcile(self, client: MlflowClient, experiment: str) -> None:
+        """Runs that were deleted leave the note; runs made just before a crash, and not yet noted, enter it."""
+        there = {
+            run.data.tags.get("fold", "parent"): run.info.run_id
+            for run in client.search_runs([experiment], f"tags.`{TOKEN}` = '{self.note['token']}'")
+        }
+        parent = there.pop("parent", None)
+        if parent is None:  # folds that were left behind keep the old token: they belong to a deleted run
+            token = {} if there else {"token": self.note["token"]}
+            self.note, there = self._new_note() | token, {}
+        elif parent != self.note.get("run_id"):
+            self.note = {**self._new_note(), "token": self.note["token"], "run_id": parent}
+        noted = {known["run_id"]: known for known in self.note["folds"].values()}
+        self.note["folds"] = {k: noted.get(run_id, {"run_id": run_id, **BLANK}) for k, run_id in there.items()}
+        self.note["experiment_id"] = experiment
+        write_json(self.run.folder / "tracking.json", self.note)  # the token is on the disk before a run bears it
+
+    def _create(self, name: str, began: float, tags: dict[str, str]) -> str:
+        common = {
+            TOKEN: self.note["token"],
+            "group": str(self.inputs["model"]),
+            "model": str(self.inputs["model"]),
+            "dataset": str(self.inputs["dataset"]),
+            "loss": facts.short_name(self.run.config.get("loss")),
+            "identity": self.run.identity,
+            "seed": str(self.run.config.get("seed", "")),
+            "seeds": str(self.inputs.get("group", "")),  # of the runs that differ in their seed alone
+            "simulated": str(bool(self.inputs.get("simulated"))).lower(),
+            "folder": f"{socket.gethostname()}:{self.run.folder}",
+            "mlflow.user": wording.user(),
+            "mlflow.source.name": str(self.state.get("command") or "bench.train"),
+            "mlflow.source.type": "LOCAL",
+        }
+        run = self.client.create_run(
+            self.note["experiment_id"], start_time=int(began * 1000), tags={**common, **tags}, run_name=name
+        )
+        return str(run.info.run_id)
+
+    def _params(self, known: dict[str, Any], run_id: str, leaves: dict[str, str]) -> None:
+        """Once a run: parameters are immutable, and a resumed run may come with another device or folder."""
+        from mlflow.entities import Param
+
+        if known.get("params"):
+            return
+        there = self.client.get_run(run_id).data.params
+        new = [Param(key, value) for key, value in leaves.items() if key not in there]
+        for at in range(0, len(new), 100):
+            self.client.log_batch(run_id, params=new[at : at + 100])
+        known["params"] = True
+        self._save("parameters", len(new))
+
+    def _points(self, run_id: str, points: list[Point]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(point.name, point.value, int(point.when * 1000), point.step) for point in points]
+        for at in range(0, len(metrics), 1000):
+            self.client.log_batch(run_id, metrics=metrics[at : at + 1000])
+
+    def _artifact(self, run_id: str, path: Path, folder: str | None) -> None:
+        name, digest = str(path.relative_to(self.run.folder)), self._digest(path)
+        if self.note["files"].get(name) != [run_id, digest]:
+            self.client.log_artifact(run_id, str(path), folder)
+            self.note["files"][name] = [run_id, digest]
+            self._save("files")
+
+    def _table(self, scores: dict[str, Any]) -> None:
+        """Score and fold table as what the run's page opens with, and as a file."""
+        rows = wording.fold_table(self.run, scores, self.note["folds"], self.alive)
+        if self.note.get("table") != (digest := facts.content([rows, scores])):
+            self.client.log_text(self.note["run_id"], "".join(",".join(row) + "\n" for row in rows), "folds.csv")
+            text = wording.headline(scores) + wording.markdown(rows)
+            self.client.set_tag(self.note["run_id"], "mlflow.note.content", text)
+            self.note["table"] = digest
+            self._save("files")
+
+    def _status(self, known: dict[str, Any], run_id: str, status: str, ended: float) -> None:
+        if known.get("status") == status:
+            return
+        if status == "RUNNING":
+            self.client.update_run(run_id, status)
+        else:
+            self.client.set_terminated(run_id, status, int(ended * 1000))
+        known["status"] = status
+        self._save("statuses")
+
+    def _digest(self, path: Path) -> str:
+        """Hash of a file's content, read again only when the file is another."""
+        stat = path.stat()
+        key = (stat.st_mtime_ns, stat.st_size)
+        if path not in self._digests or self._digests[path][0] != key:
+            self._digests[path] = key, facts.content(path.read_bytes())
+        return self._digests[path][1]
+
+    def _new_note(self) -> dict[str, Any]:
+        return {"uri": facts.public(self.uri), "token": uuid.uuid4().hex, "files": {}, "folds": {}}
+
+    def _read_note(self) -> dict[str, Any]:
+        path = self.run.folder / "tracking.json"
+        note = read_json(path) if path.exists() else self._new_note()
+        return note if note["uri"] == facts.public(self.uri) else {**self._new_note(), "token": note["token"]}
+
+    def _save(self, what: str, count: int = 1) -> None:
+        write_json(self.run.folder / "tracking.json", self.note)
+        self.sent[what] += count
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """MLflow and its database tools say much about themselves (log lines, warnings, links) that is not ours."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

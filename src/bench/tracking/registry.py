@@ -1,0 +1,229 @@
+"""A run's model in MLflow's registry: logged to the run's own page, registered as a version under a name.
+
+What is logged is small and whole: the files that prediction reads, the source of bench, and ``served.py``, which opens
+the one with the other. bench's source goes along (``code_paths``) instead of a requirement ``bench==<version>``: people
+add models and features to their copy, so that no release has what a run was trained with, and what a package index
+has under that name need not be ours. Where bench is installed too, the model's own copy goes first, unless bench has
+been imported before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bench
+from bench.runs.run import Run
+from bench.spec import UserError
+from bench.tracking import wording
+from bench.tracking.mirror import Mirror, TrackingError, quiet
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
+
+SOURCE = Path(bench.__file__).parent
+REQUIREMENTS = (
+    "mlflow", "numpy", "pandas", "pyarrow", "pyyaml", "safetensors", "scipy", "timm", "torch", "torchvision",
+)  # fmt: skip
+"""What raw examples → probabilities imports. Named, since MLflow would find out by running the model elsewhere."""
+TAKEN = "/:#?%@'\""
+"""Characters that MLflow refuses in a name, or that mean something else in the address models:/<name>/<version>."""
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+UPLOAD_S = "60"
+"""The longest silence of a server that has just answered: it may pass weights on to a storage before it says so."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model; ``new`` where this call made it."""
+
+    name: str
+    number: str
+    new: bool
+    size: int
+    """Bytes that it holds of the run."""
+
+    @property
+    def uri(self) -> str:
+        """What ``mlflow.pyfunc.load_model`` takes."""
+        return f"models:/{self.name}/{self.number}"
+
+
+def refuse_name(name: str) -> None:
+    """UserError for a name that can't be a model's, before anything is sent."""
+    if not name.strip() or name != name.strip() or name in (".", "..") or set(TAKEN) & set(name):
+        raise UserError(
+            f"register={name} can't be a model's name: it has to have a character, none of {' '.join(TAKEN)} and no "
+            "space at its ends"
+        )
+
+
+def register(
+    run: Run, uri: str, name: str, files: Sequence[Path], tags: Mapping[str, str], arrays: Mapping[str, Any] | None
+) -> Version:
+    """The version of ``name`` that holds these files of the run, made where there is none.
+
+    ``files`` lie in the run's folder. Two versions are the same where files and source are, byte for byte. ``arrays``
+    are an example's shape and type by name, of a single array ``""``; None: no signature can be stated.
+
+    The run's page is brought up to date first. What another attempt has left half done is taken away, what it has done
+    is used. Raises TrackingError where the server or database does not take it; the next attempt goes on from there.
+    """
+    from filelock import FileLock
+
+    content, longest = digest(run, files), os.environ.get(TIMEOUT, UPLOAD_S)
+    mirror = Mirror(run, uri)
+    mirror.sync()  # a server that is dead is told soon
+    try:
+        with quiet(), _settings(mirror.uri, longest), FileLock(run.folder / ".tracking.lock", timeout=60):
+            client, size = mirror.client, sum(path.stat().st_size for path in files)
+            for version in _versions(client, name):
+                if version.tags.get("content") == content:
+                    return Version(name, str(version.version), False, size)
+            tags = {**tags, "content": content}
+            logged = _logged(client, mirror.note, content) or _log(mirror, files, tags, arrays)
+            made = client.create_model_version(
+                name,
+                f"models:/{logged.model_id}",
+                mirror.note["run_id"],
+                tags,
+                description=describe(tags),
+                model_id=logged.model_id,
+            )
+            return Version(name, str(made.version), True, size)
+    except Exception as error:
+        raise TrackingError(wording.sentence(uri, error)) from error
+
+
+def digest(run: Run, files: Sequence[Path]) -> str:
+    """Hash of what a version holds: the run's files, and the source that reads them."""
+    total = hashlib.sha256()
+    source = [path for path in sorted(SOURCE.rglob("*")) if path.is_file() and path.parent.name != "__pycache__"]
+    for root, paths in ((run.folder, files), (SOURCE, source)):
+        for path in paths:
+            with path.open("rb") as file:
+                total.update(f"{path.relative_to(root)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()[:32]
+
+
+def describe(tags: Mapping[str, str]) -> str:
+    """A version in a sentence, for its page."""
+    simulated = "SIMULATED data: " if tags["simulated"] == "true" else ""
+    score = f", {tags['metric']} {tags['score']}" if "score" in tags else ""
+    return f"{simulated}{tags['model']} on {tags['dataset']}, run {tags['identity']}, folds {tags['folds']}{score}"
+
+
+def page(uri: str, version: Version) -> str:
+    """Address of the version's page."""
+    from urllib.parse import quote
+
+    return f"{wording.server(uri)}/#/models/{quote(version.name)}/versions/{version.number}"
+
+
+def _versions(client: MlflowClient, name: str) -> list[Any]:
+    """All versions of a registered model, which is made where it is not there."""
+    try:
+        client.get_registered_model(name)
+    except Exception as error:
+        if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        with suppress(Exception):  # another process may have made it meanwhile; the next line tells
+            client.create_registered_model(name)
+        client.get_registered_model(name)
+    return list(client.search_model_versions(f"name = '{name}'"))
+
+
+def _logged(client: MlflowClient, note: Mapping[str, Any], content: str) -> LoggedModel | None:
+    """The same content, where the run's page has it already; half a model, of an attempt that died, is deleted."""
+    found = None
+    for model in client.search_logged_models([note["experiment_id"]], f"tags.content = '{content}'"):
+        if model.source_run_id == note["run_id"]:
+            if model.status == "READY":
+                found = model
+            else:
+                client.delete_logged_model(model.model_id)
+    return found
+
+
+def _log(mirror: Mirror, files: Sequence[Path], tags: dict[str, str], arrays: Mapping[str, Any] | None) -> LoggedModel:
+    """Writes the model and attaches it to the run's page."""
+    from mlflow import pyfunc
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    client, run, note = mirror.client, mirror.run, mirror.note
+    logged = client.create_logged_model(
+        note["experiment_id"], f"{tags['model']}-{run.identity[:6]}", note["run_id"], tags, model_type="bench run"
+    )
+    described = Model(
+        artifact_path=logged.artifact_location, run_id=note["run_id"],
+        model_uuid=logged.model_id, model_id=logged.model_id,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        kept, whole = Path(scratch) / run.identity, Path(scratch) / "model"
+        for path in files:
+            target = kept / path.relative_to(run.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)  # links MLflow refuses
+        for name in ("MLFLOW_UV_AUTO_DETECT", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"):
+            os.environ.setdefault(name, "false")  # a project that happens to lie in this folder is not the model's
+        pyfunc.save_model(
+            path=whole,
+            mlflow_model=described,
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={"run": str(kept)},
+            code_paths=[str(SOURCE)],
+            pip_requirements=requirements(),
+            signature=_signature(arrays, run.spec.classes),
+            model_config={"device": "auto"},
+        )
+        client.log_model_artifacts(logged.model_id, str(whole))
+    client.log_outputs(note["run_id"], [LoggedModelOutput(logged.model_id, step=0)])
+    return client.finalize_logged_model(logged.model_id, "READY")
+
+
+def requirements() -> list[str]:
+    """Pins of what is installed, without the local part of a version (+cu130), which no index has."""
+    found = []
+    for name in REQUIREMENTS:
+        with suppress(metadata.PackageNotFoundError):
+            found.append(f"{name}=={metadata.version(name).partition('+')[0]}")
+    return found
+
+
+@contextmanager
+def _settings(uri: str, seconds: str) -> Iterator[None]:
+    """A client has its own address and waits as the process does; but a database that is given models:/<id> looks
+    that up where MLflow as a whole is set to.
+    """
+    import mlflow
+
+    before = os.environ[TIMEOUT], mlflow.get_tracking_uri()  # the mirror has set the first
+    os.environ[TIMEOUT] = seconds
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        os.environ[TIMEOUT] = before[0]
+        mlflow.set_tracking_uri(before[1])
+
+
+def _signature(arrays: Mapping[str, Any] | None, classes: Sequence[str]) -> ModelSignature | None:
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    if arrays is None:
+        return None
+    inputs = [TensorSpec(np.dtype(kind), (-1, *shape), name or None) for name, (shape, kind) in arrays.items()]
+    return ModelSignature(Schema(inputs), Schema([ColSpec("double", f"pred_{name}") for name in classes]))

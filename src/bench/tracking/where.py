@@ -1,0 +1,19 @@
+"""Where a person finds a run: in MLflow, and on disk."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from bench.runs.run import Run
+
+
+def tell_where(run: Run, uri: str | None, console: Console) -> None:
+    """Where MLflow shows the run, and last its folder."""
+    if uri is not None:
+        from bench.tracking.mirror import comparison, page
+
+        tracking = run.folder / "tracking.json"
+        if tracking.exists():
+            console.print(f"MLflow    make ui, then {page(uri, tracking)}", soft_wrap=True)
+            console.print(f"          by model: {comparison(uri, tracking)}", soft_wrap=True)
+    print(f"run {run.folder}", flush=True)

@@ -1,0 +1,98 @@
+"""A finished fold's model and device half, out of the run's folder; and what the model is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from bench import build
+from bench.data.batches import Batches
+from bench.data.store import Store
+from bench.runs.run import Run
+from bench.spec import UserError
+from bench.training import checkpoint
+
+
+def finished_folds(run: Run, wanted: Sequence[int] | None) -> list[int]:
+    """The folds to predict with: ``wanted``, or all.
+
+    Raises UserError where one is not there, is not trained to its end, or has lost its weights.
+    """
+    n = run.inputs["n_splits"]
+    numbers = sorted(set(wanted)) if wanted is not None else list(range(n))
+    if not numbers or not set(numbers) <= set(range(n)):
+        raise UserError(f"folds={list(wanted or [])} must name folds from 0 to {n - 1}")
+    done = [k for k in range(n) if run.fold(k).done.exists()]
+    lacking = [k for k in numbers if k not in done]
+    if lacking:
+        some = f", or predict with folds=[{','.join(map(str, done))}]" if done else ""
+        names = f"fold{'s' * (len(lacking) > 1)} {', '.join(map(str, lacking))} of {n}"
+        raise UserError(f"{run.folder}: {names} not trained to the end; train with the same command again{some}")
+    for k in numbers:
+        if not run.fold(k).weights.exists():
+            raise UserError(
+                f"{run.fold(k).weights} is not there any more; delete {run.fold(k).folder} whole, and train with the "
+                "same command again"
+            )
+    return numbers
+
+
+def trained_fold(run: Run, number: int, device: torch.device) -> tuple[nn.Module, nn.Module]:
+    """The fold's model with its kept weights, and the device half as it was fitted; both in evaluation mode.
+
+    Raises UserError where the fold has no weights, they can't be read, or its model can no longer be built.
+    """
+    fold = run.fold(number)
+    if not fold.weights.exists():
+        raise UserError(f"{fold.weights} is not there; train that fold: folds.only=[{number}]")
+    sources = {"pretrained": False, "weights": None}  # what it started from has been trained over
+    node = run.config["model"]
+    model: nn.Module = build.build(node | {k: v for k, v in sources.items() if k in node}, "model", run.spec)
+    device_half = build.build(run.config["features"], "features").device_half()
+    for path, module in ((fold.weights, model), (fold.features, device_half)):
+        if path == fold.weights or path.exists():
+            try:
+                checkpoint.load_weights(path, module)
+            except (RuntimeError, OSError, SafetensorError) as error:
+                reason = str(error).splitlines()[0]
+                raise UserError(
+                    f"{path} can't be put into the run's model ({reason}); train that fold again"
+                ) from error
+    return model.to(device).eval(), device_half.to(device).eval()
+
+
+def model_inputs(run: Run, rows: list[int]) -> tuple[dict[int, np.ndarray], str]:
+    """The model's inputs (C, T) or (C, H, W) of these rows of splits.parquet, or a sentence why there are none.
+
+    An ensemble's are those of its first member.
+    """
+    while (run.folder / "inputs.json").exists() and "members" in run.inputs:
+        run = Run(Path(run.inputs["members"][0]["run"]))
+    folder = Path(run.inputs["stores"]["train"]) if (run.folder / "inputs.json").exists() else None
+    if folder is None or not (folder / "manifest.json").exists():
+        where = f" ({folder})" if folder else ""
+        return {}, f"They are not drawn: the computed features are not there any more{where}."
+    device_half = build.build(run.config["features"], "features").device_half().eval()
+    fitted = next((fold.features for fold in run.folds if fold.features.exists()), None)
+    if fitted:
+        checkpoint.load_weights(fitted, device_half)
+    none = np.zeros((len(rows), run.spec.n_classes), np.float32)
+    batches = Batches(Store(folder), np.array(rows), none, None, torch.device("cpu"), run.inputs.get("window"))
+    with torch.inference_mode():
+        shown = [x for batch in batches.in_order(4) for x in device_half(batch.x).float().numpy()]
+    return dict(zip(rows, shown, strict=True)), ""
+
+
+def device_named(name: str) -> torch.device:
+    """auto, cpu or cuda → the device; UserError for another name, or where there is no GPU."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device={name} is not one of auto, cpu, cuda")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise UserError("device=cuda, but torch sees no CUDA device here; use device=cpu or device=auto")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
