@@ -36,8 +36,10 @@ def door() -> None:
 
         def work():  # type: ignore[no-untyped-def]  # its type is a heavy import
             from bench.ensembling.blend import ensemble
+            from bench.runs.recipe import EnsembleRecipe, composed
 
-            return ensemble(OmegaConf.to_container(config, resolve=True), names)
+            plain = OmegaConf.to_container(config, resolve=True)
+            return ensemble(composed(EnsembleRecipe, plain, "bench.ensemble"), names)
 
         run_job(work)
 

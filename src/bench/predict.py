@@ -25,17 +25,16 @@ def door() -> None:
 
     @hydra.main(version_base="1.3", config_path=str(conf()), config_name="predict")
     def job(config: DictConfig) -> None:
-        from typing import Any
-
         from omegaconf import OmegaConf
 
         from bench.runs.outcome import Outcome
 
         def work() -> Outcome:
+            from bench.cli.schema import Predict
             from bench.prediction.command import predict
+            from bench.runs.records import parse
 
-            plain: Any = OmegaConf.to_container(config, resolve=True)
-            return predict(plain)
+            return predict(parse(Predict, OmegaConf.to_container(config, resolve=True), None))
 
         run_job(work)
 

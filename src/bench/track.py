@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     code = 0
     for run in runs:
-        uri = options.uri or (run.config.get("tracking") or {}).get("uri") or default_uri(run.folder.parents[2])
+        uri = options.uri or run.made_by.tracking.uri or default_uri(run.folder.parents[2])
         mirror = Mirror(run, uri)
         if options.follow:
             return follow(mirror, options.wait, held)

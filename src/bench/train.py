@@ -27,11 +27,12 @@ def door() -> None:
         from omegaconf import OmegaConf, open_dict
 
         from bench.crossval import stages
+        from bench.runs import recipe
 
         def resolved(config: DictConfig, hydra: Any) -> stages.Composed:
             choices = hydra.runtime.choices.items()
             names = {k: v if isinstance(v, str) else ",".join(v) for k, v in choices if "/" not in k and v is not None}
-            return OmegaConf.to_container(config, resolve=True), names  # type: ignore[return-value]
+            return recipe.composed(recipe.Recipe, OmegaConf.to_container(config, resolve=True), "bench.train"), names
 
         def composed(overrides: list[str]) -> stages.Composed:
             here = HydraConfig.get()
