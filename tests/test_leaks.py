@@ -13,7 +13,7 @@ import soundfile
 
 import tiny
 from bench.runs.run import Run
-from conftest import compose, train_here
+from conftest import Composed, compose, train_here
 
 LENGTH = 40
 Roots = tuple[Path, Path]
@@ -99,7 +99,7 @@ def test_a_standardiser_is_fitted_to_the_training_side_alone(sounds: Roots, tmp_
 
 
 @pytest.mark.parametrize("key", ["init_from={}", "pseudo=teachers pseudo.rows=test pseudo.runs=[{}]"])
-def test_a_source_that_saw_what_a_fold_validates_is_refused(small: Callable[..., tuple[dict, dict]], key: str) -> None:
+def test_a_source_that_saw_what_a_fold_validates_is_refused(small: Callable[..., Composed], key: str) -> None:
     from bench.crossval.plan import make_plan
     from bench.spec import UserError
 
@@ -111,7 +111,7 @@ def test_a_source_that_saw_what_a_fold_validates_is_refused(small: Callable[...,
 
 
 def test_labels_of_a_test_row_are_the_same_folds_of_the_teachers(
-    small: Callable[..., tuple[dict, dict]],
+    small: Callable[..., Composed],
 ) -> None:
     teachers = [train_here(*small(f"seed={seed}")) for seed in (1, 2)]
     runs = ",".join(str(run.folder) for run in teachers)

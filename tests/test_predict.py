@@ -16,10 +16,12 @@ import torch
 import bench
 from bench.atomic import read_json
 from bench.build import locate
+from bench.cli.schema import Predict
 from bench.crossval.collect import collect
 from bench.predict import quoted
 from bench.prediction.command import predict
 from bench.runs.frames import predictions
+from bench.runs.records import parse
 from bench.runs.run import Run
 from bench.spec import UserError
 from bench.training import checkpoint
@@ -30,8 +32,8 @@ from tiny import SIZES, raw_files
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def command(folder: Path, *overrides: str) -> dict[str, Any]:
-    """The config of ``python -m bench.predict <overrides>``, everything below ``folder``."""
+def command(folder: Path, *overrides: str) -> Predict:
+    """The keys of ``python -m bench.predict <overrides>``, everything below ``folder``."""
     import hydra
     from omegaconf import OmegaConf
 
@@ -41,7 +43,7 @@ def command(folder: Path, *overrides: str) -> dict[str, Any]:
     register()
     here = [f"outputs={folder}/outputs", f"data={folder}/data", f"store={folder}/store", "device=cpu", "workers=1"]
     with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
-        return OmegaConf.to_container(hydra.compose("predict", [*here, *overrides]), resolve=True)  # type: ignore[return-value]
+        return parse(Predict, OmegaConf.to_container(hydra.compose("predict", [*here, *overrides]), resolve=True), None)
 
 
 def made(capsys: pytest.CaptureFixture[str]) -> Path:
@@ -51,7 +53,7 @@ def made(capsys: pytest.CaptureFixture[str]) -> Path:
 
 def finished(root: Path, folder: Path, *overrides: str, folds: list[int] | None = None) -> Run:
     run = train_here(*compose(*small_overrides(root, folder), "train.epochs=1", *overrides), folds)
-    collect(run, locate(run.config["dataset"], "dataset").metric)  # type: ignore[attr-defined]
+    collect(run, locate(run.made_by.dataset, "dataset").metric)  # type: ignore[attr-defined]
     return run
 
 
@@ -84,7 +86,7 @@ def test_the_runs_own_test_rows_are_predicted_to_the_same_bits(
         pd.read_parquet(folder / "test.parquet"), pd.read_parquet(copied.folder / "test.parquet")
     )
     assert len(pd.read_csv(folder / "submission.csv")) == 24
-    assert read_json(folder / "inputs.json")["test"] == copied.inputs["test"]
+    assert read_json(folder / "inputs.json")["test"] == copied.inputs.test
     assert (outcome.failed, outcome.scores) == ([], copied.scores())
 
 
