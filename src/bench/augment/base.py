@@ -84,7 +84,7 @@ class ExampleChange(Augmentation):
     A subclass defines ``change``.
     """
 
-    def __init__(self, p: float) -> None:
+    def __init__(self, p: float = 0.5) -> None:
         self.within(0, 1, p=p)
         self.p = p
 
