@@ -177,5 +177,5 @@ def spread(x: Tensor) -> Tensor:
     """Standard deviation of each example over its channels and places, (B, 1, 1) or (B, 1, 1, 1)."""
     flat = x.flatten(1)
     mean_b = flat.mean(1)
-    square_b = torch.linalg.vector_norm(flat, dim=1).square() / flat.shape[1]
+    square_b: Tensor = torch.linalg.vector_norm(flat, dim=1).square() / flat.shape[1]
     return (square_b - mean_b.square()).clamp_min(0).sqrt().view(-1, *[1] * (x.ndim - 1))
