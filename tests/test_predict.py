@@ -98,7 +98,7 @@ def test_a_run_moved_without_its_raw_files_predicts_test_files_alone(
     moved = Path(shutil.move(trained.folder, tmp_path / "moved"))
     shutil.rmtree(raw)
     shutil.rmtree(tmp_path / "there")
-    with pytest.raises(UserError, match=r"raw, on which the run was trained, is not here; give .*: input="):
+    with pytest.raises(UserError, match=r"raw, on which the run was trained, is not here; .*: input="):
         predict(command(tmp_path, f"run={moved}"))
     predict(command(tmp_path, f"run={moved}", f"input={new}"))
     found = pd.read_parquet(made(capsys) / "test.parquet")
