@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench import targets
 from bench.atomic import read_json, write_json
 from bench.spec import InputSpec, UserError
 
@@ -117,7 +118,7 @@ class Run:
         """The resolved recipe as plain containers (``build`` turns its nodes into objects)."""
         import yaml
 
-        return yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        return targets.renamed(yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8")))
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -5,10 +5,11 @@ The plain prediction is always made beside it, and both are scored.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
@@ -51,16 +52,17 @@ class View:
 PLAIN = View()
 
 
-class Views(Protocol):
+class Views(ABC):
     """What a choice in conf/tta is: from the run's features and augmentation to the views."""
 
+    @abstractmethod
     def views(self, features: Any, augment: Sequence[Augment]) -> list[View]: ...
 
 
 FLIPS: dict[str, Change] = {"vertical": lambda x: x.flip(-2), "horizontal": lambda x: x.flip(-1)}
 
 
-class Flips:
+class Flips(Views):
     """Every combination of ``flips``: one gives two views, two give four."""
 
     def __init__(self, flips: Sequence[str]) -> None:
@@ -87,7 +89,7 @@ class Flips:
         return View(stored=features.mirrored if "left_right" in names else None, seen=seen if changes else None)
 
 
-class Crops:
+class Crops(Views):
     """``n`` windows, evenly spread over an example that is longer than one."""
 
     def __init__(self, n: int = 5) -> None:
@@ -99,7 +101,7 @@ class Crops:
         return [View(share=(i + 0.5) / self.n) for i in range(self.n)]
 
 
-class Random:
+class Random(Views):
     """``n`` times the recipe's own augmentation, without what mixes rows. Source: 59th place at SETI, n = 16."""
 
     def __init__(self, n: int = 16) -> None:
