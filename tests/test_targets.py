@@ -67,7 +67,7 @@ def imported(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return real(name, package)
 
-    monkeypatch.setattr(build.importlib, "import_module", spy)
+    monkeypatch.setattr("bench.build.importlib.import_module", spy)
     monkeypatch.setattr(targets, "options", functools.cache(targets.options))  # thousands of sentences list them
     return names
 

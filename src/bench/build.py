@@ -39,7 +39,7 @@ def locate(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
     except (ImportError, AttributeError) as error:
         raise UserError(f"{where}._target_={path} can't be found ({error})") from error
     targets.refuse_kind(target, path, where)
-    return target  # type: ignore[no-any-return]
+    return target
 
 
 def build(node: Mapping[str, Any], where: str, *args: Any, **given: Any) -> Any:

@@ -25,10 +25,13 @@ NOT_YOURS = frozenset({*sys.stdlib_module_names, "bench", "torch", "torchvision"
 """Packages that can't be extensions: naming one would allow far more than anybody means."""
 
 
-def named() -> tuple[str, ...]:
-    """The packages that this process may build from, besides bench: the command's, then those installed as such."""
+def named(installed: bool = True) -> tuple[str, ...]:
+    """The packages that this process may build from, besides bench: the command's, then those installed as such.
+
+    To find the latter takes as long as everything else that a --help does; ``installed`` leaves them out.
+    """
     words = [word for word in os.environ.get(VARIABLE, "").split(",") if word]
-    return tuple(dict.fromkeys([*words, *_installed()]))
+    return tuple(dict.fromkeys([*words, *(_installed() if installed else ())]))
 
 
 def add(names: Iterable[str] | None) -> None:
@@ -48,10 +51,15 @@ def owner(path: str) -> str | None:
     return next((name for name in named() if path == name or path.startswith(f"{name}.")), None)
 
 
-def confs(command: str = "") -> list[Path]:
+def confs(command: str = "", installed: bool = True) -> list[Path]:
     """The config trees: bench's, then the extensions'; with ``command`` the trees of its own groups in them."""
-    trees = [conf(), *(tree for name in named() for tree in _trees(name))]
+    trees = [conf(), *(tree for name in named(installed) for tree in _trees(name))]
     return trees if not command else [tree / command for tree in trees if (tree / command).is_dir()]
+
+
+def primary(command: str) -> Path:
+    """The file that a command's words are composed on."""
+    return conf() / f"{command}.yaml"
 
 
 def option(group: str, name: str) -> Path:

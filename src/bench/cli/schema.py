@@ -100,6 +100,17 @@ class Ensemble:
     tracking: Tracking = field(default_factory=Tracking)
 
 
+@dataclass
+class Compare:
+    """The keys of conf/compare.yaml."""
+
+    runs: str | None = None
+    outputs: str = MISSING
+    resamples: int = MISSING
+    seed: int = 0
+    tracking: Tracking = field(default_factory=Tracking)
+
+
 def register() -> None:
     """Makes the schemas known to Hydra under the names that the files of conf/ ask for."""
     from hydra.core.config_store import ConfigStore
@@ -107,3 +118,4 @@ def register() -> None:
     ConfigStore.instance().store("schema", Keys)
     ConfigStore.instance().store("predict_schema", Predict)
     ConfigStore.instance().store("ensemble_schema", Ensemble)
+    ConfigStore.instance().store("compare_schema", Compare)
