@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import bench
-from bench.cli.command import Command
 from bench.cli.door import run
 from bench.cli.errors import MISTAKE, say_mistake
 
@@ -26,7 +25,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"bench {bench.__version__}")
         return 0
     if name in COMMANDS:
-        return run(command(name), others)
+        return run(import_module(f"bench.{name}").COMMAND, others)
     near = difflib.get_close_matches(name, COMMANDS, 1)
     meant = f"did you mean {near[0]}? " if near else ""
     if "=" in name:
@@ -35,31 +34,21 @@ def main(words: Sequence[str] | None = None) -> int:
     return MISTAKE
 
 
-def command(name: str) -> Command:
-    made: Command = import_module(f"bench.{name}").COMMAND
-    return made
-
-
 def page() -> str:
-    """The commands, a line or two each."""
-    lines = [f"  {name:10}{first_sentence(name)}" for name in COMMANDS]
+    """The commands, with the first sentence of what each module says of itself."""
+    modules = {name: import_module(f"bench.{name}") for name in COMMANDS}
     return "\n".join(
         [
             "usage: bench <command> [key=value …]",
             "",
             "Cross-validated, tracked, resumable training for competitions on signals. Commands:",
             "",
-            *lines,
+            *(f"  {name:10}{(module.__doc__ or '').partition(chr(10))[0]}" for name, module in modules.items()),
             "",
             "bench <command> --help tells of one; python -m bench.<command> is the same command.",
             "A first try, on simulated data: bench train dataset=heartbeat model=mlp",
         ]
     )
-
-
-def first_sentence(name: str) -> str:
-    """What a command is for: the first sentence of its module."""
-    return (import_module(f"bench.{name}").__doc__ or "").partition("\n")[0]
 
 
 if __name__ == "__main__":

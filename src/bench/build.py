@@ -35,7 +35,7 @@ def locate(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
     targets.refuse_name(path, where)
     module, _, name = path.rpartition(".")
     try:
-        target = getattr(importlib.import_module(module), name)
+        target: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UserError(f"{where}._target_={path} can't be found ({error})") from error
     targets.refuse_kind(target, path, where)

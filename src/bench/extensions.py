@@ -57,6 +57,16 @@ def confs(command: str = "", installed: bool = True) -> list[Path]:
     return trees if not command else [tree / command for tree in trees if (tree / command).is_dir()]
 
 
+def source(name: str) -> Path:
+    """The folder of a package, or the file of a single module."""
+    from importlib.util import find_spec
+
+    spec = find_spec(name.partition(".")[0])
+    assert spec is not None  # what is named has been found
+    places = list(spec.submodule_search_locations or [])
+    return Path(places[0] if places else str(spec.origin))
+
+
 def primary(command: str) -> Path:
     """The file that a command's words are composed on."""
     return conf() / f"{command}.yaml"

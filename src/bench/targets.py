@@ -116,6 +116,14 @@ def renamed(node: Any) -> Any:
     return [renamed(value) for value in node] if isinstance(node, list) else node
 
 
+def extensions_of(node: Any) -> list[str]:
+    """The extensions that a config's targets lie in, in alphabetical order."""
+    if isinstance(node, dict):
+        owner = extensions.owner(node["_target_"]) if isinstance(node.get("_target_"), str) else None
+        return sorted({*filter(None, [owner]), *(name for value in node.values() for name in extensions_of(value))})
+    return sorted({name for value in node for name in extensions_of(value)}) if isinstance(node, list) else []
+
+
 def refuse_name(path: str, where: str) -> None:
     """UserError where the name alone shows that the group does not take it; nothing is imported for that."""
     group = group_of(where)
@@ -165,9 +173,8 @@ def _is_a(target: Any, contract: Contract) -> bool:
             and all(hasattr(target, name) for name in contract.has)
         )
     if contract.calls:
-        if not isinstance(target, type) or "__call__" not in vars(target):
-            return False
-        return tuple(inspect.signature(vars(target)["__call__"]).parameters)[1:] == contract.calls
+        call = getattr(target, "__call__", None) if isinstance(target, type) else None  # noqa: B004
+        return isinstance(call, types.FunctionType) and tuple(inspect.signature(call).parameters)[1:] == contract.calls
     if not isinstance(target, types.FunctionType):
         return False
     return tuple(inspect.signature(target).parameters)[: len(contract.first)] == contract.first

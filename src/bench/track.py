@@ -40,33 +40,9 @@ def work(words: list[str]) -> int:
     held = False
     if options.uri == "-":  # a training that holds us by our stdin says it there
         options.uri, held = sys.stdin.readline().strip(), stat.S_ISFIFO(os.fstat(0).st_mode)
-    return send(options.runs, options.uri, options.follow, options.wait, held)
+    from bench.tracking.follower import send
 
-
-def send(folders: list[str], uri: str | None, follows: bool, wait: float, held: bool) -> int:
-    """Sends what MLflow lacks of the runs; FAILED where a server or database did not take it."""
-    from bench.runs.run import Run
-    from bench.tracking.follower import follow
-    from bench.tracking.mirror import Mirror, TrackingError, default_uri, page
-
-    runs, code = [Run.open(folder) for folder in folders], 0
-    if follows and len(runs) > 1:
-        raise UserError("--follow takes one run; start one process for each")
-    for one in runs:
-        to = uri or (one.config.get("tracking") or {}).get("uri") or default_uri(one.folder.parents[2])
-        mirror = Mirror(one, to)
-        if follows:
-            return follow(mirror, wait, held)
-        try:
-            complete = mirror.sync()
-        except TrackingError as error:
-            print(f"{one.folder}: {error}; start it or give another --uri, and run this again", file=sys.stderr)
-            code = FAILED
-            continue
-        sent = ", ".join(f"{count} {what}" for what, count in mirror.sent.items()) or "nothing new"
-        later = "" if complete else " (it goes on)"
-        print(f"{one.folder}: sent {sent}{later}; {page(to, one.folder / 'tracking.json')}")
-    return code
+    return FAILED if not send(options.runs, options.uri, options.follow, options.wait, held) else 0
 
 
 COMMAND = Command("track", ABOUT, work, usage="[--uri URI] [--follow] RUN [RUN …]")

@@ -56,7 +56,13 @@ def _composed(command: Command, words: list[str]) -> int:
         version_base="1.3", config_path=str(extensions.primary(str(command.config)).parent), config_name=command.config
     )
     def job(config: DictConfig) -> None:
-        _job(lambda: command.work(*compose.plain(config)), command)
+        def work() -> Outcome | None:
+            plain, names = compose.plain(config)
+            extensions.add(plain.get("extensions"))  # a launcher's process has not read the words
+            made: Outcome | None = command.work(plain, names)
+            return made
+
+        _job(work, command)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -63,6 +63,7 @@ class Keys:
     data: str = MISSING
     store: str = MISSING
     workers: int | None = None
+    extensions: list[str] | None = None
     train: Train = field(default_factory=Train)
     folds: Folds = field(default_factory=Folds)
     tracking: Tracking = field(default_factory=Tracking)
@@ -85,6 +86,7 @@ class Predict:
     data: str = MISSING
     store: str = MISSING
     workers: int | None = None
+    extensions: list[str] | None = None
 
 
 @dataclass
@@ -97,6 +99,7 @@ class Ensemble:
     folds: str = "arithmetic"
     root: str | None = None
     outputs: str = MISSING
+    extensions: list[str] | None = None
     tracking: Tracking = field(default_factory=Tracking)
 
 
@@ -108,6 +111,7 @@ class Compare:
     outputs: str = MISSING
     resamples: int = MISSING
     seed: int = 0
+    extensions: list[str] | None = None
     tracking: Tracking = field(default_factory=Tracking)
 
 

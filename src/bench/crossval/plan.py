@@ -27,7 +27,19 @@ FORMAT = 1  # raise it when the same recipe would train another model: old runs 
 # what says where or how fast, and not what: two runs that differ in these alone are one run
 OPTIONAL = ("row_weights", "synthetic", "pseudo", "tta")
 """Groups that may name nothing."""
-NOT_DECIDING = ("device", "compile", "outputs", "data", "store", "workers", "folds", "tracking", "recipe", "pretrain")
+NOT_DECIDING = (
+    "device",
+    "compile",
+    "outputs",
+    "data",
+    "store",
+    "workers",
+    "folds",
+    "tracking",
+    "recipe",
+    "pretrain",
+    "extensions",
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import build
+from bench import build, extensions
 from bench.data import store
 from bench.datasets import root
 from bench.datasets.base import Dataset
@@ -22,6 +22,12 @@ def open_dataset(config: dict[str, Any]) -> tuple[Dataset, bool]:
     simulator = config["dataset"].get("simulator") or {}
     name = build.locate(node, "dataset").name  # type: ignore[attr-defined]
     settings = {k: v for k, v in simulator.items() if k != "_target_"}
+    usual = Path(config["data"]) / name
+    if not simulator and node["root"] is None and not usual.is_dir():
+        raise UserError(
+            f"{usual} is not there, and this data set has no simulator to stand in; put its files there, or give "
+            "dataset.root=<folder>"
+        )
     folder = root.find(
         name,
         node["root"],
@@ -46,8 +52,6 @@ def features_node(
         return names.get("features", "custom"), node
     import yaml
 
-    from bench.paths import conf
-
     name = (config.get("recipe") or {}).get("features") or dataset_class.features.get(model_class.takes)
     if name is None:
         kinds = " or ".join(map(_a, dataset_class.features))
@@ -55,7 +59,7 @@ def features_node(
             f"dataset={names.get('dataset')} has no features for a model that takes {_a(model_class.takes)}; "
             f"choose a model that takes {kinds}, or name features="
         )
-    return name, yaml.safe_load((conf() / "features" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return name, yaml.safe_load(extensions.option("features", name).read_text(encoding="utf-8"))
 
 
 def open_features(config: dict[str, Any], dataset: Dataset, names: dict[str, str]) -> tuple[str, Features]:
