@@ -118,7 +118,7 @@ def test_of_an_extension_a_group_takes_its_own_kind_alone() -> None:
         ("Heartbeat", "dataset"),
         ("np.load", "loss"),
     ):
-        with pytest.raises(UserError, match="is refused|can't be found"):
+        with pytest.raises(UserError, match=r"is refused|can't be found"):
             build.locate({"_target_": f"my_signals.parts.{name}"}, group)
     with pytest.raises(UserError, match="is refused"):
         build.locate({"_target_": "my_signals_2.parts.Linear"}, "model")
@@ -127,7 +127,7 @@ def test_of_an_extension_a_group_takes_its_own_kind_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("torch", "is not a package of your own"), ("os", "is not a package of your own"), ("no_such", "there is no pack"),
+        ("torch", "is not a package of your own"), ("os", "is not a package of your own"), ("no_such", "there is no"),
         ("my-signals", "is not the name of a package"), ("my_signals.conf.nope", "there is no package"),
     ],
 )  # fmt: skip
@@ -167,7 +167,7 @@ def test_the_catalog_and_the_help_show_its_options(beats: Path, capsys: pytest.C
     assert "linear" in page
 
 
-def test_a_data_set_without_simulator_says_where_files_belong(
+def test_without_simulator_and_files_it_says_where_they_belong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command(train.COMMAND, [NAMED, "dataset=pulses", "model=linear", f"data={tmp_path}"]) == 2
