@@ -26,23 +26,19 @@ class Contract:
     """What a group takes: modules of bench that may hold it, and what the class or function there must be.
 
     ``base`` is the dotted name of the class that a class must derive from, ``has`` attributes that it must have.
-    A function must begin with the parameters ``first``; what a class makes must be called with ``calls``.
-    ``elsewhere`` are the targets outside bench, by name.
+    A function must begin with the parameters ``first``. ``elsewhere`` are the targets outside bench, by name.
     """
 
     rooms: tuple[str, ...]
     base: str | None = None
     has: tuple[str, ...] = ()
     first: tuple[str, ...] = ()
-    calls: tuple[str, ...] = ()
     elsewhere: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         if self.base:
             attributes = "".join(f" with {name}" for name in self.has)
             return f"subclasses of {self.base.replace('torch.nn.modules.module', 'torch.nn')}{attributes}"
-        if self.calls:
-            return f"classes whose objects are called with ({', '.join(self.calls)})"
         return f"functions ({', '.join(self.first)}, …)"
 
 
@@ -69,7 +65,7 @@ CONTRACTS: Mapping[str, Contract] = {
     "features": Contract(("bench.features",), base="bench.features.base.Features", has=("kind",)),
     "model": Contract(("bench.models",), base="torch.nn.modules.module.Module", has=("takes",)),
     "loss": Contract(("bench.losses",), first=("logits", "target", "weight")),
-    "augment": Contract(("bench.augment",), calls=("x", "batch", "progress")),
+    "augment": Contract(("bench.augment",), base="bench.augment.base.Augmentation"),
     "split": Contract(("bench.data.splits",), first=("rows", "n_splits")),
     "row_weights": Contract(("bench.data.row_weights",), first=("rows", "epoch", "epochs")),
     "synthetic": Contract(("bench.synthetic",), base="bench.synthetic.base.Way"),
@@ -172,9 +168,6 @@ def _is_a(target: Any, contract: Contract) -> bool:
             and not inspect.isabstract(target)
             and all(hasattr(target, name) for name in contract.has)
         )
-    if contract.calls:
-        call = getattr(target, "__call__", None) if isinstance(target, type) else None  # noqa: B004
-        return isinstance(call, types.FunctionType) and tuple(inspect.signature(call).parameters)[1:] == contract.calls
     if not isinstance(target, types.FunctionType):
         return False
     return tuple(inspect.signature(target).parameters)[: len(contract.first)] == contract.first
