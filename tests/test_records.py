@@ -37,7 +37,7 @@ def test_the_file_has_the_keys_that_earlier_versions_wrote_in_their_order(tmp_pa
     assert list(yaml.safe_load((tmp_path / "config.yaml").read_text())) == [
         "dataset", "model", "features", "loss", "split", "augment", "row_weights", "synthetic", "pseudo", "tta",
         "optimizer", "scheduler", "recipe", "init_from", "pretrain", "seed", "device", "compile", "outputs", "data",
-        "store", "workers", "train", "folds", "tracking",
+        "store", "workers", "extensions", "train", "folds", "tracking",
     ]  # fmt: skip
 
 
@@ -191,7 +191,7 @@ def test_the_files_of_version_0_1_0_read_whole(folder: Path) -> None:
     known, found = run.inputs, run.scores()
     assert found is not None
     assert (known.metric, known.simulated, known.n_splits) == (found.metric, found.simulated, len(found.folds))
-    assert run.made_by == parse(type(run.made_by), yaml.safe_load((folder / "config.yaml").read_text()), "here")
+    assert run.made_by == parse(type(run.made_by), run.config, "here")
     for part, content in ((known, "inputs.json"), (found, "scores.json")):
         written = json.loads((folder / content).read_text())
         assert {key: plain(part)[key] for key in written} == written
