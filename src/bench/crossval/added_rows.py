@@ -77,7 +77,8 @@ def _seen_in_validation(test: pd.DataFrame, stores: dict[str, Store], sides: Sid
     if "group" in test and "group" in sides.rows:
         seen |= test["group"].astype(str).isin(set(sides.rows["group"][sides.validated].astype(str))).to_numpy()
     validated = {row.tobytes() for row in stores["train"].digests()[sides.validated]}
-    return seen | np.array([row.any() and row.tobytes() in validated for row in stores["test"].digests()], bool)
+    copied = [bool(row.any()) and row.tobytes() in validated for row in stores["test"].digests()]
+    return seen | np.array(copied, bool)
 
 
 def _made(run: Run, fold: Fold, sides: Sides, way: Way, seed: int, note: Callable[[str], None]) -> Extra:

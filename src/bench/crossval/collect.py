@@ -88,7 +88,8 @@ def _training_means(rows: pd.DataFrame) -> np.ndarray:
     means = np.empty_like(target)
     for k in np.unique(fold):
         means[fold == k] = count[fold != k] @ target[fold != k]
-    return means / means.sum(1, keepdims=True)
+    shares: np.ndarray = means / means.sum(1, keepdims=True)
+    return shares
 
 
 def _average_test(run: Run, numbers: list[int]) -> list[str]:

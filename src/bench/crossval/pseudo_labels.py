@@ -80,7 +80,7 @@ class Teachers:
 
 def candidates(rows: pd.DataFrame, fold: int) -> np.ndarray:
     """(N,) bool: rows that no fold trains on, outside of the fold's validation side."""
-    return ~serves(rows, "trained") & (rows["fold"].to_numpy() != fold)
+    return ~serves(rows, "trained") & np.asarray(rows["fold"] != fold)
 
 
 def refuse_unfit(recipe: Recipe, dataset: Dataset, simulated: bool, folds: list[int]) -> None:
@@ -139,7 +139,8 @@ def predicted(
         side = Batches(Store(Path(teacher.stores[part])), positions, none, None, device, teacher.window)
         precision = run.recipe.train.precision
         found.append(inference.probabilities(inference.logits(model, device_half, side, batch_size, precision)))
-    return np.mean(found, axis=0)
+    mean: np.ndarray = np.mean(found, axis=0)
+    return mean
 
 
 def _refuse_trained(path: str, run: Run, rows: pd.DataFrame, folds: list[int]) -> None:

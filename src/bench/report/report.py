@@ -31,7 +31,7 @@ def write(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacking:
     ``examples``: inputs of the model, (C, T) or (C, H, W), by their place in splits.parquet, for those of
     ``judged.worst()`` that are to be drawn; ``lacking`` says in a sentence why there are none.
     """
-    scores = run.scores()
+    scores: Any = run.scores()
     assert scores is not None, "collect comes first"
     histories = {fold.number: history for fold in run.folds if (history := fold.history())}
     chart, error = charts.reliability(judged.target, judged.probability)
