@@ -80,7 +80,8 @@ class Teachers:
 
 def candidates(rows: pd.DataFrame, fold: int) -> np.ndarray:
     """(N,) bool: rows that no fold trains on, outside of the fold's validation side."""
-    return ~serves(rows, "trained") & np.asarray(rows["fold"] != fold)
+    untrained: np.ndarray = ~serves(rows, "trained") & (rows["fold"].to_numpy() != fold)
+    return untrained
 
 
 def refuse_unfit(recipe: Recipe, dataset: Dataset, simulated: bool, folds: list[int]) -> None:
