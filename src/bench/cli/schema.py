@@ -5,8 +5,9 @@ Groups (dataset, model, …) are checked against the signature of what they name
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, get_type_hints
 
 from omegaconf import MISSING
 
@@ -53,7 +54,7 @@ class Keys:
     tta: Any = MISSING
     optimizer: Any = MISSING
     scheduler: Any = MISSING
-    recipe: Any = None
+    recipe: Any = field(default=None, metadata={"keys": ("features", "n_splits", "scheduler")})
     init_from: str | None = None
     pretrain: list[str] | None = None
     seed: int = 0
@@ -115,11 +116,31 @@ class Compare:
     tracking: Tracking = field(default_factory=Tracking)
 
 
+SCHEMAS = {"train": Keys, "predict": Predict, "ensemble": Ensemble, "compare": Compare}
+"""command → its keys; conf/<command>.yaml asks for them as <command>_schema."""
+
+
+def unread(config: Mapping[str, Any], schema: type, above: str = "") -> list[str]:
+    """The dotted keys of a composed config that its schema does not have: nothing would read them.
+
+    Of groups, whose keys are the callee's, ``build`` says so.
+    """
+    known = {item.name: item for item in fields(schema)}
+    hints = get_type_hints(schema)
+    odd = []
+    for key, value in config.items():
+        if key not in known:
+            odd.append(f"{above}{key}")
+        elif isinstance(value, Mapping) and is_dataclass(hints[key]):
+            odd += unread(value, hints[key], f"{above}{key}.")
+        elif isinstance(value, Mapping) and "keys" in known[key].metadata:
+            odd += [f"{above}{key}.{name}" for name in value if name not in known[key].metadata["keys"]]
+    return odd
+
+
 def register() -> None:
-    """Makes the schemas known to Hydra under the names that the files of conf/ ask for."""
+    """Makes the schemas known to Hydra."""
     from hydra.core.config_store import ConfigStore
 
-    ConfigStore.instance().store("schema", Keys)
-    ConfigStore.instance().store("predict_schema", Predict)
-    ConfigStore.instance().store("ensemble_schema", Ensemble)
-    ConfigStore.instance().store("compare_schema", Compare)
+    for name, schema in SCHEMAS.items():
+        ConfigStore.instance().store(f"{name}_schema", schema)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench import build
-from bench.crossval import pseudo_labels, warm_start
+from bench.crossval import keys, pseudo_labels, warm_start
 from bench.data.store import Store
 from bench.datasets.base import serves
 from bench.features.base import Features
@@ -28,6 +28,7 @@ def values(config: dict[str, Any]) -> None:
     for key in GROUPS:
         if not isinstance(config[key], dict):
             raise UserError(f"{key}={config[key]} names nothing; python -m bench.train --help lists the options")
+    keys.refuse_unread(config)
     if "?" in str(config["outputs"]) and config["tracking"]["enabled"] and config["tracking"]["uri"] is None:
         raise UserError(f"outputs={config['outputs']}: MLflow's database can't lie below a folder with '?' in its name")
     train = config["train"]
@@ -64,9 +65,6 @@ def parts(config: dict[str, Any], spec: InputSpec, features: Features) -> None:
     from bench.augment.base import Augmentation
     from bench.data.batches import Batch
 
-    repeated = {"channels", "size", "classes", "sample_rate", "n_classes", "num_classes", "in_chans", "in_channels"}
-    for key in sorted(repeated & set(config["model"])):
-        raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
     node = dict(config["model"])
     if (weights := node.get("weights")) and (Path(weights).is_dir() or warm_start.of_a_run(weights)):
         raise UserError(f"model.weights={weights} is of a run, and may leak; start from it with init_from={weights}")

@@ -25,8 +25,6 @@ from bench.tell import say
 
 FORMAT = 1  # raise it when the same recipe would train another model: old runs keep their folders
 # what says where or how fast, and not what: two runs that differ in these alone are one run
-OPTIONAL = ("row_weights", "synthetic", "pseudo", "tta")
-"""Groups that may name nothing."""
 NOT_DECIDING = (
     "device",
     "compile",
@@ -127,11 +125,6 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
 
 def _settle(config: dict[str, Any]) -> None:
     """Replaces what stands for something else: the recipe's schedule, whole paths of weights and runs."""
-    for key in ("scheduler", *OPTIONAL):
-        node = config[key]
-        if node.get("_target_") in ("default", "none") and len(node) > 1:
-            extra = ", ".join(f"{key}.{k}" for k in node if k != "_target_")
-            raise UserError(f"{extra} would do nothing: name the option it belongs to, {key}=<name>, as well")
     if config["scheduler"].get("_target_") == "default":
         chosen = (config.get("recipe") or {}).get("scheduler")
         config["scheduler"] = chosen or {"_target_": "bench.training.schedules.constant"}

@@ -23,7 +23,8 @@ def open_dataset(config: dict[str, Any]) -> tuple[Dataset, bool]:
     name = build.locate(node, "dataset").name  # type: ignore[attr-defined]
     settings = {k: v for k, v in simulator.items() if k != "_target_"}
     usual = Path(config["data"]) / name
-    if not simulator and node["root"] is None and not usual.is_dir():
+    simulate = build.partial(simulator, "dataset.simulator", 1) if simulator else None
+    if simulate is None and node["root"] is None and not usual.is_dir():
         raise UserError(
             f"{usual} is not there, and this data set has no simulator to stand in; put its files there, or give "
             "dataset.root=<folder>"
@@ -33,7 +34,7 @@ def open_dataset(config: dict[str, Any]) -> tuple[Dataset, bool]:
         node["root"],
         Path(config["data"]),
         settings,
-        lambda folder: build.partial(simulator, "dataset.simulator", 1)(folder),
+        lambda folder: simulate(folder) if simulate else None,
         say,
     )
     dataset: Dataset = build.build({**node, "root": str(folder)}, "dataset")

@@ -1,0 +1,89 @@
+"""A run trained again from its own config.yaml: ``--config-path <run> --config-name config``.
+
+Of the folder only what decides the result is taken: where files are, where runs go and where they are tracked is the
+command's own, and so are extensions. What a folder says may come from anybody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import extensions, targets
+from bench.cli.keys import groups_of
+from bench.spec import UserError
+
+NAME = "repeat"
+"""What Hydra calls the config that is composed of a run's."""
+FOLDER = ("-cp", "--config-path", "-cd", "--config-dir")
+CONFIG = ("-cn", "--config-name")
+TAKEN = ("seed", "init_from", "train")
+"""What decides a result besides the groups' nodes."""
+
+
+def run_of(flags: Sequence[str]) -> Path | None:
+    """The run's folder that Hydra's flags name; None for any other folder, or none."""
+    folder, name = _value(flags, FOLDER), _value(flags, CONFIG)
+    if folder is None or (name or "config").removesuffix(".yaml") != "config":
+        return None
+    path = Path(folder).resolve()
+    return path if all((path / file).exists() for file in ("config.yaml", "inputs.json")) else None
+
+
+def without_folder(flags: Sequence[str]) -> list[str]:
+    """Hydra's flags without those that name the run."""
+    kept, left = [], list(flags)
+    while left:
+        flag = left.pop(0)
+        if flag.partition("=")[0] in (*FOLDER, *CONFIG):
+            left = left if "=" in flag else left[1:]
+        else:
+            kept.append(flag)
+    return kept
+
+
+def register(folder: Path, words: Sequence[str]) -> dict[str, str]:
+    """Makes the run's recipe known to Hydra under ``NAME``; returns the names of its groups' options.
+
+    UserError for a folder that holds no recipe of a training, and for words that would choose another option.
+    """
+    import yaml
+    from hydra.core.config_store import ConfigStore
+
+    own = yaml.safe_load(extensions.primary("train").read_text(encoding="utf-8"))
+    text = (folder / "config.yaml").read_text(encoding="utf-8")
+    try:
+        recipe, names = yaml.safe_load(text), json.loads((folder / "inputs.json").read_text(encoding="utf-8"))["names"]
+        groups = {group: recipe[group] for group in groups_of("train") if group in recipe and group != "recipe"}
+    except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{folder}: config.yaml or inputs.json can't be read; repeat the run by its command") from error
+    if "${" in text or not {"dataset", "model", "train"} <= set(recipe):
+        raise UserError(f"{folder / 'config.yaml'} is not the recipe of a training; repeat the run by its command")
+    for word in words:
+        key = word.partition("=")[0].lstrip("+~")
+        if key in groups:
+            raise UserError(
+                f"{word}: a run that is repeated keeps its options; set their keys ({key}.<key>=…), or write the whole "
+                "command for others"
+            )
+    defaults = [entry for entry in own.pop("defaults") if not isinstance(entry, dict) or _is_hydras(entry)]
+    node: dict[str, Any] = {"defaults": defaults, **own}
+    node |= {key: recipe[key] for key in TAKEN if key in recipe} | targets.renamed(groups)
+    ConfigStore.instance().store(NAME, node)
+    return {str(group): str(option) for group, option in names.items()}
+
+
+def _is_hydras(entry: dict[str, Any]) -> bool:
+    return any("hydra/" in key for key in entry)
+
+
+def _value(flags: Sequence[str], names: Sequence[str]) -> str | None:
+    """The value of the last of such flags."""
+    value = None
+    for place, flag in enumerate(flags):
+        name, equals, text = flag.partition("=")
+        if name in names:
+            value = text if equals else next(iter(flags[place + 1 :]), None)
+    return value
