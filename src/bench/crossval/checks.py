@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from bench.augment.base import Augmentation
-from bench.crossval import warm_start
+from bench.crossval import keys, warm_start
 from bench.data.batches import Batch
 from bench.datasets.base import serves
 from bench.features.base import Features
@@ -19,12 +19,11 @@ from bench.training import device, parts
 
 NOT_BUILT = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AssertionError)
 """What a model or a loss raises of options that it can't be built of."""
-DECIDED = {"channels", "size", "classes", "sample_rate", "n_classes", "num_classes", "in_chans", "in_channels"}
-"""Options of models that the data decides."""
 
 
 def values(recipe: Recipe) -> None:
     """The values that types alone can't judge."""
+    keys.refuse_unread(recipe)
     if "?" in recipe.outputs and recipe.tracking.enabled and recipe.tracking.uri is None:
         raise UserError(f"outputs={recipe.outputs}: MLflow's database can't lie below a folder with '?' in its name")
     train = recipe.train
@@ -52,8 +51,6 @@ def buildable(recipe: Recipe, spec: InputSpec, features: Features) -> None:
 
 def _model(recipe: Recipe, spec: InputSpec) -> None:
     node, source = recipe.model, recipe.init_from
-    for key in sorted(DECIDED & set(node)):
-        raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
     if (weights := node.get("weights")) and (Path(weights).is_dir() or warm_start.of_a_run(weights)):
         raise UserError(f"model.weights={weights} is of a run, and may leak; start from it with init_from={weights}")
     if source:

@@ -75,7 +75,7 @@ class Recipe:
     tta: Node = dataclasses.field(default_factory=NOTHING.copy)
     optimizer: Node
     scheduler: Node
-    recipe: Node | None = None
+    recipe: Node | None = dataclasses.field(default=None, metadata={"keys": ("features", "n_splits", "scheduler")})
     init_from: str | None = None
     pretrain: tuple[str, ...] | None = None
     seed: int = 0
