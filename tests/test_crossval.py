@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.atomic import read_json
 from bench.crossval.plan import make_plan
 from bench.crossval.run import cross_validate
 from bench.data import splits
@@ -27,6 +26,7 @@ from bench.metrics import L1_20K
 from bench.report import report
 from bench.runs import inputs
 from bench.runs.frames import predictions
+from bench.runs.records import plain
 from bench.runs.run import Run
 from bench.spec import UserError
 from conftest import Composed, compose, small_overrides, train_here
@@ -58,11 +58,12 @@ def test_every_row_is_predicted_once_by_a_fold_that_did_not_train_on_it(finished
 
 def test_scores_are_what_they_say(finished: tuple[Run, list[str]]) -> None:
     run, _ = finished
-    scores, oof = read_json(run.folder / "scores.json"), pd.read_parquet(run.folder / "oof.parquet")
+    scores, oof = run.scores(), pd.read_parquet(run.folder / "oof.parquet")
+    assert scores is not None
     target, probability, fold = targets(oof).astype(float), predictions(oof), oof["fold"].to_numpy()
     assert scores.oof == L1_20K.score(target, probability)
     assert scores.also == {"l1_sum": pytest.approx(scores.oof * len(oof) / 20_000)}
-    assert scores.folds == [L1_20K.score(target[fold == k], probability[fold == k]) for k in range(2)]
+    assert list(scores.folds) == [L1_20K.score(target[fold == k], probability[fold == k]) for k in range(2)]
     assert scores.mean == pytest.approx(np.mean(scores.folds))
     assert scores.std == pytest.approx(np.std(scores.folds))
     assert scores.accuracy == (target.argmax(1) == probability.argmax(1)).mean()
@@ -124,7 +125,7 @@ def test_where_and_how_fast_is_the_same_run(small: Small, change: str) -> None:
 def test_some_folds_first_and_the_rest_later_is_the_whole(small: Small, finished: tuple[Run, list[str]]) -> None:
     part = cross_validate(*small("folds.only=[1]"))
     assert part.scores is not None
-    assert (part.scores.fold_numbers, part.scores.complete, part.scores.rows) == ([1], False, 80)
+    assert (part.scores.fold_numbers, part.scores.complete, part.scores.rows) == ((1,), False, 80)
     assert part.run.state()["status"] == "partial"
     whole = cross_validate(*small("folds.parallel=2"))
     assert oof_bytes(whole.run) == oof_bytes(finished[0])
@@ -271,7 +272,7 @@ def test_what_was_deleted_or_cut_comes_again(small: Small, finished: tuple[Run, 
     (run.folder / "oof.parquet").unlink()
     other = cross_validate(*small("folds.only=[1]")).scores
     assert other is not None
-    assert other["fold_numbers"] == [1], "what is gone is not collected"
+    assert other.fold_numbers == (1,), "what is gone is not collected"
     folds[1].done.write_text("{")
     folds[1].weights.unlink()
     folds[1].checkpoint.write_bytes(folds[1].checkpoint.read_bytes()[:100])
@@ -325,6 +326,17 @@ def test_what_is_said_of_the_split_is_kept_and_changes_no_identity(
     assert "<li>" not in (run.folder / "report.html").read_text(encoding="utf-8")
 
 
+def test_planning_changes_nothing_that_it_is_given_and_splits_once(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, names = small("augment=[gain]")
+    before, chosen, assign, splits_made = plain(recipe), dict(names), splits.assign, []
+    monkeypatch.setattr(splits, "assign", lambda *given: splits_made.append(1) or assign(*given))
+    assert make_plan(recipe, names).run.folder == make_plan(recipe, names).run.folder
+    assert (plain(recipe), names) == (before, chosen)
+    assert len(splits_made) == 2, "one a plan"
+
+
 def test_other_class_names_are_another_run(beats: Path, small: Small, tmp_path: Path) -> None:
     (tmp_path / "renamed").mkdir()
     frame = pd.read_csv(beats / "train.csv")
@@ -358,7 +370,8 @@ def test_hms_with_wavenet_goes_from_raw_files_to_a_submission(
         "dataset.simulator.n_test=3", f"data={tmp_path}/data", f"outputs={tmp_path}/outputs", "tracking.enabled=false",
     ]  # fmt: skip
     run = cross_validate(*compose(*overrides)).run
-    rows, scores = pd.read_parquet(run.folder / "splits.parquet"), read_json(run.scores_path)
+    rows, scores = pd.read_parquet(run.folder / "splits.parquet"), run.scores()
+    assert scores is not None
     assert (rows.groupby("group")["fold"].nunique() == 1).all()
     assert (scores.metric, scores.simulated, scores.rows) == ("kl", True, 40)
     votes = [f"{c}_vote" for c in ("seizure", "lpd", "gpd", "lrda", "grda", "other")]

@@ -122,3 +122,18 @@ def test_labels_of_a_test_row_are_the_same_folds_of_the_teachers(
         pd.testing.assert_frame_equal(asked, (told[0] + told[1]) / 2)
         assert "pseudo-labels for 24 of 24 rows" in run.fold(k).log.read_text(encoding="utf-8")
     assert json.loads((run.folder / "inputs.json").read_text())["teachers"][1]["run"] == str(teachers[1].folder)
+
+
+@pytest.mark.parametrize("key", ["init_from={}", "pseudo=teachers pseudo.rows=test pseudo.runs=[{}]"])
+def test_a_leak_is_told_before_the_test_files_and_the_teachers_features_are_computed(
+    small: Callable[..., Composed], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    from bench.crossval.opened import Opened
+    from bench.crossval.plan import make_plan
+    from bench.spec import UserError
+
+    source, computed, store = train_here(*small("split.seed=1")).folder, [], Opened.store
+    monkeypatch.setattr(Opened, "store", lambda self, recipe, *of: computed.append(of) or store(self, recipe, *of))
+    with pytest.raises(UserError, match="its weights were trained on"):
+        make_plan(*small("split.seed=2", *key.format(source).split()))
+    assert computed == [("train",)]

@@ -32,4 +32,5 @@ class BandPass(ExampleChange):
         at = torch.arange(spectrum.shape[-1], device=x.device) * (2 / x.shape[-1])
         low, high = uniform(len(x), 0, self.low), uniform(len(x), self.high, 1)
         kept = (at >= beside(x, low)) & (at <= beside(x, high))
-        return torch.fft.irfft(spectrum * kept, n=x.shape[-1])
+        banded: Tensor = torch.fft.irfft(spectrum * kept, n=x.shape[-1])
+        return banded

@@ -84,7 +84,7 @@ class ExampleChange(Augmentation):
     A subclass defines ``change``.
     """
 
-    def __init__(self, p: float) -> None:
+    def __init__(self, p: float = 0.5) -> None:
         self.within(0, 1, p=p)
         self.p = p
 
@@ -177,5 +177,5 @@ def spread(x: Tensor) -> Tensor:
     """Standard deviation of each example over its channels and places, (B, 1, 1) or (B, 1, 1, 1)."""
     flat = x.flatten(1)
     mean_b = flat.mean(1)
-    square_b = torch.linalg.vector_norm(flat, dim=1).square() / flat.shape[1]
+    square_b: Tensor = torch.linalg.vector_norm(flat, dim=1).square() / flat.shape[1]
     return (square_b - mean_b.square()).clamp_min(0).sqrt().view(-1, *[1] * (x.ndim - 1))

@@ -13,8 +13,5 @@ class HorizontalFlip(ExampleChange):
     That is an image's columns, or a sequence's time. It swaps no electrodes: for that there is left_right.
     """
 
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__(p)
-
     def change(self, x: Tensor) -> Tensor:
         return x.flip(-1)

@@ -13,9 +13,6 @@ class VerticalFlip(ExampleChange):
     In a spectrogram these are the frequencies, in a SETI cadence that stands (``seti_stacked``) time.
     """
 
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__(p)
-
     def refuse(self, x: Tensor) -> None:
         self.only_images(x, "horizontal_flip (which reverses time)")
 

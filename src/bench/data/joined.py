@@ -27,7 +27,8 @@ class InMemory(Source):
         return self.array.nbytes
 
     def gather(self, positions: np.ndarray) -> np.ndarray:
-        return self.array[positions]
+        rows: np.ndarray = self.array[positions]
+        return rows
 
     def gather_one(self, position: int, into: np.ndarray) -> None:
         into[...] = self.array[position]
