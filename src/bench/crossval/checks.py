@@ -15,7 +15,7 @@ from bench.datasets.base import serves
 from bench.features.base import Features
 from bench.runs.recipe import Node, Recipe
 from bench.spec import InputSpec, UserError
-from bench.training import device, parts
+from bench.training import batch_statistics, device, parts
 
 NOT_BUILT = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AssertionError)
 """What a model or a loss raises of options that it can't be built of."""
@@ -166,6 +166,8 @@ def single_rows(recipe: Recipe, spec: InputSpec, rows: pd.DataFrame) -> None:
         return
     with torch.device("meta"):
         model = parts.model(recipe.model, spec).train()
+        for layer in batch_statistics.once(model) if lone else ():
+            layer.training = True  # as it is when it is measured
         try:
             model(torch.empty(1, *spec.shape))
         except ValueError as error:

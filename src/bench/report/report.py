@@ -21,6 +21,7 @@ from bench.report.page import page
 from bench.report.rows import Judged, judge
 from bench.report.tables import amount, figure, number, table
 from bench.runs.run import Run
+from bench.runs.scores import Scores
 
 __all__ = ["Judged", "judge", "write"]
 
@@ -100,7 +101,7 @@ def _tiles(scores: dict[str, Any]) -> str:
     return '<dl class="tiles">' + "".join(f"<div{k}>{c}</div>" for k, c in zip(kinds, cells, strict=True)) + "</dl>"
 
 
-def _scores(run: Run, scores: dict[str, Any], judged: Judged) -> str:
+def _scores(run: Run, scores: Scores, judged: Judged) -> str:
     plain, metric = scores.get("without_tta"), escape(scores["metric"])
     done = {k: read_json(path) if (path := run.fold(k).done).exists() else {} for k in scores["fold_numbers"]}
     kept = all("kept_epoch" in said for said in done.values())
@@ -129,8 +130,7 @@ def _scores(run: Run, scores: dict[str, Any], judged: Judged) -> str:
     notes = ""
     if not scores.get("complete", True):
         notes += f'<p class="warn">{len(scores["folds"])} of {run.inputs["n_splits"]} folds are in these numbers.</p>'
-    worse = scores["oof"] - scores["baseline"] if scores["direction"] == "min" else scores["baseline"] - scores["oof"]
-    if worse >= 0:
+    if scores.no_better:
         notes += '<p class="warn">Out of fold, this run is no better than always predicting the training means.</p>'
     return f"{notes}<p>{metric}: {_better(scores)}.</p>{table(head, rows, kinds=kinds)}"
 

@@ -145,7 +145,7 @@ def _measure(
 ) -> None:
     """Batch statistics of the model, always of one draw of a fold's rows, in batches that the device takes anyway."""
     layers = batch_statistics.once(model) if once else batch_statistics.along(model)
-    size, seed = max(settings.batch_size, settings.eval_batch_size), (settings.seed, fold.number, MEASURED)
+    size, seed = max(2, settings.batch_size, settings.eval_batch_size), (settings.seed, fold.number, MEASURED)
     at_most = None if once else batch_statistics.ROWS
     batch_statistics.measure(model, layers, parts.device_half, rows, size, settings.precision, seed, at_most)
 
