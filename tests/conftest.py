@@ -17,25 +17,10 @@ Composed = tuple[Recipe, dict[str, str]]
 
 def compose(*overrides: str) -> Composed:
     """The recipe and the groups' choices of ``python -m bench.train <overrides>``."""
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
+    from bench.cli.compose import compose
 
-    from bench.cli.schema import register
-    from bench.paths import conf
-
-    register()
-    with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
-        config = hydra.compose("train", list(overrides), return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        choices = config.hydra.runtime.choices
-        names = {
-            k: v if isinstance(v, str) else ",".join(v) for k, v in choices.items() if "/" not in k and v is not None
-        }
-        plain = OmegaConf.to_container(
-            OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), resolve=True
-        )
-    return composed(Recipe, plain, "bench.train"), names
+    config, names = compose("train", overrides)
+    return composed(Recipe, config, "bench.train"), names
 
 
 def train_here(recipe: Recipe, names: dict[str, str], folds: list[int] | None = None) -> Run:

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import compare as door
 from bench import metrics
 from bench.atomic import read_json, write_json, write_text
+from bench.cli import door
+from bench.compare import COMMAND
 from bench.comparison import comparison, plots, words
 from bench.comparison.comparison import Rows
 from bench.runs.run import Run
@@ -167,7 +168,7 @@ def test_validated_by_trained_rows_counts_what_folds_train_on(tmp_path: Path) ->
 
 
 def called(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    code = door.main(list(words))
+    code = door.run(COMMAND, words)
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -251,10 +252,10 @@ def test_runs_that_differ_in_little_are_named_by_it(tmp_path: Path) -> None:
         ([], "runs is not given"),
         (["runs=/nowhere"], "/nowhere is not a folder"),
         (["runs=latest"], "runs names 1 run; a comparison takes two or more"),
-        (["runs=dataset=data", "resamples=many"], "resamples=many is not a whole number"),
+        (["runs=dataset=data", "resamples=many"], "resamples=many can't be used: Value 'many'"),
         (["runs=dataset=data", "resamples=5"], "resamples=5 must be 100 or more"),
-        (["runz=latest"], "there is no key runz here; there are runs, outputs, resamples, seed, tracking.enabled"),
-        (["runs=dataset=data", "tracking.enabled=maybe"], "tracking.enabled=maybe is not true or false"),
+        (["runz=latest"], "there is no key runz here; did you mean runs?"),
+        (["runs=dataset=data", "tracking.enabled=maybe"], "tracking.enabled=maybe can't be used"),
         (["runs=dataset=data", "tracking.wait=0"], "tracking.wait=0 must be 1 or more"),
         (["latest"], "latest is not written as key=value"),
     ],
@@ -272,7 +273,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
 
 
 def test_help_needs_no_heavy_import() -> None:
-    code = "import sys; from bench import compare; compare.main(['--help']); print(sorted(sys.modules))"
+    code = "import sys; from bench import compare; compare.run(compare.COMMAND, ['--help']); print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert "resamples: 4000" in done.stdout
     loaded = done.stdout.splitlines()[-1]

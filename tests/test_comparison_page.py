@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import compare as door
 from bench import metrics
 from bench.atomic import read_json, write_json
-from bench.comparison import comparison, plots, sending
+from bench.cli import door
+from bench.compare import COMMAND
+from bench.comparison import command, comparison, plots, sending
 from bench.comparison import page as comparison_page
 from bench.comparison import rows as comparison_rows
 from bench.comparison.comparison import Comparison
@@ -266,7 +267,7 @@ def test_a_folder_that_takes_no_copy_costs_a_sentence(runs: list[Run], tmp_path:
 
 
 def called(capsys: pytest.CaptureFixture[str], tmp_path: Path, *words: str) -> tuple[int, str, str]:
-    code = door.main(["runs=dataset=data", f"outputs={tmp_path}", "resamples=200", *words])
+    code = door.run(COMMAND, ["runs=dataset=data", f"outputs={tmp_path}", "resamples=200", *words])
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -354,7 +355,7 @@ def test_trained_runs_show_their_rows_as_the_best_model_sees_them(small: Callabl
         collect.collect(run, Heartbeat.metric)
     of = compared(made, Heartbeat.metric)
     assert labels(of.runs) == [f"mlp seed={run.config['seed']}" for run in of.runs]
-    found = door._inputs(of)
+    found = command._inputs(of)
     rows = comparison_rows.shown_rows(of)[0][1]
     assert (found.run, list(found.shown)) == (of.runs[0], rows)
     raw = pd.read_csv(Path(made[0].recipe.dataset["root"]) / "train.csv").set_index("id")["heartbeat_signals"]
@@ -362,7 +363,7 @@ def test_trained_runs_show_their_rows_as_the_best_model_sees_them(small: Callabl
         signal = np.array(raw[int(of.rows.table["id"][row])].split(","), dtype=np.float32)
         assert np.corrcoef(found.shown[row].ravel(), signal)[0, 1] > 0.999
     shutil.rmtree(made[0].inputs.stores["train"])
-    assert "the computed features are not there any more" in door._inputs(of).lacking
+    assert "the computed features are not there any more" in command._inputs(of).lacking
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium or chrome on the PATH")

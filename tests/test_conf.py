@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,13 +57,6 @@ def test_every_recipe_composes_with_its_pair(recipe: str) -> None:
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes(experiment: str) -> None:
     compose(f"+experiments={experiment}")
-
-
-@pytest.mark.parametrize("path", sorted(conf().rglob("*.yaml")), ids=lambda p: str(p.relative_to(conf())))
-def test_every_target_resolves(path: Path) -> None:
-    for target in targets(load(path)):
-        if target not in ("default", "none"):
-            build.locate({"_target_": target}, path.parent.name)
 
 
 @pytest.mark.parametrize(("group", "option"), [(g, o) for g, o in OPTIONS if o not in ("default", "none")])

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -330,11 +331,17 @@ def test_planning_changes_nothing_that_it_is_given_and_splits_once(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, names = small("augment=[gain]")
-    before, chosen, assign, splits_made = plain(recipe), dict(names), splits.assign, []
-    monkeypatch.setattr(splits, "assign", lambda *given: splits_made.append(1) or assign(*given))
+    before, chosen, assign = plain(recipe), dict(names), splits.assign
+    made: list[splits.Assignment] = []
+
+    def counted(*given: Any) -> splits.Assignment:
+        made.append(assign(*given))
+        return made[-1]
+
+    monkeypatch.setattr(splits, "assign", counted)
     assert make_plan(recipe, names).run.folder == make_plan(recipe, names).run.folder
     assert (plain(recipe), names) == (before, chosen)
-    assert len(splits_made) == 2, "one a plan"
+    assert len(made) == 2, "one a plan"
 
 
 def test_other_class_names_are_another_run(beats: Path, small: Small, tmp_path: Path) -> None:

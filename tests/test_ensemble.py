@@ -17,9 +17,12 @@ from hydra.errors import HydraException
 
 from bench import build
 from bench.atomic import read_json
+from bench.cli import door
+from bench.cli.command import RUNS
+from bench.cli.compose import compose
+from bench.cli.words import quoted
 from bench.crossval import collect
 from bench.datasets.heartbeat import Heartbeat
-from bench.ensemble import quoted
 from bench.ensembling import blend, fitting, members
 from bench.ensembling.hardening import Threshold
 from bench.metrics import KL, L1_20K
@@ -46,22 +49,8 @@ def soft(z: np.ndarray) -> np.ndarray:
 
 def composed(*overrides: str) -> tuple[EnsembleRecipe, dict[str, str]]:
     """The recipe and the groups' choices of ``python -m bench.ensemble <overrides>``."""
-    import hydra
-    from omegaconf import OmegaConf
-
-    from bench.cli.schema import register
-
-    register()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("BENCH_CONF", str(conf()))
-        with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
-            config = hydra.compose("ensemble", [quoted(word) for word in overrides], return_hydra_config=True)
-            choices = {
-                str(k): v if isinstance(v, str) else ",".join(v or ()) for k, v in config.hydra.runtime.choices.items()
-            }
-            plain = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
-            asked = OmegaConf.to_container(plain, resolve=True)
-            return recipes.composed(EnsembleRecipe, asked, "bench.ensemble"), choices
+    config, names = compose("ensemble", [quoted(word, RUNS) for word in overrides])
+    return recipes.composed(EnsembleRecipe, config, "bench.ensemble"), names
 
 
 def blended(outputs: Path, *overrides: str) -> Run:
@@ -385,7 +374,7 @@ def test_mlflow_shows_an_ensemble_beside_the_models(three: Three) -> None:
 
     run = blended(three.outputs, "runs=model=mlp", "blend=weights")
     uri = f"sqlite:///{three.outputs / 'mlflow.db'}"
-    assert track.main([str(run.folder), "--uri", uri]) == 0
+    assert door.run(track.COMMAND, [str(run.folder), "--uri", uri]) == 0
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)

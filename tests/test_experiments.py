@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tiny
+from bench.cli.compose import compose as cli_compose
 from bench.crossval.plan import make_plan
 from bench.paths import conf
 from conftest import Composed, compose
@@ -88,14 +89,8 @@ def test_the_tinyvit_stages_are_the_write_ups_training() -> None:
     assert replace(second, pseudo=first.pseudo) == first  # both stages split the same rows
 
 
-def test_the_heartbeat_networks_are_stacked_and_hardened_as_the_write_up_says(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import hydra
-
-    monkeypatch.setenv("BENCH_CONF", str(conf()))
-    with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
-        config = hydra.compose("ensemble", ["+experiments=heartbeat_stacking"])
+def test_the_heartbeat_networks_are_stacked_and_hardened_as_the_write_up_says() -> None:
+    config, _ = cli_compose("ensemble", ["+experiments=heartbeat_stacking"])
     assert config["blend"]["hidden"] == [64, 128]
     assert config["harden"]["above"] == 0.49
 

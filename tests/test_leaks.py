@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -132,8 +133,14 @@ def test_a_leak_is_told_before_the_test_files_and_the_teachers_features_are_comp
     from bench.crossval.plan import make_plan
     from bench.spec import UserError
 
-    source, computed, store = train_here(*small("split.seed=1")).folder, [], Opened.store
-    monkeypatch.setattr(Opened, "store", lambda self, recipe, *of: computed.append(of) or store(self, recipe, *of))
+    source, store = train_here(*small("split.seed=1")).folder, Opened.store
+    computed: list[object] = []
+
+    def counted(opened: Opened, *given: Any) -> Any:
+        computed.append(given[1:])
+        return store(opened, *given)
+
+    monkeypatch.setattr(Opened, "store", counted)
     with pytest.raises(UserError, match="its weights were trained on"):
         make_plan(*small("split.seed=2", *key.format(source).split()))
     assert computed == [("train",)]

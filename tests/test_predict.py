@@ -16,9 +16,11 @@ import torch
 import bench
 from bench.atomic import read_json
 from bench.build import locate
+from bench.cli.compose import compose as cli_compose
 from bench.cli.schema import Predict
+from bench.cli.words import quoted
 from bench.crossval.collect import collect
-from bench.predict import quoted
+from bench.predict import COMMAND
 from bench.prediction.command import predict
 from bench.runs.frames import predictions
 from bench.runs.records import parse
@@ -34,16 +36,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def command(folder: Path, *overrides: str) -> Predict:
     """The keys of ``python -m bench.predict <overrides>``, everything below ``folder``."""
-    import hydra
-    from omegaconf import OmegaConf
-
-    from bench.cli.schema import register
-    from bench.paths import conf
-
-    register()
     here = [f"outputs={folder}/outputs", f"data={folder}/data", f"store={folder}/store", "device=cpu", "workers=1"]
-    with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
-        return parse(Predict, OmegaConf.to_container(hydra.compose("predict", [*here, *overrides]), resolve=True), None)
+    return parse(Predict, cli_compose("predict", [*here, *overrides])[0], None)
 
 
 def made(capsys: pytest.CaptureFixture[str]) -> Path:
@@ -98,7 +92,7 @@ def test_a_run_moved_without_its_raw_files_predicts_test_files_alone(
     moved = Path(shutil.move(trained.folder, tmp_path / "moved"))
     shutil.rmtree(raw)
     shutil.rmtree(tmp_path / "there")
-    with pytest.raises(UserError, match=r"raw, on which the run was trained, is not here; give .*: input="):
+    with pytest.raises(UserError, match=r"raw, on which the run was trained, is not here; .*: input="):
         predict(command(tmp_path, f"run={moved}"))
     predict(command(tmp_path, f"run={moved}", f"input={new}"))
     found = pd.read_parquet(made(capsys) / "test.parquet")
@@ -313,7 +307,7 @@ def test_simulated_files_are_made_again_and_told_apart_from_real_ones(
 def test_queries_and_identities_reach_the_door_as_text() -> None:
     words = ["run=dataset=hms,model=mlp", "run=12345678", "run=outputs/a/b", "run=latest", "folds=[0]", 'run="a=b"']
     quotes = ['run="dataset=hms,model=mlp"', 'run="12345678"', *words[2:]]
-    assert [quoted(word) for word in words] == quotes
+    assert [quoted(word, COMMAND.texts) for word in words] == quotes
 
 
 @pytest.mark.slow

@@ -21,6 +21,9 @@ from bench.runs.selection import select
 from bench.spec import UserError
 from fake_run import rewrite, write_run
 
+OLD_RUNS = Path(__file__).parent / "data" / "runs_0_1_0"
+OLD = sorted(path.parent for path in OLD_RUNS.rglob("config.yaml"))
+
 
 def test_a_recipe_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
     made = parse(Recipe, fake_run.recipe(augment={"b": {"_target_": "x"}, "a": {"_target_": "y"}}), "here")
@@ -34,7 +37,7 @@ def test_the_file_has_the_keys_that_earlier_versions_wrote_in_their_order(tmp_pa
     assert list(yaml.safe_load((tmp_path / "config.yaml").read_text())) == [
         "dataset", "model", "features", "loss", "split", "augment", "row_weights", "synthetic", "pseudo", "tta",
         "optimizer", "scheduler", "recipe", "init_from", "pretrain", "seed", "device", "compile", "outputs", "data",
-        "store", "workers", "train", "folds", "tracking",
+        "store", "workers", "extensions", "train", "folds", "tracking",
     ]  # fmt: skip
 
 
@@ -180,3 +183,15 @@ def test_hydra_has_the_same_keys_and_defaults(kind: type[Any]) -> None:
 def test_a_command_that_makes_no_recipe_is_told_by_its_key(override: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         recipe.composed(Recipe, fake_run.recipe(**override), "bench.train")
+
+
+@pytest.mark.parametrize("folder", OLD, ids=lambda folder: str(folder.relative_to(OLD_RUNS)))
+def test_the_files_of_version_0_1_0_read_whole(folder: Path) -> None:
+    run = Run.open(folder)
+    known, found = run.inputs, run.scores()
+    assert found is not None
+    assert (known.metric, known.simulated, known.n_splits) == (found.metric, found.simulated, len(found.folds))
+    assert run.made_by == parse(type(run.made_by), run.config, "here")
+    for part, content in ((known, "inputs.json"), (found, "scores.json")):
+        written = json.loads((folder / content).read_text())
+        assert {key: plain(part)[key] for key in written} == written

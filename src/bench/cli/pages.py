@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import build
-from bench.cli.options import Option, asked, compose, defaults, groups, options, own_of, readers, recipes, served
+from bench.cli.compose import compose
+from bench.cli.options import Option, asked, defaults, groups, options, own_of, readers, recipes, served
 from bench.spec import InputSpec, UserError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def show(words: Sequence[str]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
     chosen = asked(words)
     words = [f"+{word}" if word.startswith("experiments=") else word for word in words]
-    config, choices = compose(words)
+    config, choices = compose("train", words)
     for word in words:  # dataset.root=… alone speaks of the data set that the command would take
         group = word.partition(".")[0].lstrip("+")
         if group in choices and group in groups():
@@ -98,9 +99,10 @@ def opened(name: str, config: Mapping[str, Any]) -> Iterator[Source]:
         root = files.placed()
         told = f"{root}, SIMULATED" if root and is_simulated(root) else str(root)
         if root is None:
-            simulator = node["simulator"]
-            few = getattr(sys.modules[build.locate(simulator, "dataset.simulator").__module__], FEW, {})
-            parts.files({**node, "simulator": {**simulator, **few}}, config["data"]).simulate(Path(folder))
+            if simulator := node.get("simulator"):
+                few = getattr(sys.modules[build.locate(simulator, "dataset.simulator").__module__], FEW, {})
+                files = parts.files({**node, "simulator": {**simulator, **few}}, config["data"])
+            files.make(Path(folder))
             told = f"simulated for this page, as {files.usual} is not there and dataset.root not given"
         yield Source(name, parts.dataset(node, root or Path(folder)), told, root is None)
 
@@ -116,7 +118,7 @@ def everything(console: Console, words: Sequence[str]) -> None:
     with ExitStack() as stack:
         sources: list[Source] = []
         for option in options("dataset"):
-            config, _ = compose([*words, f"dataset={option.name}"])
+            config, _ = compose("train", [*words, f"dataset={option.name}"])
             sets.append((star(option), f"{option.about}\n{metric(option)}; {brings(option, config)}"))
             try:
                 sources.append(stack.enter_context(opened(option.name, config)))
@@ -194,7 +196,7 @@ def of_features(option: Option, told: Asked) -> Facts:
         for name in readers(option):
             source = told.source
             if source is None:
-                source = stack.enter_context(opened(name, compose([*told.words, f"dataset={name}"])[0]))
+                source = stack.enter_context(opened(name, compose("train", [*told.words, f"dataset={name}"])[0]))
             if source.name == name:
                 spec = spec_on(source, told.node(option))
                 rows.append(("shape", f"{shape(spec)}, {spec.n_classes} classes ({name}: {source.files})"))

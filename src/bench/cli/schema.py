@@ -1,7 +1,7 @@
 """The command line's keys and their types, so that a wrong one is refused before anything starts.
 
-The recipes' dataclasses are the keys of training and ensembling; here are those of predicting. Groups (dataset,
-model, …) are checked against the signature of what they name, in ``build``.
+The recipes' dataclasses are the keys of training and ensembling; here are those of predicting and comparing. Groups
+(dataset, model, …) are checked against the signature of what they name, in ``build``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import types
 import typing
 from typing import Any
 
-from bench.runs.recipe import EnsembleRecipe, Node, Recipe
+from bench.runs.recipe import EnsembleRecipe, Node, Recipe, Tracking
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,14 +31,29 @@ class Predict:
     data: str = "data"
     store: str = "data/store"
     workers: int | None = None
+    extensions: tuple[str, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compare:
+    """The keys of conf/compare.yaml, which says what each means."""
+
+    runs: str | None = None
+    outputs: str = "outputs"
+    resamples: int
+    seed: int = 0
+    extensions: tuple[str, ...] | None = None
+    tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
 
 def register() -> None:
     """Makes the schemas known to Hydra under the names that the files of conf/ ask for."""
     from hydra.core.config_store import ConfigStore
 
-    for name, kind in (("schema", Recipe), ("predict_schema", Predict), ("ensemble_schema", EnsembleRecipe)):
-        ConfigStore.instance().store(name, schema(kind))
+    ConfigStore.instance().store("schema", schema(Recipe))
+    ConfigStore.instance().store("predict_schema", schema(Predict))
+    ConfigStore.instance().store("ensemble_schema", schema(EnsembleRecipe))
+    ConfigStore.instance().store("compare_schema", schema(Compare))
 
 
 def schema(kind: type[Any]) -> type[Any]:

@@ -19,6 +19,12 @@ def exit_code() -> int:
     return _exit_code
 
 
+def begin() -> None:
+    """Forgets how the process's last command ended."""
+    global _exit_code
+    _exit_code = 0
+
+
 def sweeping() -> bool:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from bench import extensions
 from bench.runs.recipe import CONSTANT, Node, Recipe
 from bench.spec import UserError
 from bench.training import parts
@@ -45,8 +46,6 @@ def _features(recipe: Recipe, names: Mapping[str, str]) -> tuple[str, Node]:
         return names.get("features", "custom"), recipe.features
     import yaml
 
-    from bench.paths import conf
-
     own, takes = parts.dataset_class(recipe.dataset).features, parts.model_class(recipe.model).takes
     name = (recipe.recipe or {}).get("features") or own.get(takes)
     if name is None:
@@ -55,7 +54,7 @@ def _features(recipe: Recipe, names: Mapping[str, str]) -> tuple[str, Node]:
             f"dataset={names.get('dataset')} has no features for a model that takes {a(takes)}; "
             f"choose a model that takes {kinds}, or name features="
         )
-    return name, yaml.safe_load((conf() / "features" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return name, yaml.safe_load(extensions.option("features", name).read_text(encoding="utf-8"))
 
 
 def _whole(node: Node, key: str) -> Node:

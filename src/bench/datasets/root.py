@@ -27,14 +27,14 @@ def is_simulated(root: Path) -> bool:
 class Files:
     """Where a data set's files are looked for: ``given``, else <data>/<name>, else simulated ones' own folder.
 
-    ``settings`` are the simulator's; ``simulate`` makes such files in a folder.
+    ``settings`` are the simulator's; ``simulate`` makes such files in a folder (None: there is no simulator).
     """
 
     name: str
     given: Path | None
     data: Path
     settings: Mapping[str, Any]
-    simulate: Callable[[Path], object]
+    simulate: Callable[[Path], object] | None
 
     @property
     def usual(self) -> Path:
@@ -75,10 +75,24 @@ class Files:
             raise UserError(f"the run was trained on {kinds[0]} files, and {folder} is {kinds[1]}")
         return folder
 
+    def make(self, folder: Path) -> None:
+        """Simulates files in a folder; UserError for a data set without a simulator."""
+        self._need_simulator()
+        assert self.simulate is not None
+        self.simulate(folder)
+
+    def _need_simulator(self) -> None:
+        if self.simulate is None:
+            raise UserError(
+                f"{self.usual} is not there, and this data set has no simulator to stand in; put its files there, or "
+                "give dataset.root=<folder>"
+            )
+
     def _simulated_now(self) -> Path:
         """A folder under its final name is whole: it is made under another and renamed, under a lock."""
         from filelock import FileLock
 
+        self._need_simulator()
         root = self.simulated
         say(f"data      no files in {self.usual} and no dataset.root: SIMULATED data in {root}")
         if not is_simulated(root):
@@ -88,7 +102,7 @@ class Files:
                     building = root.with_name(root.name + ".building")
                     shutil.rmtree(building, ignore_errors=True)
                     building.mkdir()
-                    self.simulate(building)
+                    self.make(building)
                     write_json(building / MARK, dict(self.settings))
                     shutil.rmtree(root, ignore_errors=True)  # without the mark it is not ours to keep
                     os.replace(building, root)

@@ -15,6 +15,7 @@ import pandas as pd
 from bench.datasets.base import Dataset
 from bench.ensembling import blend, fitting, members
 from bench.ensembling.ways import Blend, Rank, Way, normalised
+from bench.extensions import add as add_extensions
 from bench.prediction.predictor import Predictor
 from bench.runs import submission
 from bench.runs.run import Run
@@ -196,11 +197,15 @@ def load(
     device: str = "auto",
     outputs: str | Path = "outputs",
     store: str | Path = "data/store",
+    extensions: Sequence[str] = (),
 ) -> Predictor:
     """The run that a folder, an identity, ``latest`` or a query names, ready to predict; see ``Predictor.predict``.
 
+    ``extensions`` are packages of one's own that the run was made with; the run itself can't name them.
+
     An ensemble's members that are not where they were are looked for beside it and below ``outputs``.
     """
+    add_extensions(extensions)
     return opened(chosen(str(run), Path(outputs)), folds, None, device, store, None, outputs)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
+from bench import targets
 from bench.atomic import write_text
 from bench.runs import records
 from bench.spec import UserError
@@ -89,12 +90,14 @@ class Recipe:
     data: str = "data"
     store: str = "data/store"
     workers: int | None = None
+    extensions: tuple[str, ...] | None = None
     train: Train
     folds: Folds = dataclasses.field(default_factory=Folds)
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
     elsewhere: ClassVar[tuple[str, ...]] = (
-        "recipe", "pretrain", "device", "compile", "outputs", "data", "store", "workers", "folds", "tracking",
+        "recipe", "pretrain", "device", "compile", "outputs", "data", "store", "workers", "extensions", "folds",
+        "tracking",
     )  # fmt: skip
     """Keys that say where or how fast, or are found again in others: runs that differ in these alone are one run."""
     within: ClassVar[Mapping[str, tuple[str, ...]]] = {"dataset": ("root", "simulator"), "split": ("strict",), "train": ("min_steps",)}
@@ -118,9 +121,10 @@ class EnsembleRecipe:
     root: str | None = None
     outputs: str = "outputs"
     data: str = "data"
+    extensions: tuple[str, ...] | None = None
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
-    elsewhere: ClassVar[tuple[str, ...]] = ("dataset", "runs", "root", "outputs", "data", "tracking")
+    elsewhere: ClassVar[tuple[str, ...]] = ("dataset", "runs", "root", "outputs", "data", "extensions", "tracking")
     """What the members predict decides, in place of where they are."""
     within: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     settled: ClassVar[tuple[str, ...]] = ("dataset", "data")
@@ -168,7 +172,7 @@ def read(folder: Path) -> Recipe | EnsembleRecipe:
 
 
 def mapping(folder: Path) -> dict[str, Any]:
-    """The recipe's file as plain containers, as it stands."""
+    """The recipe's file as plain containers; targets that have moved have the names of today."""
     import yaml
 
     path = folder / FILE
@@ -178,7 +182,7 @@ def mapping(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} can't be read as YAML ({' '.join(str(error).split())}); {records.AGAIN}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is no mapping of keys to values; {records.AGAIN}")
-    return content
+    return targets.renamed(content)
 
 
 def write(folder: Path, recipe: Recipe | EnsembleRecipe) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench import build
 from bench.datasets.root import Files
 from bench.runs.recipe import Node
+from bench.targets import PLACEHOLDERS
 
 if TYPE_CHECKING:
     import torch
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from bench.training.loop import Loss
     from bench.training.schedules import Schedule
     from bench.training.tta import View
-
-PLACEHOLDERS = ("default", "none")
-"""What stands as a ``_target_`` where an option names nothing of its own."""
 
 
 def named(node: Node) -> bool:
@@ -54,7 +52,7 @@ def files(node: Node, data: str | Path) -> Files:
         build.partial(simulator, "dataset.simulator", 1)(folder)
 
     given = Path(node["root"]) if node.get("root") is not None else None
-    return Files(dataset_class(node).name, given, Path(data), settings, simulate)
+    return Files(dataset_class(node).name, given, Path(data), settings, simulate if simulator else None)
 
 
 def dataset(node: Node, root: Path) -> Dataset:
