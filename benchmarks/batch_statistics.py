@@ -74,10 +74,10 @@ class Data:
 def data(root: Path, kind: str) -> Data:
     """The beats of a folder as the features of ``kind`` (sequence or image) store them, with TEST of the test rows."""
     dataset = Heartbeat(root)
-    name = "heartbeat_spectrogram" if kind == "image" else Heartbeat.features[kind]
+    name = "heartbeat_spectrogram" if kind == "image" else Heartbeat.features["sequence"]
     options = PICTURE if kind == "image" else {}
     features = builder.features({**node("features", name), **options})
-    shape = features.stored_shape(dataset)
+    shape: Any = features.stored_shape(dataset)
 
     def stored(part: Any, rows: np.ndarray) -> np.ndarray:
         raw = (features.store(dataset.read(part, int(row))) for row in rows)
@@ -172,7 +172,10 @@ def main() -> None:
     lines += [row(name, longer, kinds, given.seeds) for name in PLAIN]
     common = kinds["sequence"].test_y.mean(0).max()
     narrow = ", ".join(f"`{name}` has {', '.join(f'{k}={v}' for k, v in own.items())}" for name, own in NARROW.items())
-    lines += ["", f"Mean ± standard deviation over seeds, {TEST} test rows; always the commonest class: {100 * common:.1f}."]
+    lines += [
+        "",
+        f"Mean ± standard deviation over seeds, {TEST} test rows; always the commonest class: {100 * common:.1f}.",
+    ]
     lines += [f"{narrow}; `heartbeat_net5`, `efficientnetv2` and `tinyvit` are left out. Made by"]
     lines += ["`python benchmarks/batch_statistics.py <ecg5000> --seeds 5 --write`."]
     print("\n".join(lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def rows(n: int = 70, length: int = 12, seed: int = 0, **more: Any) -> Batches:
     return Batches(InMemory(x), np.arange(n), target, device=CPU, **given)
 
 
-def network() -> nn.Sequential:
+def network() -> Any:
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(40, 8),
@@ -71,7 +70,9 @@ def test_statistics_are_those_of_all_rows_whatever_the_batches() -> None:
     for size in (71, 32, 7):
         measured(model, batches, size)
         torch.testing.assert_close(model[1].running_mean.double(), seen.mean((0, 2)), rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(model[1].running_var.double(), seen.transpose(0, 1).flatten(1).var(1), rtol=1e-5, atol=0)
+        torch.testing.assert_close(
+            model[1].running_var.double(), seen.transpose(0, 1).flatten(1).var(1), rtol=1e-5, atol=0
+        )
 
 
 def test_a_layer_behind_others_sees_what_it_will_see_in_predicting() -> None:
@@ -113,7 +114,7 @@ def test_frozen_layers_and_such_that_nothing_goes_through_keep_what_they_have() 
             answer: Tensor = self.untracked(self.frozen(self.used(x_bct)))
             return answer
 
-    model = Half()
+    model: Any = Half()
     for layer in (model.frozen, model.unused):
         layer.running_mean += 7
     measured(model, rows())
@@ -131,7 +132,7 @@ def test_statistics_that_were_no_numbers_are_numbers_again() -> None:
 
 def test_rows_are_those_that_an_epoch_draws_and_no_more_than_asked_for() -> None:
     seen: list[Tensor] = []
-    model = nn.Sequential(nn.BatchNorm1d(1))
+    model: Any = nn.Sequential(nn.BatchNorm1d(1))
     model.register_forward_hook(lambda module, given, answer: seen.append(given[0].clone()))
 
     def drawn(batches: Batches, at_most: int | None = None) -> Tensor:
@@ -167,7 +168,7 @@ def test_windows_of_open_examples_are_drawn_by_the_seed_alone() -> None:
     batches = Batches(Open(whole.store.array), whole.rows, whole.target.numpy(), None, CPU, window=6)
     twice = []
     for _ in range(2):
-        model = nn.Sequential(nn.BatchNorm1d(1))
+        model: Any = nn.Sequential(nn.BatchNorm1d(1))
         torch.rand(1)  # whatever else draws
         measured(model, batches, 16)
         twice.append(float(model[0].running_mean))
@@ -203,9 +204,9 @@ def test_few_steps_predict_as_well_as_they_have_learned(tmp_path: Path) -> None:
 
 
 def test_an_average_of_weights_is_measured_for_itself(tmp_path: Path) -> None:
-    made = fit(tmp_path, replace(SETTINGS, ema=0.95))
-    seen = made.model[0](all_of(rows())).detach()  # type: ignore[index]
-    torch.testing.assert_close(made.model[1].running_mean, seen.mean((0, 2)), rtol=1e-4, atol=1e-5)  # type: ignore[index]
+    made: Any = fit(tmp_path, replace(SETTINGS, ema=0.95))
+    seen = made.model[0](all_of(rows())).detach()
+    torch.testing.assert_close(made.model[1].running_mean, seen.mean((0, 2)), rtol=1e-4, atol=1e-5)
 
 
 def test_a_compiled_model_is_measured_alike() -> None:
@@ -218,7 +219,7 @@ def test_a_compiled_model_is_measured_alike() -> None:
                if a.ndim)  # fmt: skip
 
 
-def rocket() -> Rocket:
+def rocket() -> Any:
     torch.manual_seed(0)
     return Rocket(InputSpec(1, (12,), ("a", "b", "c")), kernels=20)
 
@@ -270,5 +271,3 @@ def test_the_network_that_stacks_predicts_as_well_as_it_has_learned() -> None:
     p_mnk = 0.2 / 3 + 0.8 * target[None]
     blend = Network([16], epochs=2, lr=0.05).fit(p_mnk, target, KL)
     assert KL.score(target, blend.apply(p_mnk)) < 0.5
-
-

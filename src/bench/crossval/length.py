@@ -33,8 +33,8 @@ def settled(recipe: Recipe, rows: pd.DataFrame) -> tuple[Recipe, str]:
     if train.epochs is None and train.min_steps and epochs * steps < train.min_steps:
         raised = -(-train.min_steps // steps)
         said = (
-            f"{raised} in place of {epochs}: {a_fold} rows to train on are {steps} step{'s' * (steps > 1)} an epoch, and "
-            f"train.min_steps={train.min_steps}; train.epochs={epochs} leaves it at that"
+            f"{raised} in place of {epochs}: {a_fold} rows to train on are {steps} step{'s' * (steps > 1)} an epoch, "
+            f"and train.min_steps={train.min_steps}; train.epochs={epochs} leaves it at that"
         )
         epochs = raised
     return replace(recipe, train=replace(train, epochs=epochs)), said

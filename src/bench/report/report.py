@@ -69,11 +69,11 @@ def write(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacking:
     return run.folder / "report.html"
 
 
-def _better(scores: dict[str, Any]) -> str:
+def _better(scores: Scores) -> str:
     return "lower is better" if scores["direction"] == "min" else "higher is better"
 
 
-def _about(run: Run, scores: dict[str, Any], histories: dict[int, Any]) -> str:
+def _about(run: Run, scores: Scores, histories: dict[int, Any]) -> str:
     done, all_folds = len(scores["folds"]), run.inputs["n_splits"]
     said = [f"{done} of {all_folds} folds" if done < all_folds else f"{done} folds", f"{amount(scores['rows'])} rows"]
     ends = [end for history in histories.values() if (end := history[-1].get("time"))]
@@ -82,11 +82,11 @@ def _about(run: Run, scores: dict[str, Any], histories: dict[int, Any]) -> str:
     return " · ".join(said)
 
 
-def _spread(scores: dict[str, Any]) -> str:
+def _spread(scores: Scores) -> str:
     return f"{number(scores['mean'])} ± {number(scores['std'])}"
 
 
-def _tiles(scores: dict[str, Any]) -> str:
+def _tiles(scores: Scores) -> str:
     metric = escape(scores["metric"])
     tiles = [
         (f"{metric}, out of fold", number(scores["oof"]), _better(scores)),
@@ -153,7 +153,7 @@ def _notes(run: Run) -> str:
     return f"<ul>{notes}</ul>" if notes else ""
 
 
-def _curves(scores: dict[str, Any], histories: dict[int, list[dict[str, float]]]) -> str:
+def _curves(scores: Scores, histories: dict[int, list[dict[str, float]]]) -> str:
     if not histories:
         return ""
     metric = scores["metric"]

@@ -100,7 +100,11 @@ class Recipe:
         "tracking",
     )  # fmt: skip
     """Keys that say where or how fast, or are found again in others: runs that differ in these alone are one run."""
-    within: ClassVar[Mapping[str, tuple[str, ...]]] = {"dataset": ("root", "simulator"), "split": ("strict",), "train": ("min_steps",)}
+    within: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "dataset": ("root", "simulator"),
+        "split": ("strict",),
+        "train": ("min_steps",),
+    }
     """Keys of groups that decide nothing either."""
     settled: ClassVar[tuple[str, ...]] = ()
     """Keys that the command does not have."""

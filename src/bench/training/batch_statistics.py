@@ -102,11 +102,10 @@ class _Pool:
 
     def add(self, layer: nn.Module, given: Any, answer: Tensor) -> None:
         """A forward hook: with a momentum of 1 the layer holds its batch's own mean and unbiased variance."""
-        assert self.layer.running_mean is not None and self.layer.running_var is not None
         n = answer.numel() // answer.shape[1]
-        mean_c, total = self.layer.running_mean.double(), self.n + n
-        moved_c = mean_c - self.mean_c
-        within_c = self.layer.running_var.double() * (n - 1)
+        mean_c, variance_c = _held(self.layer)
+        total, moved_c = self.n + n, mean_c.double() - self.mean_c
+        within_c = variance_c.double() * (n - 1)
         _forget(self.layer)
         self.squares_c = self.squares_c + within_c + moved_c.square() * (self.n * n / total)
         self.mean_c = self.mean_c + moved_c * (n / total)
@@ -114,9 +113,9 @@ class _Pool:
 
     def write(self) -> None:
         """Puts the statistics into the layer."""
-        assert self.layer.running_mean is not None and self.layer.running_var is not None
-        self.layer.running_mean.copy_(torch.as_tensor(self.mean_c))
-        self.layer.running_var.copy_(torch.as_tensor(self.squares_c) / (self.n - 1))
+        mean_c, variance_c = _held(self.layer)
+        mean_c.copy_(torch.as_tensor(self.mean_c))
+        variance_c.copy_(torch.as_tensor(self.squares_c) / (self.n - 1))
 
 
 @contextmanager
@@ -139,9 +138,16 @@ def _pooling(layer: _BatchNorm) -> Iterator[_Pool]:
 
 def _forget(layer: _BatchNorm) -> None:
     """A number that was not finite would stay for ever: 0 × it is not 0."""
-    assert layer.running_mean is not None and layer.running_var is not None
-    layer.running_mean.zero_()
-    layer.running_var.zero_()
+    for statistic_c in _held(layer):
+        statistic_c.zero_()
+
+
+def _held(layer: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Mean and variance (C,) each, which a layer that is measured has."""
+    mean_c, variance_c = layer.running_mean, layer.running_var
+    assert mean_c is not None
+    assert variance_c is not None
+    return mean_c, variance_c
 
 
 def _uncompiled(model: nn.Module) -> Any:

@@ -140,9 +140,7 @@ def _rows(parts: Parts, train: Batches, epoch: int) -> Batches:
     return train if parts.row_weights is None else train.weighted(parts.row_weights(epoch))
 
 
-def _measure(
-    parts: Parts, model: nn.Module, rows: Batches, settings: Settings, fold: Fold, once: bool = False
-) -> None:
+def _measure(parts: Parts, model: nn.Module, rows: Batches, settings: Settings, fold: Fold, once: bool = False) -> None:
     """Batch statistics of the model, always of one draw of a fold's rows, in batches that the device takes anyway."""
     layers = batch_statistics.once(model) if once else batch_statistics.along(model)
     size, seed = max(2, settings.batch_size, settings.eval_batch_size), (settings.seed, fold.number, MEASURED)
