@@ -90,6 +90,11 @@ class Life:
             console.print(_table(scores, rows, heads))
         for sentence in sentences:
             say(sentence)
+        if scores and scores.no_better:
+            say(
+                f"score     out of fold, this is no better than always predicting the training means: {scores.metric} "
+                f"{figure(scores.oof)} against {figure(scores.baseline)}"
+            )
         tell_where(self.run, self.uri, console)
 
 

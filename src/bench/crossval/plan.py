@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.crossval import checks, pseudo_labels, warm_start
+from bench.crossval import checks, length, pseudo_labels, warm_start
 from bench.crossval.opened import Opened, open_files
 from bench.crossval.settle import settle
 from bench.data import splits
@@ -79,7 +79,11 @@ def make_plan(given: Recipe, names: Mapping[str, str]) -> Plan:
     store = opened.store(settled, "train")
     split = _split(settled, opened.dataset.table("train"), store, early, folds)
     _refuse_leaks(settled, opened, split)
+    settled, raised = length.settled(settled, split.rows)
+    if raised:
+        say(f"epochs    {raised}")
     checks.row_weights(settled, split.rows)
+    checks.single_rows(settled, opened.spec, split.rows)
     stores = {"train": store, "test": opened.store(settled, "test")}
     return _identify(settled, names, opened, stores, split)
 

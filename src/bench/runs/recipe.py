@@ -27,9 +27,13 @@ FILE = "config.yaml"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-    """How long and how a fold is trained. ``clip`` is a gradient norm, ``ema`` the decay of an average of weights."""
+    """How long and how a fold is trained. ``clip`` is a gradient norm, ``ema`` the decay of an average of weights.
 
-    epochs: int
+    ``epochs`` None: ``crossval/length.py`` finds them before a run is planned; a run's own recipe has their number.
+    """
+
+    epochs: int | None = None
+    min_steps: int | None = None
     batch_size: int
     eval_batch_size: int
     precision: Literal["float32", "bf16"]
@@ -39,6 +43,7 @@ class Train:
     accumulate: int = 1
     ema: float | None = None
     ema_every: Literal["step", "epoch"] = "step"
+    batch_stats: Literal["exact", "running"] = "running"
     balanced: bool = False
 
 
@@ -95,7 +100,11 @@ class Recipe:
         "tracking",
     )  # fmt: skip
     """Keys that say where or how fast, or are found again in others: runs that differ in these alone are one run."""
-    within: ClassVar[Mapping[str, tuple[str, ...]]] = {"dataset": ("root", "simulator"), "split": ("strict",)}
+    within: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "dataset": ("root", "simulator"),
+        "split": ("strict",),
+        "train": ("min_steps",),
+    }
     """Keys of groups that decide nothing either."""
     settled: ClassVar[tuple[str, ...]] = ()
     """Keys that the command does not have."""

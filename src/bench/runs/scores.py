@@ -49,6 +49,11 @@ class Scores(records.Mapped):
     identity: str
     group: str = ""
 
+    @property
+    def no_better(self) -> bool:
+        """Whether always predicting the training means scores as well, or better."""
+        return self.oof >= self.baseline if self.direction == "min" else self.oof <= self.baseline
+
 
 def of(content: Any, source: str) -> Scores:
     """From what JSON holds; UserError naming ``source``."""
