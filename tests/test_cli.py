@@ -144,14 +144,14 @@ def test_a_run_is_trained_again_from_its_own_config(
     hostile = {"outputs": "/nowhere", "extensions": ["os"], "hydra": {"callbacks": {"x": {"_target_": "os.abort"}}}}
     (plan.run.folder / "config.yaml").write_text(yaml.safe_dump(config | hostile))
     again: list[Composed] = []
-    monkeypatch.setattr("bench.crossval.stages.train", lambda config, names, _: again.append((config, names)))
+    monkeypatch.setattr("bench.crossval.stages.train", lambda recipe, names, _: again.append((recipe, names)))
     folder = ["--config-path", str(plan.run.folder), "--config-name", "config"]
     own = [f"outputs={tmp_path / 'outputs'}", f"store={tmp_path / 'store'}", "tracking.enabled=false", "device=cpu"]
     assert run(train.COMMAND, [*folder, *own]) == 0, capsys.readouterr().err
     assert make_plan(*again[0]).run.folder == plan.run.folder
-    assert again[0][0]["extensions"] is None
+    assert again[0][0].extensions is None
     assert run(train.COMMAND, [*own, *folder, "seed=3", "model.hidden=[4]"]) == 0
-    assert (again[1][0]["seed"], again[1][0]["model"]["hidden"]) == (3, [4])
+    assert (again[1][0].seed, again[1][0].model["hidden"]) == (3, [4])
     assert run(train.COMMAND, [*folder, "model=wavenet"]) == 2
     assert "a run that is repeated keeps its options" in capsys.readouterr().err
 

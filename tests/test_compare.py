@@ -21,6 +21,7 @@ from bench.comparison.comparison import Rows
 from bench.runs.run import Run
 from bench.spec import UserError
 from fake_predictions import compared, predicted, some_rows
+from fake_run import inputs, recipe, rewrite, scores
 
 PICTURES = {"folds.png", "differences.png", "classes.png", "rows.png"}
 KINDS = {
@@ -37,15 +38,14 @@ def write_run(
     folder, (dataset, score) = outputs / "data" / model / identity, KINDS[metric]
     import yaml
 
-    config = {"dataset": {"_target_": f"bench.datasets.{dataset}"}, "model": {"hidden": [8]}, "seed": 0}
+    config = recipe(dataset={"_target_": f"bench.datasets.{dataset}"}, model={"hidden": [8]})
     write_text(folder / "config.yaml", yaml.safe_dump(config))
-    n_splits = int(rows.table["fold"].max()) + 1
-    inputs = {"dataset": "data", "model": model, "metric": metric, "direction": score.direction, "simulated": False}
-    inputs["stores"] = {"train": str(outputs / "no store")}
     spec = {"channels": 1, "size": [64], "classes": list(rows.classes), "sample_rate": None}
-    write_json(
-        folder / "inputs.json", {**inputs, "n_splits": n_splits, "spec": spec, "names": {"model": model}, **more}
-    )
+    known = inputs(
+        dataset="data", model=model, metric=metric, direction=score.direction, spec=spec, names={"model": model},
+        n_splits=int(rows.table["fold"].max()) + 1, stores={"train": str(outputs / "no store")},
+    )  # fmt: skip
+    write_json(folder / "inputs.json", {**known, **more})
     targets = pd.DataFrame({f"target_{c}": rows.target[:, k] for k, c in enumerate(rows.classes)})
     rows.table.join(targets).to_parquet(folder / "splits.parquet")
     said = pd.DataFrame({f"pred_{c}": probability[:, k] for k, c in enumerate(rows.classes)})
@@ -56,7 +56,7 @@ def write_run(
         fold.folder.mkdir(parents=True)
         oof[oof["fold"] == fold.number].to_parquet(fold.oof)
         write_json(fold.done, {})
-    write_json(run.scores_path, {"metric": metric, "complete": True})
+    write_json(run.scores_path, scores(metric=metric, identity=run.identity))
     run.write_state(status="finished")
     return run
 
@@ -122,7 +122,7 @@ def table(run: Run, name: str) -> pd.DataFrame:
     ],
 )  # fmt: skip
 def test_runs_of_another_kind_are_refused(runs: list[Run], key: str, value: Any, sentence: str) -> None:
-    write_json(runs[1].folder / "inputs.json", {**runs[1].inputs, key: value})
+    rewrite(runs[1], "inputs.json", **{key: value})
     with pytest.raises(UserError, match=sentence):
         comparison.read(runs)
 
@@ -239,12 +239,9 @@ def test_simulated_data_is_marked_everywhere(
 
 
 def test_runs_that_differ_in_little_are_named_by_it(tmp_path: Path) -> None:
-    import yaml
-
     rows = some_rows(20)
     runs = [write_run(tmp_path, rows, predicted(rows, 1, 0), "mlp", f"{i}" * 12) for i in (1, 2)]
-    write_text(runs[1].folder / "config.yaml", yaml.safe_dump({**runs[1].config, "seed": 7, "outputs": "elsewhere"}))
-    runs = [Run(run.folder) for run in runs]
+    runs[1] = rewrite(runs[1], "config.yaml", seed=7, outputs="elsewhere")
     assert words.labels(runs) == ["mlp seed=0", "mlp seed=7"]
     assert words.differing(runs) == ["seed=0", "seed=7"]
 

@@ -19,6 +19,7 @@ from bench import build, catalog, compare, ensemble, extensions, predict, train
 from bench.cli.compose import compose
 from bench.cli.door import run as run_command
 from bench.crossval.collect import collect
+from bench.runs.recipe import Recipe, composed
 from bench.runs.run import Run
 from bench.spec import UserError
 from conftest import small_overrides, train_here
@@ -58,8 +59,9 @@ def runs(package: Path, beats: Path, tmp_path_factory: pytest.TempPathFactory) -
     parts = ["dataset=pulses", "model=linear", "augment=[blended]", "model.scale=2", "train.epochs=1", NAMED]
     with importable(package):
         assert run_command(train.COMMAND, [*parts, *words]) == 0
-        other = train_here(*compose("train", [*parts, *words, "seed=1"]))
-        collect(other, build.locate(other.config["dataset"], "dataset").metric)  # type: ignore[attr-defined]
+        config, names = compose("train", [*parts, *words, "seed=1"])
+        other = train_here(composed(Recipe, config, "bench.train"), names)
+        collect(other, build.locate(other.recipe.dataset, "dataset").metric)  # type: ignore[attr-defined]
         other.write_state(status="finished")
     first = next(path.parent for path in (folder / "outputs/pulses/linear").glob("*/report.html"))
     return folder, [Run(first), other]
@@ -72,9 +74,9 @@ def test_own_parts_train_predict_compare_and_blend_by_name_alone(
     folder, made = runs
     scores = made[0].scores()
     assert scores is not None
-    assert scores["metric"] == "brier"
+    assert scores.metric == "brier"
     assert made[0].config["train"]["batch_size"] == 16, "its recipe is taken with its pair"
-    assert made[0].inputs["names"]["features"] == "pulses_wave"
+    assert made[0].inputs.names["features"] == "pulses_wave"
     both = [f"runs={made[0].folder},{made[1].folder}", f"outputs={folder}/outputs", "tracking.enabled=false"]
     for command, words in (
         (predict.COMMAND, [f"run={made[0].folder}", f"input={beats}", f"store={folder}/store", "device=cpu"]),

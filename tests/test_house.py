@@ -23,7 +23,7 @@ MAY = {
     "runs": {"datasets"},
     "data": {"datasets", "features"},
     "augment": {"data", "features"},
-    "cli": {"runs", "datasets"},
+    "cli": {"runs", "datasets", "training"},
     "training": {"augment", "data", "datasets", "features", "runs"},
     "report": {"training", "runs"},
     "tracking": {"runs"},

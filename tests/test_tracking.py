@@ -84,8 +84,8 @@ def test_a_run_is_a_parent_with_its_scores_and_a_child_a_fold(outputs: Path) -> 
     assert {f.info.status for f in folds.values()} == {"FINISHED"}
     scores = run.scores()
     assert scores is not None
-    assert parent.data.metrics["cv/kl_mean"] == pytest.approx(scores["mean"])
-    assert parent.data.metrics["oof/kl"] == pytest.approx(scores["oof"])
+    assert parent.data.metrics["cv/kl_mean"] == pytest.approx(scores.mean)
+    assert parent.data.metrics["oof/kl"] == pytest.approx(scores.oof)
     assert {"cv/kl_std", "oof/accuracy", "baseline/kl"} < set(parent.data.metrics)
     assert parent.data.params["model.filters"] == "16"
     assert parent.data.params["optimizer.lr"] == "0.001"

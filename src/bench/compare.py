@@ -19,9 +19,11 @@ that holds it all. A run is a folder, an identity's first digits, latest, or a q
 
 
 def work(config: dict[str, Any], names: dict[str, str]) -> None:
+    from bench.cli.schema import Compare
     from bench.comparison.command import compare
+    from bench.runs.records import parse
 
-    compare(config)
+    compare(parse(Compare, config, None))
 
 
 COMMAND = Command("compare", ABOUT, work, config="compare", usage="runs=[<run>,<run>,…] [key=value …]", texts=RUNS)

@@ -22,8 +22,9 @@ identities, latest, or a query: runs=dataset=hms,model=wavenet; runs=group=<id> 
 
 def work(config: dict[str, Any], names: dict[str, str]) -> Outcome:
     from bench.ensembling.blend import ensemble
+    from bench.runs.recipe import EnsembleRecipe, composed
 
-    return ensemble(config, names)
+    return ensemble(composed(EnsembleRecipe, config, COMMAND.module), names)
 
 
 COMMAND = Command("ensemble", ABOUT, work, config="ensemble", texts=RUNS)

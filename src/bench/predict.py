@@ -21,9 +21,11 @@ The run's folder and this package are enough. The last line names the folder tha
 
 
 def work(config: dict[str, Any], names: dict[str, str]) -> Outcome:
+    from bench.cli.schema import Predict
     from bench.prediction.command import predict
+    from bench.runs.records import parse
 
-    return predict(config)
+    return predict(parse(Predict, config, None))
 
 
 COMMAND = Command("predict", ABOUT, work, config="predict", texts={"run": r"\w+=[^\"]*|[0-9a-f]+"})

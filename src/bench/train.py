@@ -23,8 +23,13 @@ again goes on where the last one stopped."""
 def work(config: dict[str, Any], names: dict[str, str]) -> Outcome:
     from bench.cli.compose import again
     from bench.crossval import stages
+    from bench.runs.recipe import Recipe, composed
 
-    return stages.train(config, names, again)
+    def with_more(overrides: list[str]) -> stages.Composed:
+        more, chosen = again(overrides)
+        return composed(Recipe, more, COMMAND.module), chosen
+
+    return stages.train(composed(Recipe, config, COMMAND.module), names, with_more)
 
 
 COMMAND = Command("train", ABOUT, work, config="train")

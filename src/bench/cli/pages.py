@@ -91,18 +91,20 @@ def show(words: Sequence[str]) -> None:
 def opened(name: str, config: Mapping[str, Any]) -> Iterator[Source]:
     """The data set on the files given or in <data>/<name>; else on a few simulated ones, gone when this ends."""
     from bench.datasets.root import is_simulated
+    from bench.training import parts
 
-    node = dict(config["dataset"])
-    simulator = node.pop("simulator", None) or {}
-    usual = Path(config["data"]) / build.locate(node, "dataset").name  # type: ignore[attr-defined]
+    node = config["dataset"]
+    files = parts.files(node, config["data"])
     with tempfile.TemporaryDirectory() as folder:
-        root, temporary = Path(node["root"] or usual), node["root"] is None and not usual.is_dir()
-        files = f"{root}, SIMULATED" if is_simulated(root) else str(root)
-        if temporary:
-            few = getattr(sys.modules[build.locate(simulator, "dataset.simulator").__module__], FEW, {})
-            root, files = Path(folder), f"simulated for this page, as {usual} is not there and dataset.root not given"
-            build.build({**simulator, **few}, "dataset.simulator", root)
-        yield Source(name, build.build({**node, "root": str(root)}, "dataset"), files, temporary)
+        root = files.placed()
+        told = f"{root}, SIMULATED" if root and is_simulated(root) else str(root)
+        if root is None:
+            if simulator := node.get("simulator"):
+                few = getattr(sys.modules[build.locate(simulator, "dataset.simulator").__module__], FEW, {})
+                files = parts.files({**node, "simulator": {**simulator, **few}}, config["data"])
+            files.make(Path(folder))
+            told = f"simulated for this page, as {files.usual} is not there and dataset.root not given"
+        yield Source(name, parts.dataset(node, root or Path(folder)), told, root is None)
 
 
 def everything(console: Console, words: Sequence[str]) -> None:
@@ -264,9 +266,11 @@ def parameters(node: Mapping[str, Any], spec: InputSpec) -> int:
     """Trained parameters of a model for ``spec``, without memory or arithmetic; UserError where the two don't fit."""
     import torch
 
+    from bench.training import parts
+
     try:
         with torch.device("meta"):
-            model = build.build(node, "model", spec)
+            model = parts.model(node, spec)
             model.eval()(torch.empty(2, *spec.shape))
     except (RuntimeError, ValueError, TypeError) as error:
         if isinstance(error, UserError):
@@ -279,7 +283,9 @@ def parameters(node: Mapping[str, Any], spec: InputSpec) -> int:
 
 
 def spec_on(source: Source, node: Mapping[str, Any]) -> InputSpec:
-    return build.build(node, "features").spec(source.dataset)
+    from bench.training import parts
+
+    return parts.features(node).spec(source.dataset)
 
 
 def a(kind: str) -> str:

@@ -1,146 +1,115 @@
-"""The types of the command line's keys, so that a wrong one is refused before anything starts.
+"""The command line's keys and their types, so that a wrong one is refused before anything starts.
 
-Groups (dataset, model, …) are checked against the signature of what they name, in ``build``.
+The recipes' dataclasses are the keys of training and ensembling; here are those of predicting and comparing. Groups
+(dataset, model, …) are checked against the signature of what they name, in ``build``.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import types
+import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
-from omegaconf import MISSING
-
-
-@dataclass
-class Train:
-    epochs: int = MISSING
-    batch_size: int = MISSING
-    eval_batch_size: int = MISSING
-    precision: str = MISSING
-    clip: float | None = None
-    keep: str = MISSING
-    patience: int | None = None
-    accumulate: int = 1
-    ema: float | None = None
-    ema_every: str = "step"
-    balanced: bool = False
+from bench.runs.recipe import EnsembleRecipe, Node, Recipe, Tracking
 
 
-@dataclass
-class Folds:
-    only: list[int] | None = None
-    parallel: int | None = None
-
-
-@dataclass
-class Tracking:
-    enabled: bool = True
-    uri: str | None = None
-    wait: float = 30.0
-
-
-@dataclass
-class Keys:
-    dataset: Any = MISSING
-    model: Any = MISSING
-    features: Any = MISSING
-    loss: Any = MISSING
-    split: Any = MISSING
-    augment: Any = MISSING
-    row_weights: Any = MISSING
-    synthetic: Any = MISSING
-    pseudo: Any = MISSING
-    tta: Any = MISSING
-    optimizer: Any = MISSING
-    scheduler: Any = MISSING
-    recipe: Any = field(default=None, metadata={"keys": ("features", "n_splits", "scheduler")})
-    init_from: str | None = None
-    pretrain: list[str] | None = None
-    seed: int = 0
-    device: str = "auto"
-    compile: bool = False
-    outputs: str = MISSING
-    data: str = MISSING
-    store: str = MISSING
-    workers: int | None = None
-    extensions: list[str] | None = None
-    train: Train = field(default_factory=Train)
-    folds: Folds = field(default_factory=Folds)
-    tracking: Tracking = field(default_factory=Tracking)
-
-
-@dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Predict:
-    """The keys of conf/predict.yaml."""
+    """The keys of conf/predict.yaml, which says what each means."""
 
     run: str | None = None
     input: str | None = None
-    folds: list[int] | None = None
-    tta: Any = None
+    folds: tuple[int, ...] | None = None
+    tta: Node | None = None
     output: str | None = None
     excel: bool = False
     export: str | None = None
     register: str | None = None
     device: str = "auto"
-    outputs: str = MISSING
-    data: str = MISSING
-    store: str = MISSING
+    outputs: str = "outputs"
+    data: str = "data"
+    store: str = "data/store"
     workers: int | None = None
-    extensions: list[str] | None = None
+    extensions: tuple[str, ...] | None = None
 
 
-@dataclass
-class Ensemble:
-    """The keys of conf/ensemble.yaml."""
-
-    blend: Any = MISSING
-    harden: Any = MISSING
-    runs: Any = None
-    folds: str = "arithmetic"
-    root: str | None = None
-    outputs: str = MISSING
-    extensions: list[str] | None = None
-    tracking: Tracking = field(default_factory=Tracking)
-
-
-@dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Compare:
-    """The keys of conf/compare.yaml."""
+    """The keys of conf/compare.yaml, which says what each means."""
 
     runs: str | None = None
-    outputs: str = MISSING
-    resamples: int = MISSING
+    outputs: str = "outputs"
+    resamples: int
     seed: int = 0
-    extensions: list[str] | None = None
-    tracking: Tracking = field(default_factory=Tracking)
+    extensions: tuple[str, ...] | None = None
+    tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
 
-SCHEMAS = {"train": Keys, "predict": Predict, "ensemble": Ensemble, "compare": Compare}
+SCHEMAS: Mapping[str, type[Any]] = {
+    "train": Recipe,
+    "predict": Predict,
+    "ensemble": EnsembleRecipe,
+    "compare": Compare,
+}
 """command → its keys; conf/<command>.yaml asks for them as <command>_schema."""
-
-
-def unread(config: Mapping[str, Any], schema: type, above: str = "") -> list[str]:
-    """The dotted keys of a composed config that its schema does not have: nothing would read them.
-
-    Of groups, whose keys are the callee's, ``build`` says so.
-    """
-    known = {item.name: item for item in fields(schema)}
-    hints = get_type_hints(schema)
-    odd = []
-    for key, value in config.items():
-        if key not in known:
-            odd.append(f"{above}{key}")
-        elif isinstance(value, Mapping) and is_dataclass(hints[key]):
-            odd += unread(value, hints[key], f"{above}{key}.")
-        elif isinstance(value, Mapping) and "keys" in known[key].metadata:
-            odd += [f"{above}{key}.{name}" for name in value if name not in known[key].metadata["keys"]]
-    return odd
+READ = {"recipe": ("features", "n_splits", "scheduler")}
+"""The keys of a node that is no group's option."""
 
 
 def register() -> None:
     """Makes the schemas known to Hydra."""
     from hydra.core.config_store import ConfigStore
 
-    for name, schema in SCHEMAS.items():
-        ConfigStore.instance().store(f"{name}_schema", schema)
+    for command, kind in SCHEMAS.items():
+        ConfigStore.instance().store(f"{command}_schema", schema(kind))
+
+
+def unread(config: Mapping[str, Any], kind: type[Any], above: str = "") -> list[str]:
+    """The dotted keys of a composed config that its dataclass does not have: nothing would read them.
+
+    The keys of groups' options are their targets': ``training/parts.py`` refuses those.
+    """
+    hints, odd = typing.get_type_hints(kind), list[str]()
+    known = {field.name for field in dataclasses.fields(kind)} - set(getattr(kind, "settled", ()))
+    for key, value in config.items():
+        if key not in known:
+            odd.append(f"{above}{key}")
+        elif isinstance(value, Mapping) and dataclasses.is_dataclass(hints[key]):
+            odd += unread(value, hints[key], f"{above}{key}.")
+        elif isinstance(value, Mapping) and key in READ:
+            odd += [f"{above}{key}.{name}" for name in value if name not in READ[key]]
+    return odd
+
+
+def schema(kind: type[Any]) -> type[Any]:
+    """A dataclass as Hydra composes one: not frozen, and with types that OmegaConf knows.
+
+    A group may be anything until it is looked at: whoever does says what to choose.
+    """
+    hints = typing.get_type_hints(kind)
+    made: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(kind):
+        if field.name in getattr(kind, "settled", ()):
+            continue
+        hint = _hint(hints[field.name])
+        if dataclasses.is_dataclass(hint):
+            made.append((field.name, hint, dataclasses.field(default_factory=hint)))  # type: ignore[arg-type]
+        else:  # "???" is OmegaConf's word for what has no value yet
+            default = "???" if field.default is dataclasses.MISSING else field.default
+            made.append((field.name, hint, dataclasses.field(default=default)))
+    return dataclasses.make_dataclass(kind.__name__, made)
+
+
+def _hint(hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint == Node or hint == Node | None:
+        return Any
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_hint(a) for a in arguments)]  # noqa: UP007 (its members are known only now)
+    if origin is tuple:
+        return list[_hint(arguments[0])]  # type: ignore[misc]
+    if origin is typing.Literal:
+        return str
+    return schema(hint) if isinstance(hint, type) and dataclasses.is_dataclass(hint) else hint

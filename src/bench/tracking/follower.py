@@ -75,7 +75,7 @@ def send(folders: list[str], uri: str | None, follows: bool, wait_s: float, held
     if follows and len(runs) > 1:
         raise UserError("--follow takes one run; start one process for each")
     for run in runs:
-        to = uri or (run.config.get("tracking") or {}).get("uri") or default_uri(run.folder.parents[2])
+        to = uri or run.made_by.tracking.uri or default_uri(run.folder.parents[2])
         mirror = Mirror(run, to)
         if follows:
             return follow(mirror, wait_s, held) == 0
