@@ -144,7 +144,7 @@ def test_a_run_is_trained_again_from_its_own_config(
     hostile = {"outputs": "/nowhere", "extensions": ["os"], "hydra": {"callbacks": {"x": {"_target_": "os.abort"}}}}
     (plan.run.folder / "config.yaml").write_text(yaml.safe_dump(config | hostile))
     again: list[Composed] = []
-    monkeypatch.setattr("bench.crossval.stages.train", lambda config, names, _: again.append((config, names)))
+    monkeypatch.setattr("bench.crossval.stages.train", lambda recipe, names, _: again.append((recipe, names)))
     folder = ["--config-path", str(plan.run.folder), "--config-name", "config"]
     own = [f"outputs={tmp_path / 'outputs'}", f"store={tmp_path / 'store'}", "tracking.enabled=false", "device=cpu"]
     assert run(train.COMMAND, [*folder, *own]) == 0, capsys.readouterr().err
