@@ -16,6 +16,8 @@ from bench import build, compare, ensemble, predict, targets, train
 from bench.atomic import read_json
 from bench.cli.door import run as run_command
 from bench.report.draw import draw
+from bench.runs.recipe import Recipe
+from bench.runs.records import plain
 from bench.runs.run import Run
 
 KEPT = Path(__file__).parent / "data" / "runs_0_1_0"
@@ -119,10 +121,12 @@ def test_an_old_run_is_trained_again_from_its_own_config(
     outputs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = folder_of(outputs, THIRD)
-    again: list[dict[str, Any]] = []
-    monkeypatch.setattr("bench.crossval.stages.train", lambda config, *_: again.append(config))
+    again: list[Recipe] = []
+    monkeypatch.setattr("bench.crossval.stages.train", lambda recipe, *_: again.append(recipe))
     assert run_command(train.COMMAND, ["--config-path", str(run), "--config-name", "config"]) == 0, capsys.readouterr()
     old = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    for key in ("model", "augment", "split", "synthetic", "train", "seed", "init_from"):
-        assert again[0][key] == old[key]
-    assert again[0]["pseudo"]["_target_"] == "bench.crossval.pseudo_labels.Teachers"
+    made = plain(again[0])
+    for key in ("model", "augment", "split", "synthetic", "seed", "init_from"):
+        assert made[key] == old[key]
+    assert {key: made["train"][key] for key in old["train"]} == old["train"]
+    assert made["pseudo"]["_target_"] == "bench.crossval.pseudo_labels.Teachers"
