@@ -53,12 +53,12 @@ def main(words: list[str] | None = None) -> int:
 def compare(words: list[str], defaults: str) -> None:
     """Selects and compares the runs, tells, and writes the folder; ``defaults`` is the text of conf/compare.yaml."""
     from bench import build
-    from bench.comparison import comparison, tables
+    from bench.comparison import comparison, reading, tables
     from bench.runs import selection
 
     config = tables.settings(words, defaults)
     chosen = selection.select(config["runs"], outputs := Path(config["outputs"]))
-    rows, probabilities = comparison.read(chosen.runs)
+    rows, probabilities = reading.read(chosen.runs)
     metric = build.locate(chosen.runs[0].config["dataset"], "dataset").metric  # type: ignore[attr-defined]
     found = comparison.compare(chosen.runs, rows, probabilities, metric, config["resamples"], config["seed"])
     tables.tell(found, [f"left out: {left}" for left in chosen.left_out])
@@ -68,13 +68,18 @@ def compare(words: list[str], defaults: str) -> None:
 
 
 def _show(found: Comparison, folder: Path, config: dict[str, Any]) -> None:
-    """The page, its copies in the runs' folders, and those in MLflow; a comparison is not lost for them."""
+    """Figures and the page, its copies in the runs' folders, and those in MLflow; a comparison is not lost for them."""
     from bench.comparison import page as comparison_page
-    from bench.comparison import sending
+    from bench.comparison import plots, sending
+    from bench.comparison.words import labels
+    from bench.report import figures
     from bench.tell import say
 
     try:
-        page = comparison_page.write(found, folder, _inputs(found))
+        names = labels(found.runs)
+        pictures = figures.inline(drawings := plots.drawings(found, names))
+        figures.save(drawings, folder / "plots", plots.title(found, names), found.rows.simulated)
+        page = comparison_page.write(found, folder, pictures, _inputs(found))
         said = sending.leave(page, found.runs)
         if config["tracking.enabled"]:
             said += sending.send(folder.name, found.runs, config["tracking.uri"], config["tracking.wait"])
@@ -89,7 +94,7 @@ def _inputs(found: Comparison) -> Inputs:
     import pandas as pd
 
     from bench.comparison.rows import Inputs, shown_rows
-    from bench.training.loading import model_inputs
+    from bench.training.model_inputs import model_inputs
 
     rows = list(dict.fromkeys(row for _, shown in shown_rows(found) for row in shown))
     ids, sentences = found.rows.table["id"].to_numpy()[rows], []

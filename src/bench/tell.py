@@ -1,7 +1,8 @@
-"""A line for the person, and how a score is written in it."""
+"""A line for the person, and how numbers are written in it: the one place that writes scores, counts and shares."""
 
 from __future__ import annotations
 
+import math
 import sys
 
 
@@ -11,5 +12,19 @@ def say(line: str) -> None:
 
 
 def figure(value: float) -> str:
-    """Four decimals for a mean, one for a sum in the thousands."""
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
+    """A score: four decimals, one from 100 on (24,342.6), more where four would be zeros; a dash where it is NaN."""
+    if not math.isfinite(value):
+        return "–"
+    size = abs(value)
+    digits = 1 if size >= 100 else 4 if size >= 1e-3 or size < 1e-9 else 1 - math.floor(math.log10(size))
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def amount(count: float) -> str:
+    """A whole number: 20,000."""
+    return f"{int(count):,}"
+
+
+def percent(share: float) -> str:
+    """A share of 1: 83.1 %; a dash where it is NaN."""
+    return "–" if math.isnan(share) else f"{share:.1%}".replace("%", "\u00a0%")

@@ -84,9 +84,7 @@ def tell(of: Comparison, more: Sequence[str] = ()) -> None:
 
 
 def write(of: Comparison, outputs: Path) -> Path:
-    """Writes <outputs>/comparisons/<identity>/: tables, pictures, and comparison.json last; returns the folder."""
-    from bench.comparison import plots
-
+    """Writes <outputs>/comparisons/<identity>/: tables, and comparison.json last; returns the folder."""
     names = labels(of.runs)
     deciding = {"runs": sorted(run.identity for run in of.runs), "resamples": of.resamples, "seed": of.seed}
     folder = outputs.resolve() / "comparisons" / identity(deciding)
@@ -97,7 +95,6 @@ def write(of: Comparison, outputs: Path) -> Path:
     losses = {f"{of.loss} {name}": of.losses[:, i] for i, name in enumerate(names)}
     with replacing(folder / "rows.parquet") as temporary:
         of.rows.table.join(pd.DataFrame(losses)).to_parquet(temporary, index=False)
-    plots.draw(of, names, folder / "plots")
     write_json(folder / "comparison.json", summary(of))
     return folder
 
@@ -160,10 +157,9 @@ def summary(of: Comparison) -> dict[str, Any]:
 def _score_table(of: Comparison) -> Table:
     from rich.table import Table
 
-    better = "lower" if of.metric.direction == "min" else "higher"
     mark = "  SIMULATED data" if of.rows.simulated else ""
-    dataset = of.runs[0].inputs["dataset"]
-    table = Table(title=f"{dataset}: {of.metric.name} ({better} is better){mark}", box=None, title_justify="left")
+    title = f"{of.runs[0].inputs['dataset']}: {of.metric.name} ({of.metric.direction.sentence}){mark}"
+    table = Table(title=title, box=None, title_justify="left")
     pairs, digits = of.pairs if len(of.runs) == 2 else [], decimals(of)  # of two runs the table has a column for it
     for column in ("", *labels(of.runs), *["difference" for _ in pairs]):
         table.add_column(column, justify="right" if column else "left")

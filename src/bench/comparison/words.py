@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.comparison.comparison import Comparison, Pair
+from bench.comparison.comparison import DISTANCE, Comparison, Pair
 from bench.runs.facts import leaves
 from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE
@@ -77,7 +77,7 @@ def verdict(of: Comparison, pair: Pair) -> tuple[str, str]:
     if pair.verdict == "the same":
         return f"{best} and {other} predict the very same", ": there is nothing to tell apart"
     digits = decimals(of)
-    better = "lower" if of.metric.direction == "min" else "higher"
+    better = of.metric.direction.word
     judged = pair.gains[np.isfinite(pair.gains)]
     wins = f"on {(judged > 0).sum()} of {len(judged)} folds"
     rows_p = f", p {chance(pair.p_rows)}" if len(of.runs) > 2 else ""
@@ -119,6 +119,11 @@ def notes(of: Comparison) -> list[str]:
             f"there are only {of.n_units} {of.unit}s to draw from: the intervals are rough, and rather too narrow"
         )
     return said
+
+
+def loss_name(of: Comparison) -> str:
+    """What a row's score is called."""
+    return "distance from the target" if of.loss == DISTANCE else of.loss
 
 
 def decimals(of: Comparison) -> int:

@@ -18,7 +18,7 @@ from bench.report.draw import draw
 from bench.runs import frames, submission
 from bench.runs.outcome import Outcome
 from bench.runs.run import Run
-from bench.spec import UserError
+from bench.spec import Direction, UserError
 from bench.tell import figure, say
 from bench.tracking.where import tell_where
 
@@ -110,7 +110,7 @@ def _train_and_collect(plan: Plan, todo: list[int], config: dict[str, Any]) -> O
                 "seed: their mean would be no ensemble"
             )
         _submit(run, plan.dataset)
-        draw(run)
+        draw(run, metric)
     status = "failed" if failed else "finished" if scores and scores["complete"] else "partial"
     run.write_state(status=status, failed=failed)
     numbers = ", ".join(map(str, failed))
@@ -156,9 +156,9 @@ def _conclude(outcome: Outcome, uri: str | None) -> None:
     run, scores = outcome.run, outcome.scores
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
     if scores:
-        better = "lower" if scores["direction"] == "min" else "higher"
+        better = Direction(scores["direction"]).sentence
         mark = "  SIMULATED data" if scores["simulated"] else ""
-        table = Table(title=f"{scores['metric']} ({better} is better){mark}", box=None, title_justify="left")
+        table = Table(title=f"{scores['metric']} ({better}){mark}", box=None, title_justify="left")
         for column in ("", scores["metric"]):
             table.add_column(column, justify="left" if not column else "right")
         for number, score in zip(scores["fold_numbers"], scores["folds"], strict=True):

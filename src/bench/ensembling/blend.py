@@ -32,7 +32,7 @@ from bench.runs import frames, selection, submission
 from bench.runs.environment import write_environment
 from bench.runs.outcome import Outcome
 from bench.runs.run import Run, identity
-from bench.spec import UserError
+from bench.spec import Direction, UserError
 from bench.tell import figure, say
 from bench.tracking.where import tell_where
 
@@ -158,7 +158,7 @@ def _blend(
             if not done:
                 _predict(run, given, way, harden)
             if not (done and drawn):
-                draw(run)
+                draw(run, given.metric)
             _submit(run, given, config)
             run.write_state(status="finished")
         except BaseException as error:
@@ -244,9 +244,7 @@ def _predict(run: Run, given: Members, way: Way, harden: Hardening | None) -> No
     collect.collect(run, given.metric)
     score, target = given.metric.score, given.target
     own = [score(target, p_nk) for p_nk in given.p_mnk]
-    best = own[0]
-    for other in own[1:]:
-        best = other if given.metric.better(other, best) else best
+    best = own[given.metric.direction.best(own) or 0]
     weights = final.weights or (None,) * len(own)
     said = {
         "metric": given.metric.name,
@@ -315,12 +313,12 @@ def _conclude(run: Run, uri: str | None) -> None:
 
     said, scores = read_json(run.folder / "blend.json"), run.scores() or {}
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
-    better = "lower" if scores["direction"] == "min" else "higher"
+    direction = Direction(scores["direction"])
     mark = "  SIMULATED data" if said["simulated"] else ""
-    table = Table(title=f"{said['metric']} ({better} is better){mark}", box=None, title_justify="left")
+    table = Table(title=f"{said['metric']} ({direction.sentence}){mark}", box=None, title_justify="left")
     for column in ("", said["metric"], "weight"):
         table.add_column(column, justify="left" if not column else "right")
-    for member in sorted(said["members"], key=lambda m: m["oof"], reverse=better == "higher"):
+    for member in sorted(said["members"], key=lambda m: -direction.sign * m["oof"]):
         weight = "" if member["weight"] is None else f"{member['weight']:.3f}"
         table.add_row(member["name"], figure(member["oof"]), weight)
     table.add_row("best single", figure(said["best_single"]))

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.atomic import read_json
-from bench.runs.facts import alive, public, short
+from bench.runs.facts import alive, public
 from bench.runs.run import Fold, Run
+from bench.spec import Direction
+from bench.tell import figure
 
 VIEW = "bench"
 FEW = ("model", "loss", "optimizer", "seed")  # what a fold's page repeats of its run's parameters
@@ -89,7 +91,7 @@ def fold_table(run: Run, scores: dict[str, Any], known: Iterable[str], living: b
     for fold in run.folds:
         status = fold_status(fold, run.state(), living) if str(fold.number) in known else "waiting"
         value = values.get(fold.number)
-        rows.append((str(fold.number), status.lower(), "" if value is None else f"{value:.6g}"))
+        rows.append((str(fold.number), status.lower(), "" if value is None else figure(value)))
     return rows
 
 
@@ -101,10 +103,10 @@ def headline(scores: dict[str, Any]) -> str:
     """The result in one line of Markdown; nothing where no fold has finished."""
     if scores.get("mean") is None:
         return ""
-    spread = f" ± {short(scores['std'], 2)}" if scores.get("std") else ""
+    spread = f" ± {figure(scores['std'])}" if scores.get("std") else ""
     rest = {"out of fold": scores.get("oof"), "baseline": scores.get("baseline")}
-    said = "".join(f" · {name} {short(value)}" for name, value in rest.items() if value is not None)
-    return f"**{scores['metric']} {short(scores['mean'])}{spread}** over {len(scores['folds'])} folds{said}\n\n"
+    said = "".join(f" · {name} {figure(value)}" for name, value in rest.items() if value is not None)
+    return f"**{scores['metric']} {figure(scores['mean'])}{spread}** over {len(scores['folds'])} folds{said}\n\n"
 
 
 def last_sign(folder: Path, names: Iterable[str]) -> float:
@@ -166,7 +168,7 @@ def view(metric: str, direction: str) -> tuple[str, str]:
         "useGroupedValuesInCharts": True,
         "selectedColumns": [*columns, "tags.`loss`"],
         "orderByKey": columns[0],
-        "orderByAsc": direction == "min",
+        "orderByAsc": Direction(direction) is Direction.MIN,
     }
     packed = "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     now = int(time.time() * 1000)

@@ -1,0 +1,209 @@
+"""What every figure looks like, and how it is saved: a PNG for a folder and for MLflow, an SVG for a page.
+
+Figures are made without pyplot, so no backend or style of the caller is touched. Colours are Okabe and Ito's, which
+the colour-blind tell apart (https://jfly.uni-koeln.de/color/); line styles repeat what the colours say. In a page
+every colour is a CSS variable and every text is in the page's font, so that light and dark both work.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from bench.atomic import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+BLUE, VERMILLION, GREEN, ORANGE, PINK = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7"
+INK, GREY, PALE, GROUND, OVER = "#222222", "#6b6b6b", "#e6e6e6", "#ffffff", "#fefefe"
+COLORS = (BLUE, VERMILLION, GREEN, ORANGE, PINK)
+VARIABLES = {
+    BLUE: "blue", VERMILLION: "vermillion", GREEN: "green", ORANGE: "orange", PINK: "pink",
+    INK: "ink", GREY: "grey", PALE: "line", GROUND: "ground", OVER: "over",
+}  # fmt: skip
+"""Each colour's CSS variable in a page. OVER is the text on a cell of BLUE, which is the same in light and dark."""
+WIDTH = 4.8
+"""Inches of a figure that is as wide as a telephone's screen; its text is then as large as drawn."""
+DPI = 144
+HEADER = 0.32
+"""Inches above a figure in a folder, where its run is named."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, and what it shows in words, for those who can't see it."""
+
+    figure: Figure
+    alt: str
+
+
+def blank(width: float = WIDTH, height: float = 3.4) -> Figure:
+    """An empty figure, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=GROUND)
+
+
+def style(axes: Axes, title: str, x: str = "", y: str = "", grid: str = "both") -> None:
+    """What all axes look like; ``x`` and ``y`` are their names, ``grid`` is both, x, y or none."""
+    axes.set_facecolor("none")
+    axes.set_title(title, loc="left", size=10.5, color=INK, pad=8, parse_math=False)
+    axes.set_xlabel(x, size=9.5, color=INK, parse_math=False)
+    axes.set_ylabel(y, size=9.5, color=INK, parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(labelsize=9, length=0, pad=5, labelcolor=INK)
+    if grid != "none":
+        axes.grid(True, axis=grid, color=PALE, lw=0.7)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
+def legend(figure: Figure, columns: int = 2) -> None:
+    """What the lines and colours of all axes mean, below them."""
+    figure.legend(
+        loc="outside lower center", ncols=columns, frameon=False, fontsize=8.5, labelcolor=INK, columnspacing=1.4,
+        handlelength=2,
+    )  # fmt: skip
+    for text in figure.legends[-1].get_texts():
+        text.set_parse_math(False)
+
+
+def plain_ticks(axes: Axes, sides: str = "y") -> None:
+    """Numbers as a person writes them on the axes' ``sides``: 5,000, never 5 × 10³, and all with as many decimals."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    def written(axis: Axis) -> Callable[[float, int], str]:
+        def number(value: float, _: int) -> str:
+            ticks = [value] if axis.get_scale() == "log" else axis.get_majorticklocs()
+            digits = max(len(f"{tick:.8f}".rstrip("0").partition(".")[2]) for tick in ticks)
+            return f"{value:,.{digits}f}".replace("-", "−")
+
+        return number
+
+    for side in sides:
+        axis = axes.xaxis if side == "x" else axes.yaxis
+        axis.set_major_formatter(FuncFormatter(written(axis)))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def cut(name: object, longest: int = 28) -> str:
+    """A name that is short enough for a figure, without characters that can't be drawn."""
+    text = "".join(c if c.isprintable() else "�" for c in str(name))
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def save(drawings: Mapping[str, Drawing], folder: Path, name: str, simulated: bool) -> list[Path]:
+    """Writes <folder>/<key>.png of each drawing under ``name``, simulated data marked, each file whole."""
+    from matplotlib.transforms import Bbox
+
+    paths = []
+    for key, drawing in drawings.items():
+        figure, path = drawing.figure, folder / f"{key}.png"
+        width, height = figure.get_size_inches()
+        above: dict[str, Any] = {"y": 1 + 0.5 * HEADER / height, "va": "center"}
+        figure.text(0.1 / width, s=name, size=8.5, color=GREY, parse_math=False, **above)
+        if simulated:
+            box = {"boxstyle": "round,pad=0.3", "fc": VERMILLION, "ec": "none"}
+            text: dict[str, Any] = {
+                "s": "simulated data",
+                "ha": "right",
+                "size": 8,
+                "color": GROUND,
+                "weight": "bold",
+                "bbox": box,
+            }
+            figure.text(1 - 0.1 / width, **text, **above)
+        with replacing(path) as temporary, _any_script():
+            figure.savefig(temporary, format="png", bbox_inches=Bbox([[0, 0], [width, height + HEADER]]))
+        paths.append(path)
+    return paths
+
+
+def inline(drawings: Mapping[str, Drawing]) -> dict[str, str]:
+    """Each drawing as an SVG element for a page, under its key; call it before ``save``, which writes on them."""
+    import matplotlib
+
+    pictures = {}
+    for key, drawing in drawings.items():
+        buffer = io.StringIO()
+        # A salt makes the names of what is drawn several times the same every time, and the key makes them the page's.
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": key}), _any_script():
+            drawing.figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None})
+        drawing.figure.set_layout_engine(None)  # it stays as it was laid out: measuring takes longer than drawing
+        pictures[key] = _for_page(buffer.getvalue(), key, drawing.alt)
+    return pictures
+
+
+@contextmanager
+def _any_script() -> Iterator[None]:
+    """Without a warning of a class that is named in a script which the font lacks."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        yield
+
+
+def _for_page(svg: str, key: str, alt: str) -> str:
+    """The SVG without what a page has already, or has no use for: styles, fonts, metadata, names of its parts."""
+    root = ElementTree.fromstring(svg)
+    _, _, width, height = root.attrib["viewBox"].split()
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
+    picture = ElementTree.Element("svg", {"class": "chart", "viewBox": f"0 0 {width} {height}", "role": "img"})
+    picture.set("style", f"max-width:{1.5 * float(width) / 16:.4g}rem")
+    picture.set("aria-label", alt)
+    for child in root:
+        picture.extend(_kept(child, key, used))
+    return ElementTree.tostring(picture, encoding="unicode")
+
+
+def _kept(element: ElementTree.Element, key: str, used: set[str]) -> Iterator[ElementTree.Element]:
+    tag = element.tag.rpartition("}")[2]
+    if tag in ("metadata", "style"):
+        return
+    attributes = {}
+    for name, value in element.attrib.items():
+        name = name.rpartition("}")[2]
+        if name == "id":
+            if value in used:
+                attributes["id"] = f"{key}-{value}"
+        elif name == "href":
+            attributes["href"] = f"#{key}-{value[1:]}" if value.startswith("#") else "".join(value.split())
+        elif name == "clip-path":
+            attributes[name] = value.replace("#", f"#{key}-")
+        elif name == "style":
+            attributes[name] = _themed(value)
+        elif tag == "image":
+            attributes[name] = value
+        elif not (name == "transform" and value.startswith("rotate(-0 ")):
+            attributes[name] = " ".join(re.sub(r"\d+\.\d+", _hundredths, value).split())
+    children = [kept for child in element for kept in _kept(child, key, used)]
+    if (tag == "g" and not attributes) or (tag in ("g", "defs") and not children):  # it says nothing, or is empty
+        yield from children
+        return
+    copy = ElementTree.Element(tag, attributes)
+    copy.text = element.text if tag == "text" else None
+    copy.extend(children)
+    yield copy
+
+
+def _themed(style: str) -> str:
+    """Colours as the page's variables, in the page's font."""
+    style = re.sub(r" ?font-family: [^;]*;?", "", style)
+    return re.sub(r"#[0-9a-f]{6}", lambda color: _variable(color[0]), style).replace(": ", ":").replace("; ", ";")
+
+
+def _hundredths(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+
+def _variable(color: str) -> str:
+    return f"var(--{VARIABLES[color]})" if color in VARIABLES else color
