@@ -11,13 +11,21 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def figure(value: float) -> str:
-    """A score: four decimals, one from 100 on (24,342.6), more where four would be zeros; a dash where it is NaN."""
+def figure(value: float, like: float | None = None) -> str:
+    """A score: four decimals, one from 100 on (24,342.6), more where four would be zeros; a dash where it is NaN.
+
+    ``like`` is a score whose decimals it gets: a spread has its mean's.
+    """
     if not math.isfinite(value):
         return "–"
-    size = abs(value)
+    size = abs(value if like is None or not math.isfinite(like) else like)
     digits = 1 if size >= 100 else 4 if size >= 1e-3 or size < 1e-9 else 1 - math.floor(math.log10(size))
     return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def spread(mean: float, std: float) -> str:
+    """A mean and its standard deviation: 17,302.3 ± 39.2."""
+    return f"{figure(mean)} ± {figure(std, like=mean)}"
 
 
 def amount(count: float) -> str:

@@ -63,7 +63,7 @@ class Summary(Callback):
         from rich.table import Table
 
         from bench.atomic import read_json
-        from bench.tell import figure
+        from bench.tell import figure, spread
 
         jobs = [read_json(path) for path in sorted(Path(config.hydra.sweep.dir).glob("job_*.json"))]
         shared = set.intersection(*(set(job["job"].split()) for job in jobs)) if len(jobs) > 1 else set()
@@ -80,18 +80,17 @@ class Summary(Callback):
                 figures = [
                     scores["metric"],
                     figure(scores["oof"]),
-                    f"{figure(scores['mean'])} ± {figure(scores['std'])}",
+                    spread(scores["mean"], scores["std"]),
                     figure(scores["baseline"]),
                     f"{scores['accuracy']:.3f}",
                 ]
             run = Path(job["run"]).name if job["run"] else ""
             table.add_row(job["job"], *figures, run if job["code"] == 0 else f"failed {run}".strip())
         for group in _seeds(jobs):
-            figures = [figure(statistics.mean(job["scores"][key] for job in group)) for key in ("oof", "mean")]
-            spread = figure(statistics.pstdev(job["scores"]["oof"] for job in group))
-            table.add_row(
-                f"mean of {len(group)} seeds", group[0]["scores"]["metric"], f"{figures[0]} ± {spread}", figures[1]
-            )
+            oof, means = ([job["scores"][key] for job in group] for key in ("oof", "mean"))
+            seeds = spread(statistics.mean(oof), statistics.pstdev(oof))
+            metric = group[0]["scores"]["metric"]
+            table.add_row(f"mean of {len(group)} seeds", metric, seeds, figure(statistics.mean(means)))
         console = Console(width=None if Console().is_terminal else 160, highlight=False)
         console.print()
         console.print(table)

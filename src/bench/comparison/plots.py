@@ -92,7 +92,7 @@ def folds(of: Comparison, names: Sequence[str]) -> Drawing:
     axes.set_xlim(-0.6, r - 0.6)
     turn: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if r > 4 else {}
     axes.set_xticks(range(r), names, size=9, parse_math=False, **turn)
-    legend(chart, 1)
+    legend(chart)
     means_said = ", ".join(f"{name} {figure(mean)}" for name, mean in zip(names, means, strict=True))
     return Drawing(chart, f"{metric.name} by fold, a line a fold from run to run; means of the folds: {means_said}")
 
@@ -116,7 +116,7 @@ def differences(of: Comparison, names: Sequence[str]) -> Drawing:
     """How far the best is ahead of each other run: by rows and by folds, with their 95 % intervals."""
     chart = blank(5.6, 1.5 + 0.62 * len(of.pairs))
     axes = chart.subplots()
-    style(axes, f"How much better {names[0]} is in {of.metric.name}, with 95 % intervals", grid="x")
+    style(axes, f"How much better {cut(names[0], 20)} is in {of.metric.name}, with 95 % intervals", grid="x")
     axes.axvline(0, color=INK, lw=1.1)
     words, digits = [], decimals(of)
     for at, pair in enumerate(of.pairs):
@@ -204,7 +204,7 @@ def classes(of: Comparison, names: Sequence[str]) -> Drawing:
     for axes in (left, right):
         axes.locator_params(axis="x", nbins=5)
         plain_ticks(axes, "x")
-    legend(chart, len(shown))
+    legend(chart)
     return Drawing(chart, f"{loss_name(of)} of each of {k} classes under {', '.join(names[i] for i in shown)}")
 
 
@@ -216,12 +216,12 @@ def rows(of: Comparison, pair: Pair, names: Sequence[str], cloud: _Cloud) -> Dra
     ahead = of.loss_direction.sign * (x - y)
     what = loss_name(of)
     shares = f"better on {percent((ahead > 0).mean())} of rows, worse on {percent((ahead < 0).mean())}"
-    style(axes, f"{names[0]}: {shares}", f"{what} of {names[0]}", f"{what} of {names[pair.other]}")
+    style(axes, shares, f"{what} of {names[0]}", f"{what} of {names[pair.other]}")
     cloud.draw(axes, x, y, ahead)
     words = [(BLUE, f"{names[0]} better"), (VERMILLION, "worse"), (GREY, "the same")]
     for color, word in words if (ahead == 0).any() else words[:2]:
         axes.plot([], [], "o", ms=5, color=color, label=word)
-    legend(chart, 3)
+    legend(chart)
     return Drawing(chart, f"{what} of each row under {names[0]} and {names[pair.other]}: {names[0]} is {shares}")
 
 
@@ -273,6 +273,8 @@ class _Cloud:
             axes.set_yscale("log")
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(LogLocator(subs=(1, 2, 5) if self.high < 1e3 * self.low else (1,)))
+        else:
+            axes.locator_params(nbins=5)
         plain_ticks(axes, "xy")
 
 

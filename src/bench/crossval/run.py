@@ -19,7 +19,7 @@ from bench.runs import frames, submission
 from bench.runs.outcome import Outcome
 from bench.runs.run import Run
 from bench.spec import Direction, UserError
-from bench.tell import figure, say
+from bench.tell import figure, say, spread
 from bench.tracking.where import tell_where
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _conclude(outcome: Outcome, uri: str | None) -> None:
             table.add_column(column, justify="left" if not column else "right")
         for number, score in zip(scores["fold_numbers"], scores["folds"], strict=True):
             table.add_row(f"fold {number}", figure(score))
-        table.add_row("mean ± std", f"{figure(scores['mean'])} ± {figure(scores['std'])}")
+        table.add_row("mean ± std", spread(scores["mean"], scores["std"]))
         table.add_row("baseline (training means)", figure(scores["baseline"]))
         table.add_row(f"[bold]out-of-fold, {scores['rows']} rows", f"[bold]{figure(scores['oof'])}")
         if plain := scores.get("without_tta"):

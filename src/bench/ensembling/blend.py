@@ -33,7 +33,7 @@ from bench.runs.environment import write_environment
 from bench.runs.outcome import Outcome
 from bench.runs.run import Run, identity
 from bench.spec import Direction, UserError
-from bench.tell import figure, say
+from bench.tell import figure, say, spread
 from bench.tracking.where import tell_where
 
 FORMAT = 1  # raise it when the same blend of the same runs would predict something else
@@ -327,7 +327,7 @@ def _conclude(run: Run, uri: str | None) -> None:
         table.add_row("blend, in sample (optimistic)", figure(said["in_sample"]))
     else:
         table.add_row("[bold]blend (nothing is fitted)", f"[bold]{figure(said['honest'])}")
-    table.add_row("mean ± std over folds", f"{figure(scores['mean'])} ± {figure(scores['std'])}")
+    table.add_row("mean ± std over folds", spread(scores["mean"], scores["std"]))
     table.add_row("baseline (training means)", figure(scores["baseline"]))
     table.add_row("accuracy", f"{scores['accuracy']:.4f}")
     for name, score in scores.get("also", {}).items():

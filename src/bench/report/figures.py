@@ -68,13 +68,15 @@ def style(axes: Axes, title: str, x: str = "", y: str = "", grid: str = "both") 
     axes.set_axisbelow(True)
 
 
-def legend(figure: Figure, columns: int = 2) -> None:
-    """What the lines and colours of all axes mean, below them."""
-    figure.legend(
-        loc="outside lower center", ncols=columns, frameon=False, fontsize=8.5, labelcolor=INK, columnspacing=1.4,
-        handlelength=2,
+def legend(figure: Figure) -> None:
+    """What the lines and colours of all axes mean, below them, in as many columns as there is room for."""
+    labels = [label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]]
+    columns = int(figure.get_figwidth() / (0.6 + 0.072 * max(map(len, labels), default=0)))
+    entries = figure.legend(
+        loc="outside lower center", ncols=max(1, min(columns, len(labels))), frameon=False, fontsize=8.5,
+        labelcolor=INK, columnspacing=1.4, handlelength=2,
     )  # fmt: skip
-    for text in figure.legends[-1].get_texts():
+    for text in entries.get_texts():
         text.set_parse_math(False)
 
 
@@ -114,15 +116,8 @@ def save(drawings: Mapping[str, Drawing], folder: Path, name: str, simulated: bo
         figure.text(0.1 / width, s=name, size=8.5, color=GREY, parse_math=False, **above)
         if simulated:
             box = {"boxstyle": "round,pad=0.3", "fc": VERMILLION, "ec": "none"}
-            text: dict[str, Any] = {
-                "s": "simulated data",
-                "ha": "right",
-                "size": 8,
-                "color": GROUND,
-                "weight": "bold",
-                "bbox": box,
-            }
-            figure.text(1 - 0.1 / width, **text, **above)
+            look: dict[str, Any] = {"ha": "right", "size": 8, "color": GROUND, "weight": "bold", "bbox": box}
+            figure.text(1 - 0.1 / width, s="simulated data", **look, **above)
         with replacing(path) as temporary, _any_script():
             figure.savefig(temporary, format="png", bbox_inches=Bbox([[0, 0], [width, height + HEADER]]))
         paths.append(path)

@@ -33,7 +33,7 @@ from bench.report.figures import (
 from bench.report.judged import Judged
 from bench.runs.run import Fold, Run
 from bench.spec import Direction, Metric
-from bench.tell import amount, figure, percent
+from bench.tell import amount, figure, percent, spread
 
 BINS = 15
 MANY = 12
@@ -84,15 +84,15 @@ def folds(scores: dict[str, Any], metric: Metric) -> Drawing:
     if several:
         axes.axhspan(mean - std, mean + std, color=BLUE, alpha=0.10, lw=0)
     lines = (
-        (mean, "mean", f" ± {figure(std)}" if several else "", BLUE, "-"),
-        (scores.get("oof"), "out of fold", "", GREEN, (0, (5, 2))),
-        (scores.get("baseline"), "baseline", "", ORANGE, DOTTED),
+        (mean, f"mean {spread(mean, std) if several else figure(mean)}", BLUE, "-"),
+        (scores["oof"], f"out of fold {figure(scores['oof'])}", GREEN, (0, (5, 2))),
+        (scores["baseline"], f"baseline {figure(scores['baseline'])}", ORANGE, DOTTED),
     )
     words = []
-    for value, name, more, color, line in lines:
-        if value is not None and np.isfinite(value):
-            words.append(f"{name} {figure(value)}{more}")
-            axes.axhline(value, color=color, ls=line, lw=1.8, label=words[-1])
+    for value, label, color, line in lines:
+        if np.isfinite(value):
+            words.append(label)
+            axes.axhline(value, color=color, ls=line, lw=1.8, label=label)
     positions = range(len(numbers))
     axes.plot(positions, values, "o", color=INK, ms=6, zorder=3)
     longest = 0.08 * max(len(figure(value)) for value in values)  # inches
@@ -117,7 +117,7 @@ def confusion(judged: Judged, classes: Sequence[str]) -> Drawing:
     """Rows by true and predicted class, shaded by their share of the true class's rows."""
     counts, k = judged.counts(), len(classes)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    cell = 0.62 if k <= MANY else float(np.clip(12 / k, 0.1, 0.2))  # inches
+    cell = max(0.62, 3.4 / k) if k <= MANY else float(np.clip(12 / k, 0.1, 0.2))  # inches
     high, size = (min(cell, 0.45), 9.0) if k <= MANY else (cell, min(9.0, 45 * cell))
     names = [cut(name, 22) for name in classes]
     longest = max(map(len, names)) * size * 0.0085  # inches
@@ -191,7 +191,7 @@ def reliability(runs: Sequence[tuple[str, str, np.ndarray]], target: np.ndarray)
     upper.set_ylim(-0.02, 1.02)
     lower.locator_params(axis="y", nbins=3, integer=True)
     plain_ticks(lower)
-    legend(chart, 1 if len(runs) > 1 or len(words[0]) > 40 else 2)
+    legend(chart)
     return Drawing(chart, f"Observed frequency by confidence out of fold: {'; '.join(words)}")
 
 

@@ -17,7 +17,7 @@ from bench.atomic import read_json
 from bench.runs.facts import alive, public
 from bench.runs.run import Fold, Run
 from bench.spec import Direction
-from bench.tell import figure
+from bench.tell import figure, spread
 
 VIEW = "bench"
 FEW = ("model", "loss", "optimizer", "seed")  # what a fold's page repeats of its run's parameters
@@ -103,10 +103,11 @@ def headline(scores: dict[str, Any]) -> str:
     """The result in one line of Markdown; nothing where no fold has finished."""
     if scores.get("mean") is None:
         return ""
-    spread = f" ± {figure(scores['std'])}" if scores.get("std") else ""
+    mean, std = scores["mean"], scores.get("std")
+    score = spread(mean, std) if std else figure(mean)
     rest = {"out of fold": scores.get("oof"), "baseline": scores.get("baseline")}
     said = "".join(f" · {name} {figure(value)}" for name, value in rest.items() if value is not None)
-    return f"**{scores['metric']} {figure(scores['mean'])}{spread}** over {len(scores['folds'])} folds{said}\n\n"
+    return f"**{scores['metric']} {score}** over {len(scores['folds'])} folds{said}\n\n"
 
 
 def last_sign(folder: Path, names: Iterable[str]) -> float:

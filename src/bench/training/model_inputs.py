@@ -16,7 +16,8 @@ def model_inputs(run: Run, rows: list[int]) -> tuple[dict[int, np.ndarray], str]
     """
     while (run.folder / "inputs.json").exists() and "members" in run.inputs:
         run = Run(Path(run.inputs["members"][0]["run"]))
-    folder = Path(run.inputs["stores"]["train"]) if (run.folder / "inputs.json").exists() else None
+    stores = run.inputs["stores"] if (run.folder / "inputs.json").exists() else {}
+    folder = Path(stores["train"]) if "train" in stores else None
     if folder is None or not (folder / "manifest.json").exists():
         where = f" ({folder})" if folder else ""
         return {}, f"They are not drawn: the computed features are not there any more{where}."
