@@ -15,12 +15,12 @@ from bench.comparison import rows as comparison_rows
 from bench.comparison.comparison import Comparison
 from bench.comparison.plots import MOST
 from bench.comparison.rows import Inputs
+from bench.comparison.tables import difference_table, marked, score_table
 from bench.comparison.words import bounds, chance, decimals, differences, labels, loss_name, notes, signed, verdict
 from bench.report import page
 from bench.report.figures import cut
-from bench.report.tables import Marked, Spread, Table
+from bench.report.tables import Marked, Table
 from bench.runs.facts import short_name
-from bench.spec import Direction
 from bench.tell import amount, percent
 
 TEMPLATE = Path(__file__).with_name("templates") / "comparison.html"
@@ -36,17 +36,17 @@ def write(of: Comparison, folder: Path, pictures: Mapping[str, str], inputs: Inp
     name = f"{of.runs[0].inputs['dataset']} · {names[0]} against {against}"
     units = [] if of.unit == "row" else [f"{amount(of.n_units)} {of.unit}s"]
     counts = [f"{len(of.runs)} runs", f"{len(of.numbers)} folds", f"{amount(len(of.rows.table))} rows", *units]
-    shown = f"Of {len(names)} runs the best {MOST} are shown." if len(names) > MOST else ""
+    some = f"Of {len(names)} runs the best {MOST} are shown." if len(names) > MOST else ""
 
     def drawn(*keys: str) -> list[str]:
         return [picture for key, picture in pictures.items() if key in keys or key.rpartition("_")[0] in keys]
 
     sections: dict[str, tuple[str, object]] = {
-        "scores": ("Scores", {**_scores(of, names), "drawn": drawn("folds")}),
-        "differences": ("Differences", {**_differences(of, names), "drawn": drawn("differences")}),
-        "curves": ("Learning curves", {"shown": shown, "drawn": drawn("curves"), **_losses(of, names)}),
-        "classes": ("By class", {"shown": shown, **_classes(of, names), "drawn": drawn("classes")}),
-        "reliability": ("Reliability", {"shown": shown, "drawn": drawn("reliability")}),
+        "scores": ("Scores", {"metric": of.metric, "table": score_table(of), "drawn": drawn("folds")}),
+        "differences": ("Differences", {"of": of, "table": difference_table(of), "drawn": drawn("differences")}),
+        "curves": ("Learning curves", {"shown": some, "drawn": drawn("curves"), **_losses(of, names)}),
+        "classes": ("By class", {"shown": some, **_classes(of, names), "drawn": drawn("classes")}),
+        "reliability": ("Reliability", {"shown": some, "drawn": drawn("reliability")}),
         "rows": ("Where they disagree", comparison_rows.section(of, names, inputs, drawn("rows"))),
         "runs": ("The runs", _runs(of, names)),
     }
@@ -82,60 +82,6 @@ def _tiles(of: Comparison, names: Sequence[str]) -> list[tuple[str, object, str]
     ]
 
 
-def _scores(of: Comparison, names: Sequence[str]) -> dict[str, object]:
-    """Folds by runs, the best of each line marked; of two runs their difference beside it."""
-    pairs, digits = of.pairs if len(of.runs) == 2 else [], decimals(of)
-
-    def ahead(values: Sequence[float]) -> list[str]:
-        return [signed(value, digits) if np.isfinite(value) else "–" for value in values]
-
-    rows: list[list[object]] = [
-        [f"fold {k}", *_marked(of.metric.direction, of.folds[:, i]), *ahead([p.gains[i] for p in pairs])]
-        for i, k in enumerate(of.numbers)
-    ]
-    known = [scores[np.isfinite(scores)] for scores in of.folds]
-    means = [float(np.mean(scores)) if len(scores) else np.nan for scores in known]
-    spreads = [Spread(mean, float(np.std(s)) if len(s) else np.nan) for mean, s in zip(means, known, strict=True)]
-    test = [pair.folds.mean if pair.folds else np.nan for pair in pairs]
-    rows.append(["mean ± std", *_marked(of.metric.direction, means, spreads), *ahead(test)])
-    rows.append(["out of fold", *_marked(of.metric.direction, of.scores), *ahead([p.gain for p in pairs])])
-    written = 0 if np.abs(of.scores).max() >= 100 else 4
-    spans = [bounds(low, high, written) for low, high in of.intervals]
-    rows.append(["95 % interval", *spans, *[bounds(p.low, p.high, digits) for p in pairs]])
-    kinds = [*[""] * len(of.numbers), "line breaks", "strong", "breaks"]
-    table = Table(["", *names, *["difference" for _ in pairs]], rows, 1, kinds, kind="narrow" * (len(names) > 4))
-    return {"metric": of.metric, "table": table, "difference": names[0] if pairs else ""}
-
-
-def _marked(direction: Direction, values: Sequence[float] | np.ndarray, cells: Sequence[object] = ()) -> list[object]:
-    """The ``cells`` (the values themselves) with the best of them marked, all that share that place."""
-    best = direction.best(values)
-    top = None if best is None else values[best]
-    pairs = zip(values, cells or [float(value) for value in values], strict=True)
-    return [Marked(cell, "best") if value == top else cell for value, cell in pairs]
-
-
-def _differences(of: Comparison, names: Sequence[str]) -> dict[str, object]:
-    """Each pair's difference by folds and by rows: the numbers of both tests."""
-    digits, many = decimals(of), len(of.pairs) > 1
-    rows: list[list[object]] = []
-    for pair in of.pairs:
-        judged, t = pair.gains[np.isfinite(pair.gains)], pair.folds
-        fold = [signed(judged.mean(), digits), bounds(t.low, t.high, digits)] if t else ["–", "–"]
-        how = f"over folds: better on {(judged > 0).sum()} of {len(judged)}"
-        rows.append([*[names[pair.other]] * many, how, *fold, chance(pair.p_folds).removeprefix("= ")])
-        span = [signed(pair.gain, digits), bounds(pair.low, pair.high, digits)]
-        rows.append([*[""] * many, "resampled rows, out of fold", *span, chance(pair.p_rows).removeprefix("= ")])
-    head = [*["against"] * many, "", "difference", "95 % interval", "p"]
-    return {
-        "first": names[0],
-        "metric": of.metric,
-        "unit": "rows" if of.unit == "row" else f"rows, whole {of.unit}s together",
-        "draws": f"{amount(of.resamples)} draws of the {amount(of.n_units)} {of.unit}s",
-        "table": Table(head, rows, 1 + many, ["breaks"] * len(rows)),
-    }
-
-
 def _losses(of: Comparison, names: Sequence[str]) -> dict[str, object]:
     """Which losses differ, where they do, and which runs have no epochs: ensembles."""
     trained = [i for i, run in enumerate(of.runs[:MOST]) if any(fold.history() for fold in run.folds)]
@@ -156,7 +102,7 @@ def _classes(of: Comparison, names: Sequence[str]) -> dict[str, object]:
     for c, name in enumerate(of.rows.classes):
         runs = [table.iloc[c] for table in by_run]
         start = [name, amount(runs[0]["rows"])]
-        cells = _marked(of.loss_direction, [float(run["score"]) for run in runs])
+        cells = marked(of.loss_direction, [float(run["score"]) for run in runs])
         if two:
             gain, low, high = (float(runs[1][key]) for key in ("gain", "low", "high"))
             ahead = signed(gain, digits) if np.isfinite(gain) else "–"

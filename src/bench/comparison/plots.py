@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from bench.report.curves import POINTS, Curves, curves
 from bench.report.figures import (
     BLUE,
     COLORS,
-    GREY,
     INK,
     ORANGE,
     VERMILLION,
@@ -23,19 +22,13 @@ from bench.report.figures import (
     blank,
     cut,
     legend,
-    plain_ticks,
     style,
 )
 from bench.report.plots import BEHIND, DASHED
 from bench.tell import figure, percent
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 MOST = len(COLORS)
 """Runs, the best ones, that are shown where each has a colour."""
-DISCRETE = 12
-"""A loss with as few values (MAP@3 has four) is drawn as circles that count rows."""
 ALL_POINTS = 20_000
 """Points of all learning curves of a figure together."""
 
@@ -53,9 +46,8 @@ def drawings(of: Comparison, names: Sequence[str]) -> dict[str, Drawing]:
         **learning(of, shown),
     }
     others = of.pairs[: MOST - 1]
-    cloud = _Cloud(of.losses[:, [0, *(pair.other for pair in others)]])
     for i, pair in enumerate(others, start=1):
-        drawn["rows" if len(others) == 1 else f"rows_{i}"] = rows(of, pair, shown, cloud)
+        drawn["rows" if len(others) == 1 else f"rows_{i}"] = rows(of, pair, shown)
     return {name: drawing for name, drawing in drawn.items() if drawing}
 
 
@@ -74,8 +66,6 @@ def folds(of: Comparison, names: Sequence[str]) -> Drawing:
     for k, scores in enumerate(of.folds.T):
         color = BLUE if r > 2 or of.pairs[0].gains[k] > 0 else VERMILLION
         axes.plot(range(r), scores, "o-", color=color, lw=1.1, ms=4.5, alpha=0.65)
-    for numbers, score in _beside(of):
-        axes.annotate(numbers, (r - 1, score), (14, 0), textcoords="offset points", va="center", size=8, color=GREY)
     means = np.nanmean(of.folds, axis=1)
     axes.plot(range(r), means, "D", color=INK, ms=6, zorder=4, label="mean of the folds")
     axes.plot(range(r), of.scores, "_", color=ORANGE, ms=24, mew=2.6, zorder=3, label="out of fold")
@@ -88,28 +78,12 @@ def folds(of: Comparison, names: Sequence[str]) -> Drawing:
         axes.plot([], [], "o-", color=BLUE, lw=1.1, ms=4.5, label=f"fold where {names[0]} is better")
         if (of.pairs[0].gains <= 0).any():
             axes.plot([], [], "o-", color=VERMILLION, lw=1.1, ms=4.5, label="fold where it is not")
-    plain_ticks(axes)
     axes.set_xlim(-0.6, r - 0.6)
     turn: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if r > 4 else {}
     axes.set_xticks(range(r), names, size=9, parse_math=False, **turn)
     legend(chart)
     means_said = ", ".join(f"{name} {figure(mean)}" for name, mean in zip(names, means, strict=True))
     return Drawing(chart, f"{metric.name} by fold, a line a fold from run to run; means of the folds: {means_said}")
-
-
-def _beside(of: Comparison) -> list[tuple[str, float]]:
-    """The folds' numbers with the last run's score, those that would be written over each other together."""
-    labels: list[tuple[list[str], float]] = []
-    close = 0.04 * (np.nanmax(of.folds) - np.nanmin(of.folds))
-    for at in np.argsort(of.folds[-1]):
-        score = float(of.folds[-1, at])
-        if not np.isfinite(score):
-            continue
-        if labels and score - labels[-1][1] < close:
-            labels[-1][0].append(str(of.numbers[at]))
-        else:
-            labels.append(([str(of.numbers[at])], score))
-    return [(" ".join(n) if len(n) < 4 else f"{len(n)} folds", score) for n, score in labels]
 
 
 def differences(of: Comparison, names: Sequence[str]) -> Drawing:
@@ -142,7 +116,6 @@ def differences(of: Comparison, names: Sequence[str]) -> Drawing:
     axes.set_ylim(len(of.pairs) - 0.5, -0.6)
     axes.set_xlim(*_near(of))
     axes.locator_params(axis="x", nbins=6)
-    plain_ticks(axes, "x")
     legend(chart)
     return Drawing(chart, f"Differences in {of.metric.name} out of fold with 95 % intervals: {'; '.join(words)}")
 
@@ -203,79 +176,37 @@ def classes(of: Comparison, names: Sequence[str]) -> Drawing:
     left.set_ylim(k - 0.4, -0.6)
     for axes in (left, right):
         axes.locator_params(axis="x", nbins=5)
-        plain_ticks(axes, "x")
-    legend(chart)
+        legend(chart)
     return Drawing(chart, f"{loss_name(of)} of each of {k} classes under {', '.join(names[i] for i in shown)}")
 
 
-def rows(of: Comparison, pair: Pair, names: Sequence[str], cloud: _Cloud) -> Drawing:
+def rows(of: Comparison, pair: Pair, names: Sequence[str]) -> Drawing:
     """Each row's loss under the best run and under another: what lies off the diagonal, one of them knows better."""
-    chart = blank(WIDTH, 5.0)
+    from matplotlib.colors import LinearSegmentedColormap
+
+    chart = blank(WIDTH, 4.6)
     axes = chart.subplots()
-    x, y = of.losses[:, pair.best], of.losses[:, pair.other]
+    x, y, what = of.losses[:, pair.best], of.losses[:, pair.other], loss_name(of)
     ahead = of.loss_direction.sign * (x - y)
-    what = loss_name(of)
     shares = f"better on {percent((ahead > 0).mean())} of rows, worse on {percent((ahead < 0).mean())}"
-    style(axes, shares, f"{what} of {names[0]}", f"{what} of {names[pair.other]}")
-    cloud.draw(axes, x, y, ahead)
-    words = [(BLUE, f"{names[0]} better"), (VERMILLION, "worse"), (GREY, "the same")]
-    for color, word in words if (ahead == 0).any() else words[:2]:
-        axes.plot([], [], "o", ms=5, color=color, label=word)
-    legend(chart)
-    return Drawing(chart, f"{what} of each row under {names[0]} and {names[pair.other]}: {names[0]} is {shares}")
-
-
-class _Cloud:
-    """Rows about a diagonal, one range for all figures: circles that count where there are few values, else points.
-
-    Logarithms where a few rows' losses would squeeze all others into a corner.
-    """
-
-    def __init__(self, losses: np.ndarray) -> None:
-        self.values = np.unique(losses.round(9))
-        self.few = len(self.values) <= DISCRETE
-        low, high = float(losses.min()), float(losses.max())
-        middle = float(np.median(losses[losses > 0])) if (losses > 0).any() else 0.0
-        self.logarithms = not self.few and low >= -1e-9 and 0 < 10 * middle < high
-        room = (0.2 if self.few else 0.03) * ((high - low) or 1.0)
-        self.low, self.high = low - room, high + room
-        if self.logarithms:
-            self.low, self.high = max(float(np.quantile(losses, 0.002)), 1e-3 * middle) / 1.2, 1.2 * high
-
-    def draw(self, axes: Axes, x: np.ndarray, y: np.ndarray, ahead: np.ndarray) -> None:
-        if self.few:
-            self._circles(axes, x, y, ahead)
-        else:
-            self._points(axes, x, y, ahead)
-        axes.plot([self.low, self.high], [self.low, self.high], color=INK, lw=0.9, zorder=1)
-        axes.set_xlim(self.low, self.high)
-        axes.set_ylim(self.low, self.high)
-        axes.set_aspect("equal", "box")
-
-    def _circles(self, axes: Axes, x: np.ndarray, y: np.ndarray, ahead: np.ndarray) -> None:
-        at, count = np.unique(np.stack([x, y, np.sign(ahead)], 1).round(9), axis=0, return_counts=True)
-        for (a, b, side), n in zip(at, count, strict=True):
-            color = {1.0: BLUE, -1.0: VERMILLION}.get(side, GREY)
-            axes.scatter(a, b, s=160 + 1000 * np.sqrt(n / len(x)), color=color, alpha=0.4, lw=0, zorder=2)
-            axes.annotate(f"{n:,}", (a, b), ha="center", va="center", size=8, color=INK, zorder=3)
+    style(axes, f"{cut(names[0], 18)}: {shares}", f"{what} of {names[0]}", f"{what} of {names[pair.other]}")
+    low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
+    middle = float(np.median(np.r_[x, y]))
+    shade = LinearSegmentedColormap.from_list("shade", [f"{BLUE}40", f"{BLUE}ff"])
+    cells: dict[str, Any] = {"gridsize": 48, "mincnt": 1, "bins": "log", "cmap": shade, "lw": 0, "rasterized": True}
+    if low >= 0 and 0 < 10 * middle < high:  # else a few rows would squeeze all others into a corner
+        low = max(low, 1e-3 * middle)
+        axes.set(xscale="log", yscale="log")
+        axes.hexbin(np.maximum(x, low), np.maximum(y, low), xscale="log", yscale="log", **cells)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_ticks(self.values, [f"{value:.3g}" for value in self.values])
-
-    def _points(self, axes: Axes, x: np.ndarray, y: np.ndarray, ahead: np.ndarray) -> None:
-        from matplotlib.ticker import LogLocator
-
-        x, y = np.maximum(x, self.low), np.maximum(y, self.low)
-        see_through = float(np.clip(30 / np.sqrt(len(x)), 0.1, 0.35))
-        for side, color in ((ahead > 0, BLUE), (ahead < 0, VERMILLION), (ahead == 0, GREY)):
-            axes.scatter(x[side], y[side], s=9, color=color, alpha=see_through, lw=0, rasterized=True)
-        if self.logarithms:
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_locator(LogLocator(subs=(1, 2, 5) if self.high < 1e3 * self.low else (1,)))
-        else:
-            axes.locator_params(nbins=5)
-        plain_ticks(axes, "xy")
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
+    else:
+        axes.hexbin(x, y, **cells)
+        axes.locator_params(nbins=5)
+    axes.plot([low, high], [low, high], color=INK, lw=0.9)
+    axes.set_aspect("equal", "box")
+    return Drawing(chart, f"{what} of each row under {names[0]} and {names[pair.other]}: {names[0]} is {shares}")
 
 
 def _bars(middle: float | np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.report.figures import GROUND, INK, Drawing, blank, legend, plain_ticks, style
+from bench.report.figures import GROUND, INK, Drawing, blank, legend, style
 from bench.spec import Direction
-from bench.tell import figure
 
 POINTS = 240
 """Epochs of a curve that are drawn."""
@@ -67,16 +66,9 @@ def curves(title: str, sets: Sequence[Curves], best: Direction | None = None, po
     last = int(max(epoch for _, values in drawn for curve in values for epoch in curve))
     axes.set_xlim(min(0.5, 1 - 0.02 * last), last + max(0.02 * last, 0.5 if last < 10 else 0))
     axes.locator_params(axis="x", integer=True, min_n_ticks=1)
-    plain_ticks(axes)
     legend(chart)
-    ends = "; ".join(
-        f"{part.label} from {figure(_mean(values, 0))} to {figure(_mean(values, -1))}" for part, values in drawn
-    )
-    return Drawing(chart, f"{title}, by epoch: {ends} after {last} epochs, mean over folds")
-
-
-def _mean(values: Sequence[dict[float, float]], at: int) -> float:
-    return float(np.mean([list(curve.values())[at] for curve in values]))
+    words = ", ".join(part.label for part, _ in drawn)
+    return Drawing(chart, f"{title}, by epoch up to {last}: {words}")
 
 
 def _thinned(curve: Mapping[float, float], points: int) -> tuple[list[float], list[float]]:

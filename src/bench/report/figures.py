@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +21,15 @@ from bench.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 BLUE, VERMILLION, GREEN, ORANGE, PINK = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7"
 INK, GREY, PALE, GROUND, OVER = "#222222", "#6b6b6b", "#e6e6e6", "#ffffff", "#fefefe"
 COLORS = (BLUE, VERMILLION, GREEN, ORANGE, PINK)
 VARIABLES = {
-    BLUE: "blue", VERMILLION: "vermillion", GREEN: "green", ORANGE: "orange", PINK: "pink",
-    INK: "ink", GREY: "grey", PALE: "line", GROUND: "ground", OVER: "over",
+    BLUE: "var(--blue)", VERMILLION: "var(--vermillion)", GREEN: "var(--green)", ORANGE: "var(--orange)",
+    PINK: "var(--pink)", INK: "var(--ink)", GREY: "var(--grey)", PALE: "var(--line)", GROUND: "var(--ground)",
+    OVER: "var(--over)",
 }  # fmt: skip
 """Each colour's CSS variable in a page. OVER is the text on a cell of BLUE, which is the same in light and dark."""
 WIDTH = 4.8
@@ -63,6 +63,7 @@ def style(axes: Axes, title: str, x: str = "", y: str = "", grid: str = "both") 
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(labelsize=9, length=0, pad=5, labelcolor=INK)
+    axes.ticklabel_format(style="plain", useOffset=False)  # 5000, never 5 × 10³
     if grid != "none":
         axes.grid(True, axis=grid, color=PALE, lw=0.7)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
@@ -78,24 +79,6 @@ def legend(figure: Figure) -> None:
     )  # fmt: skip
     for text in entries.get_texts():
         text.set_parse_math(False)
-
-
-def plain_ticks(axes: Axes, sides: str = "y") -> None:
-    """Numbers as a person writes them on the axes' ``sides``: 5,000, never 5 × 10³, and all with as many decimals."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    def written(axis: Axis) -> Callable[[float, int], str]:
-        def number(value: float, _: int) -> str:
-            ticks = [value] if axis.get_scale() == "log" else axis.get_majorticklocs()
-            digits = max(len(f"{tick:.8f}".rstrip("0").partition(".")[2]) for tick in ticks)
-            return f"{value:,.{digits}f}".replace("-", "−")
-
-        return number
-
-    for side in sides:
-        axis = axes.xaxis if side == "x" else axes.yaxis
-        axis.set_major_formatter(FuncFormatter(written(axis)))
-        axis.set_minor_formatter(NullFormatter())
 
 
 def cut(name: object, longest: int = 28) -> str:
@@ -149,56 +132,30 @@ def _any_script() -> Iterator[None]:
 
 def _for_page(svg: str, key: str, alt: str) -> str:
     """The SVG without what a page has already, or has no use for: styles, fonts, metadata, names of its parts."""
-    root = ElementTree.fromstring(svg)
-    _, _, width, height = root.attrib["viewBox"].split()
-    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
-    picture = ElementTree.Element("svg", {"class": "chart", "viewBox": f"0 0 {width} {height}", "role": "img"})
-    picture.set("style", f"max-width:{1.5 * float(width) / 16:.4g}rem")
-    picture.set("aria-label", alt)
-    for child in root:
-        picture.extend(_kept(child, key, used))
-    return ElementTree.tostring(picture, encoding="unicode")
+    root, used = ElementTree.fromstring(svg), set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
+    for waste in root[:2]:  # metadata, and a style that would be the whole page's
+        root.remove(waste)
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        attributes = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
+        if attributes.get("id") not in used:
+            attributes.pop("id", None)
+        element.attrib.clear()
+        element.attrib |= {name: _for_attribute(name, value, key) for name, value in attributes.items()}
+    box = root.attrib["viewBox"]
+    root.attrib.clear()
+    root.attrib |= {"class": "chart", "viewBox": box, "role": "img", "aria-label": alt}
+    root.set("style", f"max-width:{1.5 * float(box.split()[2]) / 16:.4g}rem")
+    return ElementTree.tostring(root, encoding="unicode")
 
 
-def _kept(element: ElementTree.Element, key: str, used: set[str]) -> Iterator[ElementTree.Element]:
-    tag = element.tag.rpartition("}")[2]
-    if tag in ("metadata", "style"):
-        return
-    attributes = {}
-    for name, value in element.attrib.items():
-        name = name.rpartition("}")[2]
-        if name == "id":
-            if value in used:
-                attributes["id"] = f"{key}-{value}"
-        elif name == "href":
-            attributes["href"] = f"#{key}-{value[1:]}" if value.startswith("#") else "".join(value.split())
-        elif name == "clip-path":
-            attributes[name] = value.replace("#", f"#{key}-")
-        elif name == "style":
-            attributes[name] = _themed(value)
-        elif tag == "image":
-            attributes[name] = value
-        elif not (name == "transform" and value.startswith("rotate(-0 ")):
-            attributes[name] = " ".join(re.sub(r"\d+\.\d+", _hundredths, value).split())
-    children = [kept for child in element for kept in _kept(child, key, used)]
-    if (tag == "g" and not attributes) or (tag in ("g", "defs") and not children):  # it says nothing, or is empty
-        yield from children
-        return
-    copy = ElementTree.Element(tag, attributes)
-    copy.text = element.text if tag == "text" else None
-    copy.extend(children)
-    yield copy
-
-
-def _themed(style: str) -> str:
-    """Colours as the page's variables, in the page's font."""
-    style = re.sub(r" ?font-family: [^;]*;?", "", style)
-    return re.sub(r"#[0-9a-f]{6}", lambda color: _variable(color[0]), style).replace(": ", ":").replace("; ", ";")
-
-
-def _hundredths(number: re.Match[str]) -> str:
-    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
-
-
-def _variable(color: str) -> str:
-    return f"var(--{VARIABLES[color]})" if color in VARIABLES else color
+def _for_attribute(name: str, value: str, key: str) -> str:
+    """Names are the page's, colours its variables, fonts its own; numbers have two decimals."""
+    if name == "id":
+        return f"{key}-{value}"
+    if name == "style":
+        value = re.sub(r" ?font-family: [^;]*;?", "", value)
+        return re.sub(r"#[0-9a-f]{6}", lambda color: VARIABLES.get(color[0], color[0]), value)
+    if name in ("href", "clip-path"):
+        return "".join(value.replace("#", f"#{key}-").split())
+    return " ".join(re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", value).split())

@@ -27,7 +27,6 @@ from bench.report.figures import (
     blank,
     cut,
     legend,
-    plain_ticks,
     style,
 )
 from bench.report.judged import Judged
@@ -107,7 +106,6 @@ def folds(scores: dict[str, Any], metric: Metric) -> Drawing:
     axes.set_xticks(list(positions), [str(number) for number in numbers])
     axes.set_xlim(-0.6, len(numbers) - 0.4)
     axes.margins(y=0.18)
-    plain_ticks(axes)
     legend(chart)
     by_fold = ", ".join(f"{number}: {figure(value)}" for number, value in zip(numbers, values, strict=True))
     return Drawing(chart, f"{metric.name} by fold ({by_fold}); {', '.join(words)}")
@@ -190,7 +188,6 @@ def reliability(runs: Sequence[tuple[str, str, np.ndarray]], target: np.ndarray)
     upper.set_xlim(0, 1)
     upper.set_ylim(-0.02, 1.02)
     lower.locator_params(axis="y", nbins=3, integer=True)
-    plain_ticks(lower)
     legend(chart)
     return Drawing(chart, f"Observed frequency by confidence out of fold: {'; '.join(words)}")
 

@@ -1,10 +1,15 @@
-"""Tables as a page's template writes them: what stands in them, and how it is marked. No HTML is written here."""
+"""Tables, for a page and for the terminal: what stands in them, and how it is marked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.tell import figure, spread
+
+if TYPE_CHECKING:
+    import rich.table
 
 
 class Spread(NamedTuple):
@@ -36,3 +41,26 @@ class Table:
     kinds: Sequence[str] = field(default=())
     last_word: bool = False
     kind: str = ""
+
+
+def terminal(table: Table, title: str) -> rich.table.Table:
+    """The table as a terminal shows it: what is marked, and rows that are strong, in bold."""
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(title=title, box=None, title_justify="left")
+    for i, name in enumerate(table.head):
+        grid.add_column(name, justify="left" if i < table.words else "right")
+    for cells, kind in zip(table.rows, table.kinds or [""] * len(table.rows), strict=True):
+        bold = ["bold" if isinstance(cell, Marked) else "" for cell in cells]
+        texts = [Text(_text(cell), style) for cell, style in zip(cells, bold, strict=True)]
+        grid.add_row(*texts, style="bold" if kind == "strong" else "")
+    return grid
+
+
+def _text(content: object) -> str:
+    if isinstance(content, Marked):
+        return _text(content.value)
+    if isinstance(content, Spread):
+        return spread(*content)
+    return figure(content) if isinstance(content, float) else str(content)
