@@ -26,7 +26,6 @@ from bench.datasets.seti import Seti
 from bench.runs import frames
 from bench.runs.run import Run
 
-
 COMMAND = """
 import sys, time
 from bench import compare

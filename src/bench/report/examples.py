@@ -12,7 +12,7 @@ LINES = 20
 """Channels up to which a sequence is drawn as lines; more of them are a picture."""
 BUCKETS = 220
 """Columns of a drawn signal: of each its lowest and highest sample."""
-LARGEST, HEAVIEST = (480, 384), 36_000
+LARGEST, HEAVIEST = (480, 384), 30_000
 """A picture's largest width and height in pixels, and its bytes."""
 
 

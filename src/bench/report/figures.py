@@ -62,7 +62,7 @@ def style(axes: Axes, title: str, x: str = "", y: str = "", grid: str = "both") 
     axes.set_ylabel(y, size=9.5, color=INK, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(labelsize=9, length=0, pad=5, labelcolor=INK)
+    axes.tick_params(which="both", bottom=False, left=False, labelsize=9, pad=5, labelcolor=INK)
     axes.ticklabel_format(style="plain", useOffset=False)  # 5000, never 5 × 10³
     if grid != "none":
         axes.grid(True, axis=grid, color=PALE, lw=0.7)  # type: ignore[arg-type]
@@ -136,7 +136,8 @@ def _for_page(svg: str, key: str, alt: str) -> str:
     for waste in root[:2]:  # metadata, and a style that would be the whole page's
         root.remove(waste)
     for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
+        element.tag, element.tail = element.tag.rpartition("}")[2], None
+        element.text = element.text if element.tag == "text" else None
         attributes = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
         if attributes.get("id") not in used:
             attributes.pop("id", None)
@@ -150,7 +151,7 @@ def _for_page(svg: str, key: str, alt: str) -> str:
 
 
 def _for_attribute(name: str, value: str, key: str) -> str:
-    """Names are the page's, colours its variables, fonts its own; numbers have two decimals."""
+    """Names are the page's, colours its variables, fonts its own; a number has as many decimals as are seen."""
     if name == "id":
         return f"{key}-{value}"
     if name == "style":
@@ -158,4 +159,5 @@ def _for_attribute(name: str, value: str, key: str) -> str:
         return re.sub(r"#[0-9a-f]{6}", lambda color: VARIABLES.get(color[0], color[0]), value)
     if name in ("href", "clip-path"):
         return "".join(value.replace("#", f"#{key}-").split())
-    return " ".join(re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", value).split())
+    digits = 2 if name == "transform" else 1
+    return " ".join(re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.{digits}f}", value).split())

@@ -120,7 +120,11 @@ def confusion(judged: Judged, classes: Sequence[str]) -> Drawing:
     names = [cut(name, 22) for name in classes]
     longest = max(map(len, names)) * size * 0.0085  # inches
     turned = longest > 0.95 * cell
-    chart = blank(max(2.6, k * cell + 0.5 + longest), k * high + 0.9 + turned * longest)
+    left, below = 0.45 + longest, 0.5 + (longest if turned else 0.1)
+    width, height = k * cell + left + 0.1, k * high + below + 0.4
+    chart = blank(width, height)
+    chart.set_layout_engine(None)  # measuring hundreds of texts takes longer than drawing them
+    chart.subplots_adjust(left / width, below / height, 1 - 0.1 / width, 1 - 0.4 / height)
     axes = chart.subplots()
     right = f"{percent(judged.right.mean())} of {amount(counts.sum())} right"
     style(axes, f"Confusion out of fold: {right}", "predicted", "true", grid="none")
