@@ -26,10 +26,21 @@ from bench.datasets.seti import Seti
 from bench.runs import frames
 from bench.runs.run import Run
 
+RECIPE = """
+dataset: {{_target_: {dataset}}}
+model: {{}}
+features: {{}}
+loss: {{}}
+split: {{}}
+optimizer: {{}}
+scheduler: {{}}
+seed: {seed}
+train: {{batch_size: 8, eval_batch_size: 8, precision: float32, keep: last}}
+"""
 COMMAND = """
 import sys, time
 from bench import compare
-assert compare.main(sys.argv[1:]) == 0
+assert compare.run(compare.COMMAND, sys.argv[1:]) == 0
 print(time.process_time())
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
@@ -40,7 +51,7 @@ def write_run(folder: Path, dataset: type[Dataset], rows: int, classes: int, ski
     """A finished run of made-up predictions in five folds, with a history of twenty epochs."""
     rng, names = np.random.default_rng(0), tuple(f"class_{k}" for k in range(classes))
     target = f"{dataset.__module__}.{dataset.__name__}"
-    write_text(folder / "config.yaml", f"dataset: {{_target_: {target}}}\nseed: {skill}\n")
+    write_text(folder / "config.yaml", RECIPE.format(dataset=target, seed=int(100 * skill)))
     spec = {"channels": 8, "size": [2000], "classes": list(names), "sample_rate": 40.0}
     metric = dataset.metric
     inputs = {"dataset": dataset.name, "model": "wavenet", "metric": metric.name, "direction": metric.direction}

@@ -15,6 +15,7 @@ from bench.comparison.comparison import Comparison
 from bench.comparison.reading import Rows
 from bench.runs.run import Run
 from bench.spec import Metric
+from fake_run import inputs, recipe, scores
 
 KINDS = {
     "kl": ("hms.HMS", metrics.KL),
@@ -54,15 +55,14 @@ def write_run(
     folder, (dataset, score) = outputs / "data" / model / identity, KINDS[metric]
     import yaml
 
-    config = {"dataset": {"_target_": f"bench.datasets.{dataset}"}, "model": {"hidden": [8]}, "seed": 0}
+    config = recipe(dataset={"_target_": f"bench.datasets.{dataset}"}, model={"hidden": [8]})
     write_text(folder / "config.yaml", yaml.safe_dump(config))
-    n_splits = int(rows.table["fold"].max()) + 1
-    inputs = {"dataset": "data", "model": model, "metric": metric, "direction": score.direction, "simulated": False}
-    inputs["stores"] = {"train": str(outputs / "no store")}
     spec = {"channels": 1, "size": [64], "classes": list(rows.classes), "sample_rate": None}
-    write_json(
-        folder / "inputs.json", {**inputs, "n_splits": n_splits, "spec": spec, "names": {"model": model}, **more}
-    )
+    known = inputs(
+        dataset="data", model=model, metric=metric, direction=score.direction, spec=spec, names={"model": model},
+        n_splits=int(rows.table["fold"].max()) + 1, stores={"train": str(outputs / "no store")},
+    )  # fmt: skip
+    write_json(folder / "inputs.json", {**known, **more})
     targets = pd.DataFrame({f"target_{c}": rows.target[:, k] for k, c in enumerate(rows.classes)})
     rows.table.join(targets).to_parquet(folder / "splits.parquet")
     said = pd.DataFrame({f"pred_{c}": probability[:, k] for k, c in enumerate(rows.classes)})
@@ -73,7 +73,7 @@ def write_run(
         fold.folder.mkdir(parents=True)
         oof[oof["fold"] == fold.number].to_parquet(fold.oof)
         write_json(fold.done, {})
-    write_json(run.scores_path, {"metric": metric, "complete": True})
+    write_json(run.scores_path, scores(metric=metric, identity=run.identity))
     run.write_state(status="finished")
     return run
 

@@ -34,7 +34,10 @@ def bench(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
         ("train.epochs=many", "train.epochs=many can't be used: Value 'many' of type 'str' could not be converted"),
         ("model=transformer9", "there is no model=transformer9; choose model= one of "),
         ("features.n_scales=3", "features.n_scales belongs to features=heartbeat_scalogram: choose that too, or"),
-        ("augment=[specaugment,mixupp]", "there is no augment=mixupp; choose augment= one of band_pass, "),
+        (
+            "augment=[specaugment,mixupp]",
+            "there is no augment=mixupp; did you mean mixup? choose augment= one of band_pass, ",
+        ),
         ("loss=kl,ce", "loss=kl,ce names several: -m trains each in turn"),
         ("experiments=heartbeat_ecg5000", "an experiment is added with a plus: +experiments=<name>"),
         ("folds.only=7", "folds.only=7 can't be used: it is a list"),

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import compare
 from bench.atomic import read_json
+from bench.cli import door
+from bench.compare import COMMAND
 from bench.datasets.hms import HMS
 from bench.report.draw import draw
 from bench.runs.run import Run
@@ -48,23 +49,26 @@ def test_a_new_metric_is_collected_reported_and_compared(
 ) -> None:
     monkeypatch.setattr(HMS, "metric", metric)
     runs = [member(tmp_path, metric, model, skill) for model, skill in (("mlp", 1.0), ("wavenet", 3.0))]
-    scores = [run.scores() or {} for run in runs]
-    assert [(s["metric"], s["direction"]) for s in scores] == [(metric.name, metric.direction)] * 2
-    assert metric.better(scores[1]["oof"], scores[0]["oof"])
+    scores = [run.scores() for run in runs]
+    one, other = scores
+    assert one is not None
+    assert other is not None
+    assert [(s.metric, s.direction) for s in (one, other)] == [(metric.name, metric.direction)] * 2
+    assert metric.better(other.oof, one.oof)
 
     draw(runs[0], metric)
     assert (runs[0].folder / "plots" / "curves_metric.png").exists()
     page = Page(runs[0].folder / "report.html")
     assert f"{metric.name}: {metric.direction.sentence}" in page.text
-    assert scores[0]["oof"] in [value for value, _ in page.values]
+    assert one.oof in [value for value, _ in page.values]
     head, *rows = page.tables["classes"]
     if metric is BRIER:
         assert head[-1] == "part in brier"
-        assert sum(float(row[-1]) for row in rows) == pytest.approx(scores[0]["oof"], abs=2e-4)
+        assert sum(float(row[-1]) for row in rows) == pytest.approx(one.oof, abs=2e-4)
     else:
         assert head[-1] == "average precision"
 
-    assert compare.main(["runs=dataset=hms", f"outputs={tmp_path}", "resamples=200"]) == 0
+    assert door.run(COMMAND, ["runs=dataset=hms", f"outputs={tmp_path}", "resamples=200"]) == 0
     out = capsys.readouterr().out
     assert f"{metric.name} ({metric.direction.sentence})" in out
     found = read_json(Path(out.splitlines()[-1].removeprefix("comparison ")) / "comparison.json")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.atomic import write_json
 from bench.metrics import KL
 from bench.report import figures, plots
 from bench.report.judged import judge
 from bench.runs.run import Run
-from fake_run import epoch, write_run
+from fake_run import epoch, rewrite, write_run
 
 ALL = {"curves_loss.png", "curves_metric.png", "confusion.png", "reliability.png", "folds.png"}
 
@@ -23,7 +23,7 @@ ALL = {"curves_loss.png", "curves_metric.png", "confusion.png", "reliability.png
 def draw(run: Run) -> list[Path]:
     judged = judge(run) if (run.folder / "oof.parquet").exists() else None
     drawings = plots.drawings(run, KL, judged)
-    return figures.save(drawings, run.folder / "plots", plots.title(run), run.inputs["simulated"])
+    return figures.save(drawings, run.folder / "plots", plots.title(run), run.inputs.simulated)
 
 
 @pytest.mark.parametrize("classes", [2, 6, 41])
@@ -56,15 +56,13 @@ def test_a_loss_that_is_nan_and_folds_that_stop_at_different_epochs_are_drawn(tm
 
 def test_class_names_may_be_anything(tmp_path: Path) -> None:
     run = write_run(tmp_path)
-    inputs = run.inputs
-    renamed = dict(zip(inputs["spec"]["classes"], ["$x_1", "日本語\x00", "a" * 60], strict=True))
+    renamed = dict(zip(run.spec.classes, ["$x_1", "日本語\x00", "a" * 60], strict=True))
     import pandas as pd
 
     both = {f"{part}_{old}": f"{part}_{new}" for old, new in renamed.items() for part in ("target", "pred")}
     for name in ("oof.parquet", "splits.parquet"):
         pd.read_parquet(run.folder / name).rename(columns=both).to_parquet(run.folder / name)
-    inputs["spec"]["classes"] = list(renamed.values())
-    write_json(run.folder / "inputs.json", inputs)
+    rewrite(run, "inputs.json", spec={**asdict(run.spec), "classes": list(renamed.values())})
     assert len(draw(run)) == 5
 
 

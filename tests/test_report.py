@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from bench.spec import Metric
 from bench.tell import figure, spread
 from bench.training.model_inputs import model_inputs
 from conftest import Composed, train_here
-from fake_run import epoch, write_member
+from fake_run import epoch, rewrite, write_member
 from page_reader import CHROMIUM, Page, assert_a_browser_shows, assert_nothing_outside
 
 
@@ -60,9 +62,8 @@ def written(
 
 def renamed(run: Run, names: dict[str, str]) -> None:
     """The run with other class names, everywhere it says them."""
-    inputs = run.inputs
-    inputs["spec"]["classes"] = [names[name] for name in inputs["spec"]["classes"]]
-    write_json(run.folder / "inputs.json", inputs)
+    spec = {**asdict(run.spec), "classes": [names[name] for name in run.spec.classes]}
+    rewrite(run, "inputs.json", spec=spec)
     both = {f"{part}_{old}": f"{part}_{new}" for old, new in names.items() for part in ("target", "pred")}
     for name in ("splits.parquet", "oof.parquet"):
         frame = pd.read_parquet(run.folder / name).rename(columns=both)
@@ -74,24 +75,24 @@ def test_every_score_is_in_the_page_to_the_last_digit(tmp_path: Path) -> None:
     scores, page = run.scores(), written(run, metric=L1_20K)
     assert scores is not None
     found = [value for value, _ in page.values]
-    single = [scores[key] for key in ("oof", "mean", "std", "baseline", "accuracy")]
-    assert {*single, *scores["folds"], scores["also"]["l1_sum"]} == set(found)
-    assert all(text in (figure(value), figure(value, like=scores["mean"])) for value, text in page.values)
+    single = [scores.oof, scores.mean, scores.std, scores.baseline, scores.accuracy]
+    assert {*single, *scores.folds, scores.also["l1_sum"]} == set(found)
+    assert all(text in (figure(value), figure(value, like=scores.mean)) for value, text in page.values)
     table = {row[0]: row[1:] for row in page.tables["scores"]}
-    for k, score in enumerate(scores["folds"]):
+    for k, score in enumerate(scores.folds):
         assert table[f"fold {k}"][:2] == ["40", figure(score)]
         assert table[f"fold {k}"][-1] == "4 of 5"
-    assert table["mean ± std over folds"][1] == spread(scores["mean"], scores["std"])
-    assert table["out of fold"][:3] == ["120", figure(scores["oof"]), figure(scores["accuracy"])]
-    assert table["baseline: training means"][1] == figure(scores["baseline"])
-    assert table["l1_sum, out of fold"][1] == figure(scores["also"]["l1_sum"])
+    assert table["mean ± std over folds"][1] == spread(scores.mean, scores.std)
+    assert table["out of fold"][:3] == ["120", figure(scores.oof), figure(scores.accuracy)]
+    assert table["baseline: training means"][1] == figure(scores.baseline)
+    assert table["l1_sum, out of fold"][1] == figure(scores.also["l1_sum"])
     assert "l1_20k: lower is better" in page.text
 
 
 def test_one_view_stands_beside_many(tmp_path: Path) -> None:
     run = member(tmp_path)
     plain = {"folds": [0.91, 0.92, 0.93], "mean": 0.92, "oof": 0.925}
-    write_json(run.scores_path, {**(run.scores() or {}), "without_tta": plain})
+    rewrite(run, "scores.json", without_tta=plain)
     table = {row[0]: row for row in written(run).tables["scores"]}
     column = table[""].index("kl, one view")
     assert [table[f"fold {k}"][column] for k in range(3)] == ["0.9100", "0.9200", "0.9300"]
@@ -173,9 +174,10 @@ def test_examples_that_can_not_be_drawn_are_named_with_a_sentence(tmp_path: Path
 
 def test_the_classes_parts_add_up_to_the_metric(tmp_path: Path) -> None:
     run = member(tmp_path)
-    judged, page = judge(run), written(run)
+    judged, page, scores = judge(run), written(run), run.scores()
+    assert scores is not None
     shown = [float(row[-1].replace("−", "-")) for row in page.tables["classes"][1:]]
-    assert sum(shown) == pytest.approx((run.scores() or {})["oof"], abs=2e-4)
+    assert sum(shown) == pytest.approx(scores.oof, abs=2e-4)
     assert shown == pytest.approx(kl_terms(judged.target, judged.probability).mean(0), abs=5e-5)
     assert "The parts add up to the kl of all rows." in page.text
 
@@ -255,8 +257,9 @@ def test_any_number_of_classes_and_folds_will_do(tmp_path: Path, classes: int, f
 
 def test_a_score_that_is_not_defined_is_a_dash(tmp_path: Path) -> None:
     run = member(tmp_path)
-    scores = run.scores() or {}
-    write_json(run.scores_path, {**scores, "folds": [float("nan"), *scores["folds"][1:]], "mean": float("nan")})
+    scores = run.scores()
+    assert scores is not None
+    rewrite(run, "scores.json", folds=[math.nan, *scores.folds[1:]], mean=math.nan)
     table = {row[0]: row for row in written(run).tables["scores"]}
     assert table["fold 0"][2] == "–"
 
@@ -264,9 +267,10 @@ def test_a_score_that_is_not_defined_is_a_dash(tmp_path: Path) -> None:
 def test_folds_that_are_missing_and_a_run_below_its_baseline_are_told(tmp_path: Path) -> None:
     run = member(tmp_path)
     assert "no better than" not in written(run).text
-    scores = run.scores() or {}
-    write_json(run.scores_path, {**scores, "complete": False, "baseline": scores["oof"] - 0.1})
-    write_json(run.folder / "inputs.json", {**run.inputs, "n_splits": 5})
+    scores = run.scores()
+    assert scores is not None
+    rewrite(run, "scores.json", complete=False, baseline=scores.oof - 0.1)
+    rewrite(run, "inputs.json", n_splits=5)
     said = written(run).text
     assert "3 of 5 folds are in these numbers." in said
     assert "no better than always predicting the training means" in said
@@ -276,7 +280,7 @@ def test_the_recipe_says_what_was_chosen_and_how_to_run_it_again(tmp_path: Path)
     run = member(tmp_path)
     command = "/some/where/bin/python3 -m bench.train dataset=hms 'folds.only=[0]' a=<b>"
     write_json(run.folder / "environment.json", {"command": command, "python": "3.11.7", "packages": {"torch": "2.11"}})
-    write_json(run.folder / "inputs.json", {**run.inputs, "names": {"model": "wavenet", "augment": "none"}})
+    rewrite(run, "inputs.json", names={"model": "wavenet", "augment": "none"})
     config = {
         "model": {"_target_": "bench.models.wavenet.WaveNet", "filters": [8, 16]},
         "augment": {},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 Kind = Literal["sequence", "image"]
 Part = Literal["train", "test"]
@@ -74,8 +76,9 @@ class Direction(StrEnum):
 
     def best(self, values: Iterable[float]) -> int | None:
         """The position of the best value, the first of equals; None where none is finite."""
-        scores = self.sign * np.array([value if np.isfinite(value) else np.nan for value in values], dtype=np.float64)
-        return None if np.isnan(scores).all() else int(np.nanargmax(scores))
+        scores = [self.sign * value if math.isfinite(value) else -math.inf for value in values]
+        best = max(scores, default=-math.inf)
+        return scores.index(best) if best > -math.inf else None
 
 
 @dataclass(frozen=True)

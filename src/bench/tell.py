@@ -1,8 +1,9 @@
-"""A line for the person, and how numbers are written in it: the one place that writes scores, counts and shares."""
+"""A line for the person, and how scores, counts, shares and addresses are written in it."""
 
 from __future__ import annotations
 
 import math
+import re
 import sys
 
 
@@ -36,3 +37,8 @@ def amount(count: float) -> str:
 def percent(share: float) -> str:
     """A share of 1: 83.1 %; a dash where it is NaN."""
     return "–" if math.isnan(share) else f"{share:.1%}".replace("%", "\u00a0%")
+
+
+def public(uri: str) -> str:
+    """The URI without a user's name and password: what may be printed and noted."""
+    return re.sub(r"//[^/@]*@", "//", uri)

@@ -33,7 +33,7 @@ def write(of: Comparison, folder: Path, pictures: Mapping[str, str], inputs: Inp
     """
     names = labels(of.runs)
     against = names[1] if len(names) == 2 else f"{len(names) - 1} others"
-    name = f"{of.runs[0].inputs['dataset']} · {names[0]} against {against}"
+    name = f"{of.runs[0].inputs.dataset} · {names[0]} against {against}"
     units = [] if of.unit == "row" else [f"{amount(of.n_units)} {of.unit}s"]
     counts = [f"{len(of.runs)} runs", f"{len(of.numbers)} folds", f"{amount(len(of.rows.table))} rows", *units]
     some = f"Of {len(names)} runs the best {MOST} are shown." if len(names) > MOST else ""

@@ -54,7 +54,7 @@ def drawings(of: Comparison, names: Sequence[str]) -> dict[str, Drawing]:
 def title(of: Comparison, names: Sequence[str]) -> str:
     """What stands over the figures: the data set and the runs."""
     shown = [cut(name, 24) for name in names[:MOST]] + ["…"] * (len(names) > MOST)
-    return f"{of.runs[0].inputs['dataset']} · {' against '.join(shown)}"
+    return f"{of.runs[0].inputs.dataset} · {' against '.join(shown)}"
 
 
 def folds(of: Comparison, names: Sequence[str]) -> Drawing:

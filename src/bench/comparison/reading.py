@@ -39,14 +39,14 @@ def read(runs: Sequence[Run]) -> tuple[Rows, list[np.ndarray]]:
         if run.identity in seen:
             raise UserError(f"{run.folder} and {seen[run.identity].folder} are one run: the same recipe, data and seed")
         seen[run.identity] = run
-        _refuse("data sets", first, first.inputs["dataset"], run, run.inputs["dataset"])
-        kinds = [("simulated" if r.inputs["simulated"] else "real") + " data" for r in (first, run)]
+        _refuse("data sets", first, first.inputs.dataset, run, run.inputs.dataset)
+        kinds = [("simulated" if r.inputs.simulated else "real") + " data" for r in (first, run)]
         _refuse("simulated and real rows", first, kinds[0], run, kinds[1])
-        measures = [f"{r.inputs['metric']} ({r.inputs['direction']})" for r in (first, run)]
+        measures = [f"{r.inputs.metric} ({r.inputs.direction})" for r in (first, run)]
         _refuse("metrics", first, measures[0], run, measures[1])
         _refuse_classes(first, run)
     table, target, probability = _predicted(first)
-    rows = Rows(table, target, first.spec.classes, _ratio(first, table), bool(first.inputs["simulated"]))
+    rows = Rows(table, target, first.spec.classes, _ratio(first, table), first.inputs.simulated)
     probabilities = [probability]
     for run in runs[1:]:  # one run's targets at a time: of many rows and classes they are large
         table, target, probability = _predicted(run)

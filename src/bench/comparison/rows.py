@@ -47,7 +47,7 @@ def section(of: Comparison, names: Sequence[str], inputs: Inputs, pictures: Sequ
     """For each shown pair: how often each is right and nearer, and its rows as cards with both predictions."""
     how = inputs.lacking
     if inputs.shown and inputs.run:
-        who = "the first member of " if "members" in inputs.run.inputs else ""
+        who = "the first member of " if inputs.run.inputs.members else ""
         name = names[next(i for i, run in enumerate(of.runs) if run.folder == inputs.run.folder)]
         how = f"Drawn as {who}{name} sees them, {report_rows.size(inputs.run.spec)}."
     left = f" Of {len(of.pairs)} pairs the first {PAIRS} are shown." if len(of.pairs) > PAIRS else ""

@@ -17,42 +17,7 @@ from bench.comparison.significance import LEVEL
 from bench.comparison.words import bounds, chance, decimals, differing, labels, notes, sentence, signed
 from bench.report.tables import Marked, Spread, Table, terminal
 from bench.runs.run import identity
-from bench.spec import Direction, UserError
-
-
-def settings(words: Sequence[str], defaults: str) -> dict[str, Any]:
-    """The command's ``key=value`` words on top of the ``defaults``, a YAML text; nested keys come out dotted.
-
-    Without Hydra, whose grammar would stumble over the equals signs and slashes that name runs.
-    """
-    import yaml
-
-    found: dict[str, Any] = {}
-    for key, value in yaml.safe_load(defaults).items():
-        found |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UserError(f"{word} is not written as key=value; python -m bench.compare --help lists the keys")
-        if key not in found:
-            raise UserError(f"there is no key {key} here; there are {', '.join(found)}")
-        found[key] = None if value in ("", "null") else value.strip("\"'")
-    for key, least in (("resamples", 100), ("seed", 0), ("tracking.wait", 1)):
-        try:
-            found[key] = int(found[key])
-        except (ValueError, TypeError):
-            raise UserError(f"{key}={found[key]} is not a whole number") from None
-        if found[key] < least:
-            raise UserError(f"{key}={found[key]} must be {least} or more")
-    enabled = str(found["tracking.enabled"]).lower()
-    if enabled not in ("true", "false"):
-        raise UserError(f"tracking.enabled={found['tracking.enabled']} is not true or false")
-    found["tracking.enabled"] = enabled == "true"
-    if not found["outputs"]:
-        raise UserError("outputs is empty: name the folder that the runs are in")
-    if not found["runs"]:
-        raise UserError("runs is not given: name two or more finished runs, as runs=[<folder>,<folder>]")
-    return found
+from bench.spec import Direction
 
 
 def folds_table(of: Comparison) -> pd.DataFrame:
@@ -69,7 +34,7 @@ def tell(of: Comparison, more: Sequence[str] = ()) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False, emoji=False)
     mark = "  SIMULATED data" if of.rows.simulated else ""
-    title = f"{of.runs[0].inputs['dataset']}: {of.metric.name} ({of.metric.direction.sentence}){mark}"
+    title = f"{of.runs[0].inputs.dataset}: {of.metric.name} ({of.metric.direction.sentence}){mark}"
     console.print(terminal(score_table(of), title))
     if len(of.runs) > 2:
         console.print(terminal(difference_table(of), f"\n{labels(of.runs)[0]}, the best, is ahead"))
@@ -138,7 +103,7 @@ def summary(of: Comparison) -> dict[str, Any]:
             "direction": of.metric.direction,
             "row_loss": of.loss,
             "simulated": of.rows.simulated,
-            "dataset": of.runs[0].inputs["dataset"],
+            "dataset": of.runs[0].inputs.dataset,
             "rows": len(of.rows.table),
             "unit": of.unit,
             "units": of.n_units,

@@ -158,6 +158,18 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
     return Assignment(fold, n_splits, notes)
 
 
+def with_copies(
+    early: Assignment, table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict: bool = True
+) -> Assignment:
+    """The assignment that was made before the contents were known, or, where rows share content, one that ties them.
+
+    Without copies the contents change nothing, so the rows are not split again.
+    """
+    content = _content(digests)
+    shared = np.bincount(content[content >= 0], minlength=1).max() > 1
+    return assign(table, digests, splitter, strict) if shared else early
+
+
 def _copies(table: pd.DataFrame, content: np.ndarray) -> list[str]:
     """Says which rows are tied together because their content is the same, and whether their labels agree."""
     size = np.bincount(content[content >= 0], minlength=1)

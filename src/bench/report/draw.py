@@ -22,7 +22,7 @@ def draw(run: Run, metric: Metric) -> None:
     try:
         drawings = plots.drawings(run, metric, judged)
         pictures = figures.inline({name: drawing for name, drawing in drawings.items() if name != "synthetic"})
-        figures.save(drawings, run.folder / "plots", plots.title(run), bool(run.inputs.get("simulated")))
+        figures.save(drawings, run.folder / "plots", plots.title(run), run.inputs.simulated)
     except (ValueError, OSError, KeyError) as error:
         say(f"plots     not drawn: {type(error).__name__}: {error}")
     try:

@@ -31,6 +31,7 @@ from bench.report.figures import (
 )
 from bench.report.judged import Judged
 from bench.runs.run import Fold, Run
+from bench.runs.scores import Scores
 from bench.spec import Direction, Metric
 from bench.tell import amount, figure, percent, spread
 
@@ -45,8 +46,8 @@ DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.5))
 def title(run: Run) -> str:
     """What stands over the run's figures: which run it is, and how many of its folds are in them."""
     inputs, done = run.inputs, sum(fold.done.exists() for fold in run.folds)
-    name = f"{inputs['dataset']} · {inputs['model']} · {run.identity[:6]}"
-    return f"{name} · {done} of {inputs['n_splits']} folds" if done < inputs["n_splits"] else name
+    name = f"{inputs.dataset} · {inputs.model} · {run.identity[:6]}"
+    return f"{name} · {done} of {inputs.n_splits} folds" if done < inputs.n_splits else name
 
 
 def drawings(run: Run, metric: Metric, judged: Judged | None) -> dict[str, Drawing]:
@@ -62,7 +63,7 @@ def drawings(run: Run, metric: Metric, judged: Judged | None) -> dict[str, Drawi
             sets = [Curves(label, color, histories, f"{part}/{key}", line) for label, color, part, line in sides]
             drawn[f"curves_{'loss' if key == 'loss' else 'metric'}"] = curves(title, sets, direction)
     scores = run.scores()
-    if scores and scores["folds"]:
+    if scores and scores.folds:
         drawn["folds"] = folds(scores, metric)
     if judged is not None:
         drawn["confusion"] = confusion(judged, run.spec.classes)
@@ -73,9 +74,9 @@ def drawings(run: Run, metric: Metric, judged: Judged | None) -> dict[str, Drawi
     return {name: drawing for name, drawing in drawn.items() if drawing}
 
 
-def folds(scores: dict[str, Any], metric: Metric) -> Drawing:
+def folds(scores: Scores, metric: Metric) -> Drawing:
     """Each fold's score, and across them mean and spread, the out-of-fold score and the baseline."""
-    numbers, values, mean, std = scores["fold_numbers"], scores["folds"], scores["mean"], scores.get("std") or 0.0
+    numbers, values, mean, std = scores.fold_numbers, scores.folds, scores.mean, scores.std
     several = std > 0 and len(values) > 1
     chart = blank()
     axes = chart.subplots()
@@ -84,8 +85,8 @@ def folds(scores: dict[str, Any], metric: Metric) -> Drawing:
         axes.axhspan(mean - std, mean + std, color=BLUE, alpha=0.10, lw=0)
     lines = (
         (mean, f"mean {spread(mean, std) if several else figure(mean)}", BLUE, "-"),
-        (scores["oof"], f"out of fold {figure(scores['oof'])}", GREEN, (0, (5, 2))),
-        (scores["baseline"], f"baseline {figure(scores['baseline'])}", ORANGE, DOTTED),
+        (scores.oof, f"out of fold {figure(scores.oof)}", GREEN, (0, (5, 2))),
+        (scores.baseline, f"baseline {figure(scores.baseline)}", ORANGE, DOTTED),
     )
     words = []
     for value, label, color, line in lines:

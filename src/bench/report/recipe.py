@@ -31,7 +31,7 @@ def split(run: Run) -> dict[str, object]:
     head: list[str] = ["fold", "rows", *["groups"] * ("group" in rows)]
     head += list(classes) if len(classes) <= FEW else ["largest difference of a class's share"]
     cells = []
-    for k in range(run.inputs["n_splits"]):
+    for k in range(run.inputs.n_splits):
         here = judged & (fold == k)
         if not here.any():
             continue
@@ -46,12 +46,12 @@ def split(run: Run) -> dict[str, object]:
         crossing = int((rows.groupby("group")["fold"].nunique() > 1).sum())
         several = "1 group lies" if crossing == 1 else f"{amount(crossing)} groups lie"
         said.append(f"{several} in several folds." if crossing else "No group lies in two folds.")
-    return {"sentences": said, "table": Table(head, cells), "notes": run.inputs.get("notes", [])}
+    return {"sentences": said, "table": Table(head, cells), "notes": run.inputs.notes}
 
 
 def recipe(run: Run) -> dict[str, object]:
     """What was chosen, group by group with its options, and the command."""
-    names = {str(k): str(v) for k, v in run.inputs.get("names", {}).items()}
+    names = run.inputs.names
     rows, single = [], []
     for key, node in run.config.items():
         if key in ELSEWHERE or node is None or (key == "folds" and isinstance(node, dict)):
@@ -64,7 +64,7 @@ def recipe(run: Run) -> dict[str, object]:
         choice = own if choice == "default" else choice
         if choice == "none" or not node:
             continue
-        hidden = () if run.inputs["simulated"] else ("simulator.",)
+        hidden = () if run.inputs.simulated else ("simulator.",)
         options = {
             k: v for k, v in leaves(node).items() if not k.endswith("_target_") and not k.startswith((*hidden, "root"))
         }

@@ -19,6 +19,7 @@ from bench.report import rows as report_rows
 from bench.report.judged import Judged
 from bench.report.tables import Spread, Table
 from bench.runs.run import Run
+from bench.runs.scores import Scores
 from bench.spec import Metric
 from bench.tell import amount, figure
 
@@ -58,7 +59,7 @@ def write(
         "recipe": ("Recipe", recipe.recipe(run)),
         "environment": ("Environment", recipe.environment(run, histories)),
     }
-    name = f"{inputs['dataset']} · {inputs['model']}"
+    name = f"{inputs.dataset} · {inputs.model}"
     return page.write(
         run.folder / "report.html",
         TEMPLATE,
@@ -68,7 +69,7 @@ def write(
         under={"identity": run.identity, "about": _about(run, scores, histories)},
         first=_tiles(scores, metric),
         footer="Everything here is read from the run's folder, whose files hold the same in full.",
-        simulated=bool(scores["simulated"]),
+        simulated=scores.simulated,
     )
 
 
@@ -81,54 +82,55 @@ DRAWN = {
 """Which figures stand in which section."""
 
 
-def _about(run: Run, scores: dict[str, Any], histories: dict[int, Any]) -> list[str]:
-    done, all_folds = len(scores["folds"]), run.inputs["n_splits"]
-    said = [f"{done} of {all_folds} folds" if done < all_folds else f"{done} folds", f"{amount(scores['rows'])} rows"]
+def _about(run: Run, scores: Scores, histories: dict[int, Any]) -> list[str]:
+    done, all_folds = len(scores.folds), run.inputs.n_splits
+    said = [f"{done} of {all_folds} folds" if done < all_folds else f"{done} folds", f"{amount(scores.rows)} rows"]
     ends = [end for history in histories.values() if (end := history[-1].get("time"))]
     if ends:
         said.append(f"trained until {pd.Timestamp(max(ends), unit='s'):%d %B %Y, %H:%M} UTC".replace(" 0", " "))
     return said
 
 
-def _tiles(scores: dict[str, Any], metric: Metric) -> list[tuple[str, object, str]]:
+def _tiles(scores: Scores, metric: Metric) -> list[tuple[str, object, str]]:
     tiles: list[tuple[str, object, str]] = [
-        (f"{metric.name}, out of fold", scores["oof"], metric.direction.sentence),
-        (f"{metric.name}, mean ± std", Spread(scores["mean"], scores["std"]), "over folds"),
-        ("Baseline", scores["baseline"], "always the training side's mean"),
-        ("Accuracy", scores["accuracy"], "most probable class, out of fold"),
+        (f"{metric.name}, out of fold", scores.oof, metric.direction.sentence),
+        (f"{metric.name}, mean ± std", Spread(scores.mean, scores.std), "over folds"),
+        ("Baseline", scores.baseline, "always the training side's mean"),
+        ("Accuracy", scores.accuracy, "most probable class, out of fold"),
     ]
-    return tiles if len(scores["folds"]) > 1 else [tiles[0], *tiles[2:]]
+    return tiles if len(scores.folds) > 1 else [tiles[0], *tiles[2:]]
 
 
-def _scores(run: Run, scores: dict[str, Any], metric: Metric, judged: Judged) -> dict[str, object]:
+def _scores(run: Run, scores: Scores, metric: Metric, judged: Judged) -> dict[str, object]:
     """Warnings, and a table: the folds, their mean, the out-of-fold score, the baseline, and what else was scored."""
-    plain = scores.get("without_tta")
-    done = {k: read_json(path) if (path := run.fold(k).done).exists() else {} for k in scores["fold_numbers"]}
+    plain = scores.without_tta
+    done = {k: read_json(path) if (path := run.fold(k).done).exists() else {} for k in scores.fold_numbers}
     kept = all("kept_epoch" in fold for fold in done.values())
     rows: list[list[object]] = []
     kinds: list[str] = []
 
     def add(name: str, n: str, score: object, view: float | None, accuracy: object, epoch: str, kind: str) -> None:
-        views = ["" if view is None else view] if plain else []
-        rows.append([name, n, score, *views, accuracy, *([epoch] if kept else [])])
+        rows.append(
+            [name, n, score, *(["" if view is None else view] if plain else []), accuracy, *([epoch] if kept else [])]
+        )
         kinds.append(kind)
 
-    views = plain or {"folds": [None] * len(scores["folds"]), "mean": None, "oof": None}
-    for k, score, view in zip(scores["fold_numbers"], scores["folds"], views["folds"], strict=True):
+    views = plain.folds if plain else [None] * len(scores.folds)
+    for k, score, view in zip(scores.fold_numbers, scores.folds, views, strict=True):
         of_fold = judged.fold == k
         epoch = f"{done[k]['kept_epoch']} of {len(run.fold(k).history())}" if kept else ""
         add(f"fold {k}", amount(of_fold.sum()), score, view, figure(judged.right[of_fold].mean()), epoch, "")
     if len(rows) > 1:
-        add("mean ± std over folds", "", Spread(scores["mean"], scores["std"]), views["mean"], "", "", "line")
-    add("out of fold", amount(scores["rows"]), scores["oof"], views["oof"], scores["accuracy"], "", "strong")
-    add("baseline: training means", "", scores["baseline"], None, "", "", "")
-    for name, score in scores.get("also", {}).items():
+        add("mean ± std over folds", "", Spread(scores.mean, scores.std), plain.mean if plain else None, "", "", "line")
+    add("out of fold", amount(scores.rows), scores.oof, plain.oof if plain else None, scores.accuracy, "", "strong")
+    add("baseline: training means", "", scores.baseline, None, "", "", "")
+    for name, score in scores.also.items():
         add(f"{name}, out of fold", "", score, None, "", "", "")
     head = ["", "rows", metric.name, *[f"{metric.name}, one view"] * bool(plain), "accuracy", *["kept epoch"] * kept]
     warnings = []
-    if not scores.get("complete", True):
-        warnings.append(f"{len(scores['folds'])} of {run.inputs['n_splits']} folds are in these numbers.")
-    if scores["oof"] == scores["baseline"] or metric.better(scores["baseline"], scores["oof"]):
+    if not scores.complete:
+        warnings.append(f"{len(scores.folds)} of {run.inputs.n_splits} folds are in these numbers.")
+    if scores.no_better:
         warnings.append("Out of fold, this run is no better than always predicting the training means.")
     return {"warnings": warnings, "table": Table(head, rows, kinds=kinds)}
 

@@ -126,7 +126,7 @@ def worst(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacking:
         about = [f"loss {figure(judged.loss[i])}", *where(judged.table, i, judged.fold[i])]
         x, target, predicted = examples.get(place), judged.target[i], [judged.probability[i]]
         cards.append(card(str(judged.table["id"].iloc[i]), about, x, spec.classes, target, predicted))
-    who = "the first member" if "members" in run.inputs else "the model"
+    who = "the first member" if run.inputs.members else "the model"
     return {"cards": cards, "how": f"Drawn as {who} sees them, {size(spec)}." if examples else lacking}
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.atomic import read_json
-from bench.runs.facts import alive, public
+from bench.runs.facts import alive
 from bench.runs.run import Fold, Run
+from bench.runs.scores import Scores
 from bench.spec import Direction
-from bench.tell import figure, spread
+from bench.tell import figure, public, spread
 
 VIEW = "bench"
 FEW = ("model", "loss", "optimizer", "seed")  # what a fold's page repeats of its run's parameters
@@ -49,21 +50,21 @@ def epoch_points(entry: dict[str, float], start: float) -> list[Point]:
     return points(values, entry.get("time", start + epoch / 1000), epoch)
 
 
-def run_points(scores: dict[str, Any], when: float) -> list[Point]:
+def run_points(scores: Scores, when: float) -> list[Point]:
     """The run's own metrics. None has the name of a fold's: a chart would draw the run as one more fold."""
-    metric = scores["metric"]
+    metric = scores.metric
     single = {
-        f"cv/{metric}_mean": scores.get("mean"),
-        f"cv/{metric}_std": scores.get("std"),
-        f"oof/{metric}": scores.get("oof"),
-        "oof/accuracy": scores.get("accuracy"),
-        **{f"oof/{name}": score for name, score in scores.get("also", {}).items()},
-        f"oof/{metric}_one_view": (scores.get("without_tta") or {}).get("oof"),
-        f"baseline/{metric}": scores.get("baseline"),
+        f"cv/{metric}_mean": scores.mean,
+        f"cv/{metric}_std": scores.std,
+        f"oof/{metric}": scores.oof,
+        "oof/accuracy": scores.accuracy,
+        **{f"oof/{name}": score for name, score in scores.also.items()},
+        f"oof/{metric}_one_view": scores.without_tta.oof if scores.without_tta else None,
+        f"baseline/{metric}": scores.baseline,
     }
     profile = [
         point
-        for fold, score in zip(scores["fold_numbers"], scores["folds"], strict=True)
+        for fold, score in zip(scores.fold_numbers, scores.folds, strict=True)
         for point in points({f"cv/{metric}_by_fold": score}, when, fold)
     ]
     return points(single, when, 0) + profile
@@ -84,10 +85,10 @@ def fold_status(fold: Fold, state: dict[str, Any], living: bool) -> str:
     return "RUNNING" if living else "KILLED"
 
 
-def fold_table(run: Run, scores: dict[str, Any], known: Iterable[str], living: bool) -> list[tuple[str, ...]]:
+def fold_table(run: Run, scores: Scores | None, known: Iterable[str], living: bool) -> list[tuple[str, ...]]:
     """Head and one row a fold: fold, status, score."""
-    values = dict(zip(scores.get("fold_numbers", []), scores.get("folds", []), strict=True))
-    rows: list[tuple[str, ...]] = [("fold", "status", str(scores.get("metric", "score")))]
+    values = dict(zip(scores.fold_numbers, scores.folds, strict=True)) if scores else {}
+    rows: list[tuple[str, ...]] = [("fold", "status", scores.metric if scores else "score")]
     for fold in run.folds:
         status = fold_status(fold, run.state(), living) if str(fold.number) in known else "waiting"
         value = values.get(fold.number)
@@ -99,15 +100,13 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], ("---",) * len(rows[0]), *rows[1:]])
 
 
-def headline(scores: dict[str, Any]) -> str:
+def headline(scores: Scores | None) -> str:
     """The result in one line of Markdown; nothing where no fold has finished."""
-    if scores.get("mean") is None:
+    if scores is None:
         return ""
-    mean, std = scores["mean"], scores.get("std")
-    score = spread(mean, std) if std else figure(mean)
-    rest = {"out of fold": scores.get("oof"), "baseline": scores.get("baseline")}
-    said = "".join(f" · {name} {figure(value)}" for name, value in rest.items() if value is not None)
-    return f"**{scores['metric']} {score}** over {len(scores['folds'])} folds{said}\n\n"
+    mean = spread(scores.mean, scores.std) if scores.std else figure(scores.mean)
+    rest = f" · out of fold {figure(scores.oof)} · baseline {figure(scores.baseline)}"
+    return f"**{scores.metric} {mean}** over {len(scores.folds)} folds{rest}\n\n"
 
 
 def last_sign(folder: Path, names: Iterable[str]) -> float:
@@ -160,7 +159,7 @@ def _address(uri: str, note: dict[str, Any], rest: str) -> str:
     return f"{server(uri)}/#/experiments/{note['experiment_id']}/{rest}" if "experiment_id" in note else server(uri)
 
 
-def view(metric: str, direction: str) -> tuple[str, str]:
+def view(metric: str, direction: Direction) -> tuple[str, str]:
     """Experiment tag, name and value, that puts "By model" among the page's views (as of MLflow 3.17, undocumented)."""
     metrics = (f"cv/{metric}_mean", f"cv/{metric}_std", f"oof/{metric}", f"valid/{metric}")
     columns = [f"metrics.`{point.name}`" for point in points(dict.fromkeys(metrics, 0), 0, 0)]
@@ -169,7 +168,7 @@ def view(metric: str, direction: str) -> tuple[str, str]:
         "useGroupedValuesInCharts": True,
         "selectedColumns": [*columns, "tags.`loss`"],
         "orderByKey": columns[0],
-        "orderByAsc": Direction(direction) is Direction.MIN,
+        "orderByAsc": direction is Direction.MIN,
     }
     packed = "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     now = int(time.time() * 1000)

@@ -1,4 +1,4 @@
-"""A finished fold's model and device half, out of the run's folder."""
+"""A finished fold's model and device half, out of the run's folder; and what the model is given."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from bench import build
 from bench.runs.run import Run
 from bench.spec import UserError
-from bench.training import checkpoint
+from bench.training import checkpoint, parts
 
 
 def finished_folds(run: Run, wanted: Sequence[int] | None) -> list[int]:
@@ -19,7 +18,7 @@ def finished_folds(run: Run, wanted: Sequence[int] | None) -> list[int]:
 
     Raises UserError where one is not there, is not trained to its end, or has lost its weights.
     """
-    n = run.inputs["n_splits"]
+    n = run.inputs.n_splits
     numbers = sorted(set(wanted)) if wanted is not None else list(range(n))
     if not numbers or not set(numbers) <= set(range(n)):
         raise UserError(f"folds={list(wanted or [])} must name folds from 0 to {n - 1}")
@@ -46,10 +45,8 @@ def trained_fold(run: Run, number: int, device: torch.device) -> tuple[nn.Module
     fold = run.fold(number)
     if not fold.weights.exists():
         raise UserError(f"{fold.weights} is not there; train that fold: folds.only=[{number}]")
-    sources = {"pretrained": False, "weights": None}  # what it started from has been trained over
-    node = run.config["model"]
-    model: nn.Module = build.build(node | {k: v for k, v in sources.items() if k in node}, "model", run.spec)
-    device_half = build.build(run.config["features"], "features").device_half()
+    model = parts.trained_model(run.recipe.model, run.spec)
+    device_half = parts.features(run.recipe.features).device_half()
     for path, module in ((fold.weights, model), (fold.features, device_half)):
         if path == fold.weights or path.exists():
             try:
@@ -60,13 +57,3 @@ def trained_fold(run: Run, number: int, device: torch.device) -> tuple[nn.Module
                     f"{path} can't be put into the run's model ({reason}); train that fold again"
                 ) from error
     return model.to(device).eval(), device_half.to(device).eval()
-
-
-def device_named(name: str) -> torch.device:
-    """auto, cpu or cuda → the device; UserError for another name, or where there is no GPU."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={name} is not one of auto, cpu, cuda")
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise UserError("device=cuda, but torch sees no CUDA device here; use device=cpu or device=auto")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
