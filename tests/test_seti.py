@@ -110,7 +110,7 @@ def test_a_pickle_keeps_the_table(four: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "can't be read as CSV"),
+        ("", "is empty"),
         ("id,target\n", "has no rows"),
         ("id,label\na,0\n", "lacks the column target; it has id, label"),
         ("id,target\na,0\nb,1\na,1\n", r"line 4 has an id again \(a\)"),
