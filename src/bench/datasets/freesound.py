@@ -76,7 +76,7 @@ class Freesound(Dataset):
         training clip. Resampling is soxr's HQ; n samples become ceil(n · new / old), as ``lengths`` announces.
         """
         path = self._folder(part) / self.table(part)["id"].iat[position]
-        x_t = sounds.read_sound(path, what.get("sample_rate"), self.full_scale)
+        x_t = sounds.read_sound(path, what.get("sample_rate"), self.full_scale, self.test_only)
         if len(x_t) == 0 and part == "train":
             raise UserError(f"{path} holds no sound; {MEND}")
         return x_t
@@ -103,7 +103,7 @@ class Freesound(Dataset):
         problems: list[str] = []
         for path in files:
             try:
-                if len(sounds.read_sound(path, None, self.full_scale)) == 0 and part == "train":
+                if len(sounds.read_sound(path, None, self.full_scale, self.test_only)) == 0 and part == "train":
                     problems.append(f"{path.name} holds no sound")
             except UserError as error:
                 problems.append(str(error).removeprefix(f"{path.parent}/"))

@@ -70,17 +70,20 @@ def header(path: Path) -> tuple[int, int]:
         return sum(len(block) for block in _blocks(path, file, "int16")), file.samplerate
 
 
-def read_sound(path: Path, sample_rate: int | None = None, full_scale: float = 1.0) -> np.ndarray:
+def read_sound(
+    path: Path, sample_rate: int | None = None, full_scale: float = 1.0, settled: bool = False
+) -> np.ndarray:
     """(samples,) float32 of a mono file in [−1, 1], at ``sample_rate`` Hz or its own.
 
-    Floats are divided by ``full_scale``. Those that then reach up to twice full scale are made quieter until they fit;
-    a file of louder ones is in other units. Resampling is soxr's HQ; n samples become ceil(n · new / old). Raises
-    UserError naming a file that can't be decoded whole, isn't mono, holds NaN or is in other units.
+    Floats are divided by ``full_scale``, which is ``settled`` where a run was trained with it. Those that then reach up
+    to twice full scale are made quieter until they fit; a file of louder ones is in other units. Resampling is soxr's
+    HQ; n samples become ceil(n · new / old). Raises UserError naming a file that can't be decoded whole, isn't mono,
+    holds NaN or is in other units.
     """
     with _opened(path) as file:
         if file is None:
             return np.zeros(0, np.float32)
-        sound = _decoded(path, file, full_scale)
+        sound = _decoded(path, file, full_scale, settled)
     x_t, unit = sound.x_t, np.float32(sound.unit)
     if sample_rate is None or sample_rate == sound.rate or len(x_t) == 0:
         x_t *= unit
@@ -242,7 +245,7 @@ def _has_frame_count(path: Path) -> bool:
     return at >= 0 and bool(start[at + 7 : at + 8]) and bool(start[at + 7] & 1)
 
 
-def _decoded(path: Path, file: soundfile.SoundFile, full_scale: float) -> Sound:
+def _decoded(path: Path, file: soundfile.SoundFile, full_scale: float, settled: bool) -> Sound:
     """All samples of an opened file; those of 16 bits as such, in a third of the time that floats would take."""
     sixteen = file.subtype == "PCM_16"
     dtype = "int16" if sixteen else "float32"
@@ -258,21 +261,21 @@ def _decoded(path: Path, file: soundfile.SoundFile, full_scale: float) -> Sound:
     if not np.isfinite(x_t).all():
         raise UserError(f"{path} holds NaN or infinite samples; {MEND}")
     if file.subtype in ("FLOAT", "DOUBLE"):
-        x_t = _within_full_scale(path, x_t, full_scale)
+        x_t = _within_full_scale(path, x_t, full_scale, settled)
     return Sound(x_t, file.samplerate, 1.0)
 
 
-def _within_full_scale(path: Path, x_t: np.ndarray, full_scale: float) -> np.ndarray:
+def _within_full_scale(path: Path, x_t: np.ndarray, full_scale: float, settled: bool) -> np.ndarray:
     """Floats in [−1, 1]; UserError where they are so large that they were written in other units."""
     if full_scale != 1:
         x_t /= np.float32(full_scale)
     peak = float(np.abs(x_t).max(initial=0))
     if peak > LOUDEST:
-        units = next((unit for unit in (1 << 7, 1 << 15, 1 << 23, 1 << 31) if peak * full_scale <= unit * 1.01), None)
-        advice = f"set dataset.full_scale={units}" if units else "divide them by their largest value"
+        unit = next((unit for unit in (1 << 7, 1 << 15, 1 << 23, 1 << 31) if peak * full_scale <= unit * 1.01), None)
+        advice = f"set dataset.full_scale={unit}, or " if unit and not settled else ""
         raise UserError(
-            f"{path} holds floats up to {peak:.5g}, beyond full scale, which is {full_scale:g}; {advice}, or write the "
-            "file again in [−1, 1]"
+            f"{path} holds floats up to {peak:.5g} times full scale, which is {full_scale:g}; {advice}write it again "
+            "within full scale"
         )
     if peak > 1:
         x_t /= np.float32(peak)
