@@ -21,7 +21,7 @@ import pytest
 from bench.atomic import read_json, write_json
 from bench.crossval.plan import make_plan
 from bench.crossval.run import cross_validate
-from bench.data import splits
+from bench.data import assignment
 from bench.datasets.base import targets
 from bench.metrics import L1_20K
 from bench.report import report
@@ -312,8 +312,8 @@ def test_what_is_said_of_the_split_is_kept_and_changes_no_identity(
     finished: tuple[Run, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, overrides = finished
-    assign = splits.assign
-    monkeypatch.setattr(splits, "assign", lambda *given: replace(assign(*given), notes=["a < b"]))
+    assign = assignment.assign
+    monkeypatch.setattr("bench.crossval.plan.assign", lambda *given: replace(assign(*given), notes=["a < b"]))
     plan = make_plan(*compose(*overrides))
     assert (plan.inputs["notes"], plan.run.folder) == (["a < b"], run.folder)
     assert "split     a < b" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from bench.data import splits
+from bench.data import assignment, splits
 from bench.data.batches import Batches
 from bench.data.store import open_or_build
 from bench.datasets.base import targets
@@ -428,5 +428,5 @@ def test_real_esc10_reads_whole_with_its_own_classes_and_folds(tmp_path: Path) -
     opened = open_or_build(dataset, features, "train", tmp_path, 1)
     assert len(opened) == 400
     assert 3.6 * 16_000 < opened.lengths.min() < opened.lengths.max() < 7.3 * 16_000
-    fold = splits.assign(table, opened.digests(), splits.predefined).fold
+    fold = assignment.assign(table, opened.digests(), splits.predefined).fold
     np.testing.assert_array_equal(np.bincount(fold), [80] * 5)

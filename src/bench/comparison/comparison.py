@@ -27,6 +27,7 @@ from bench.comparison.significance import (
     two_sided,
     units,
 )
+from bench.datasets.base import open_to
 from bench.runs.run import Run
 from bench.spec import Metric, UserError
 
@@ -326,4 +327,4 @@ def _ratio(run: Run, table: pd.DataFrame) -> float:
         trained &= splits["weight"].to_numpy() > 0
     what = "example" if "example" in splits else "id"
     validated = table.groupby("fold")[what].nunique()
-    return float(np.mean([n / splits[what][trained & (splits["fold"] != k)].nunique() for k, n in validated.items()]))
+    return float(np.mean([n / splits[what][trained & open_to(splits, k)].nunique() for k, n in validated.items()]))

@@ -13,7 +13,7 @@ import pandas as pd
 from bench import build
 from bench.atomic import write_json, write_text
 from bench.crossval import checks, pseudo_labels, warm_start
-from bench.data import splits
+from bench.data.assignment import Splitter, assign
 from bench.data.open import open_dataset, open_features, open_store
 from bench.datasets.base import Dataset
 from bench.runs.environment import write_environment
@@ -71,17 +71,17 @@ def make_plan(config: dict[str, Any], names: dict[str, str]) -> Plan:
         dataset.also_read(part, **features.reads)
     table = dataset.table("train")
     split, strict = _splitter(config)
-    early = splits.assign(table, np.zeros((len(table), 16), np.uint8), split, strict)  # contents come later
+    early = assign(table, np.zeros((len(table), 16), np.uint8), split, strict)  # contents come later
     wanted = _wanted(config, early.n_splits)
     stores = {part: open_store(config, dataset, features, part) for part in ("train", "test")}
     checks.stores(config, stores)
-    assignment = splits.assign(table, stores["train"].digests(), split, strict)
+    assignment = assign(table, stores["train"].digests(), split, strict)
     notes = list(assignment.notes)
     if level := int(stores["train"].flat().sum()):
         notes.append(f"{level} training examples are one number all over; they are not tied as copies of each other")
     for note in notes:
         say(f"split     {note}")
-    rows = table.assign(fold=assignment.fold)
+    rows = assignment.onto(table)
     checks.row_weights(config, rows)
     if config["init_from"]:
         warm_start.refuse_leak("init_from", config["init_from"], config["dataset"]["_target_"], simulated, rows, wanted)
@@ -131,7 +131,7 @@ def _settle(config: dict[str, Any]) -> None:
         config["pseudo"] = config["pseudo"] | {"runs": [str(Path(run).resolve()) for run in runs]}
 
 
-def _splitter(config: dict[str, Any]) -> tuple[splits.Splitter, bool]:
+def _splitter(config: dict[str, Any]) -> tuple[Splitter, bool]:
     node = {k: v for k, v in config["split"].items() if k != "strict"}
     return build.partial(node, "split", 1), bool(config["split"].get("strict", True))
 

@@ -19,7 +19,7 @@ from bench.crossval import warm_start
 from bench.data.batches import Batches
 from bench.data.open import open_store
 from bench.data.store import Store
-from bench.datasets.base import Dataset, serves
+from bench.datasets.base import Dataset, open_to, serves
 from bench.runs.run import Run
 from bench.spec import Part, UserError
 from bench.training import inference
@@ -82,8 +82,8 @@ def labels_of(config: Mapping[str, Any]) -> Teachers | None:
 
 
 def candidates(rows: pd.DataFrame, fold: int) -> np.ndarray:
-    """(N,) bool: rows that no fold trains on, outside of the fold's validation side."""
-    return ~serves(rows, "trained") & (rows["fold"].to_numpy() != fold)
+    """(N,) bool: rows that no fold trains on, among those that this fold may see."""
+    return ~serves(rows, "trained") & open_to(rows, fold)
 
 
 def open_teachers(
@@ -139,9 +139,9 @@ def predicted(
 def _refuse_trained(path: str, run: Run, rows: pd.DataFrame, folds: list[int]) -> None:
     """Refuses a teacher that was trained on what it would label: it would hand back what it was told."""
     source = pd.read_parquet(run.folder / "splits.parquet")
-    trained = source[serves(source, "trained")]
+    trained = serves(source, "trained")
     for fold in folds:
-        seen = set(trained["id"][trained["fold"] != fold].astype(str))
+        seen = set(source["id"][trained & open_to(source, fold)].astype(str))
         labelled = rows["id"][candidates(rows, fold)].astype(str)
         both = labelled[labelled.isin(seen)]
         if len(both):
