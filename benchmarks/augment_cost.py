@@ -21,7 +21,7 @@ import yaml
 
 from bench import build
 from bench.allocator import ALLOCATOR
-from bench.augment.base import InTurn
+from bench.augment.base import Augmentation
 from bench.data.batches import Batch
 from bench.losses.kl import kl
 from bench.models.cnn1d import CNN1D
@@ -33,9 +33,15 @@ from bench.spec import InputSpec
 BOUND = 1.15
 
 
-def parts(names: list[str]) -> InTurn:
+def parts(names: list[str]) -> list[Augmentation]:
     nodes = {name: yaml.safe_load((conf() / "augment" / f"{name}.yaml").read_text())[name] for name in names}
-    return InTurn(build.each(nodes, "augment"))
+    return build.each(nodes, "augment")
+
+
+def through(changes: list[Augmentation], batch: Batch) -> Batch:
+    for change in changes:
+        batch = change(batch, 0.0)
+    return batch
 
 
 def seconds(work: Callable[[], object], times: int) -> float:
@@ -54,16 +60,16 @@ def compare(
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     given = Batch(torch.randn(rows, *spec.shape), torch.rand(rows, spec.n_classes).softmax(1), None)
 
-    def step(x: torch.Tensor, batch: Batch) -> None:
-        loss = kl(model(x), batch.target)
+    def step(batch: Batch) -> None:
+        loss = kl(model(batch.x), batch.target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
 
     ways: dict[str, tuple[Callable[[], object], int]] = {
-        "without": (lambda: step(given.x, given), times),
-        "with": (lambda: step(*augment(given.x, given, 0.0)), times),
-        "alone": (partial(augment, given.x, given, 0.0), 20),
+        "without": (lambda: step(given), times),
+        "with": (lambda: step(through(augment, given)), times),
+        "alone": (partial(through, augment, given), 20),
     }
     for way, _ in ways.values():
         way()
@@ -77,7 +83,7 @@ def compare(
         f"ratio {with_them / without:.3f} (bound {BOUND}); the parts alone {alone:.2f} ms, {alone / without:.1%}"
     )
     for name in names:
-        work = partial(parts([name]), given.x, given, 0.0)
+        work = partial(through, parts([name]), given)
         cost = statistics.median(seconds(work, 20) for _ in range(5)) * 1e3
         print(f"    {name}: {cost:.2f} ms, {cost / without:.1%}")
 

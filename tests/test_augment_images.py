@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.augment.base import Augment
+from bench.augment.base import Augmentation
 from bench.augment.brightness_contrast import BrightnessContrast
 from bench.augment.coarse_dropout import CoarseDropout
 from bench.augment.gaussian_blur import GaussianBlur
@@ -22,9 +22,9 @@ from bench.data.batches import Batch
 from bench.spec import UserError
 
 
-def through(part: Augment, x: Tensor, seed: int = 0) -> Tensor:
+def through(part: Augmentation, x: Tensor, seed: int = 0) -> Tensor:
     torch.manual_seed(seed)
-    return part(x, Batch(x, torch.ones(len(x), 1), None), 0.0)[0]
+    return part(Batch(x, torch.ones(len(x), 1)), 0.0).x
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,7 +53,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     ],
 )
 def test_half_of_the_images_are_flipped_and_the_others_are_as_they_were(
-    part: Callable[[], Augment], flipped: Callable[[Tensor], Tensor]
+    part: Callable[[], Augmentation], flipped: Callable[[Tensor], Tensor]
 ) -> None:
     x = torch.randn(400, 2, 5, 7)
     out = through(part(), x)
@@ -93,7 +93,7 @@ def test_a_whole_pixels_shift_moves_every_pixel_there() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "rand", whole)
-        out = part(x, Batch(x, torch.ones(1, 1), None), 0.0)[0]
+        out = part(Batch(x, torch.ones(1, 1)), 0.0).x
     wanted = torch.full_like(x, -3.0)
     wanted[:, :, :6, 3:] = x[:, :, 2:, :7]
     torch.testing.assert_close(out, wanted, rtol=0, atol=1e-5)
@@ -130,7 +130,7 @@ def test_what_comes_in_over_the_edges_is_the_value() -> None:
 
 
 @pytest.mark.parametrize("part", [MotionBlur(p=1.0), GaussianBlur(p=1.0)])
-def test_a_blur_keeps_a_constant_and_the_light_of_a_point(part: Augment) -> None:
+def test_a_blur_keeps_a_constant_and_the_light_of_a_point(part: Augmentation) -> None:
     constant = torch.full((8, 2, 30, 40), 3.5)
     torch.testing.assert_close(through(part, constant), constant)
     point = torch.zeros(200, 2, 31, 41)

@@ -83,9 +83,9 @@ def test_a_row_of_weight_zero_is_not_drawn_and_its_class_may_leave() -> None:
     assert not {60, 61, 62, 63} & set(times)
     assert sum(times[i] for i in (64, 65, 66)) in (27, 28)  # 83 examples over three classes
     weight[60:67] = 0
-    rows.set_weight(weight)
+    rows = rows.weighted(weight)
     assert {MANY[i] for batch in drawn(rows) for i in batch} == {0, 3}
-    rows.set_weight(None)
+    rows = rows.weighted(None)
     assert {MANY[i] for batch in drawn(rows) for i in batch} == {0, 1, 3}
 
 
@@ -93,13 +93,13 @@ def test_the_mean_weight_is_that_of_the_rows_drawn() -> None:
     """The loop divides each batch's mean by it: over an epoch, rows count by their weight and no more."""
     weight = np.where(np.array(MANY) == 1, 4.0, 0.5).astype(np.float32)
     rows = side(MANY, weight=weight)
-    batches: list[Batch] = list(rows.shuffled(8, (0, 1)))
+    epoch = rows.shuffled(8, (0, 1))
+    batches: list[Batch] = list(epoch)
     assert all(batch.weight is not None for batch in batches)
-    assert rows.mean_weight == pytest.approx(float(torch.cat([b.weight for b in batches]).mean()))  # type: ignore[misc]
-    assert rows.mean_weight == pytest.approx((4 + 0.5 + 0.5) / 3)
-    rows.set_weight(None)
-    next(rows.shuffled(8, (0, 1)))
-    assert rows.mean_weight == 1
+    assert epoch.mean_weight == pytest.approx(float(torch.cat([b.weight for b in batches]).mean()))  # type: ignore[misc]
+    assert epoch.mean_weight == pytest.approx((4 + 0.5 + 0.5) / 3)
+    assert rows.weighted(None).shuffled(8, (0, 1)).mean_weight == 1
+    assert rows.shuffled(8, (0, 1)).mean_weight == epoch.mean_weight  # other weights elsewhere change nothing here
 
 
 def test_rows_of_one_example_take_turns_in_a_balanced_epoch_too() -> None:

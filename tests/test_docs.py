@@ -54,7 +54,7 @@ def command(module: str) -> str:
 
 
 def test_every_listing_is_found_and_reads() -> None:
-    assert len(LISTINGS) == PAGE.count("```python") + PAGE.count("```yaml") >= 9
+    assert len(LISTINGS) == PAGE.count("```python") + PAGE.count("```yaml") >= 11
     for path, text in LISTINGS:
         assert path.startswith(("src/bench/", "conf/"))
         assert max(map(len, text.splitlines())) <= 120

@@ -10,8 +10,9 @@ import torch
 
 from bench.atomic import write_json
 from bench.data import store
-from bench.data.batches import Batches, Source
+from bench.data.batches import Batches
 from bench.data.joined import InMemory, Joined
+from bench.data.source import Source
 from bench.spec import UserError
 from test_open_length import Growing
 from test_store import make
@@ -39,7 +40,7 @@ def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
     """Rows 0–4 and 5–11 of stores, 12–14 of an array."""
     monkeypatch.setattr(store, "IN_MEMORY", request.param)
     sources = [written(tmp_path / "a", numbers(5)), written(tmp_path / "b", numbers(7, 5)), InMemory(numbers(3, 12))]
-    return sources  # type: ignore[return-value]
+    return sources
 
 
 def test_positions_run_over_one_source_after_the_other(three: list[Source]) -> None:

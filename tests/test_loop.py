@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from bench.atomic import write_json
-from bench.augment.base import InTurn
 from bench.augment.mixup import Mixup
 from bench.augment.specaugment import SpecAugment
 from bench.data.batches import Batches, cut
@@ -81,7 +80,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "augmented, average, accumulated, plateau, weights by epoch": {
         "schedule": partial(schedules.plateau, patience=0, factor=0.3),
         "settings": replace(SETTINGS, ema=0.8, accumulate=2, clip=1.0),
-        "augment": InTurn([SpecAugment(column_share=0.4), Mixup(until=0.6)]),
+        "augment": [SpecAugment(column_share=0.4), Mixup(until=0.6)],
         "row_weights": lambda epoch: np.linspace(0.1 + epoch, 1, 41, dtype=np.float32),
     },
 }
@@ -210,7 +209,7 @@ def test_a_row_that_counts_little_steps_little_whatever_its_batch(tmp_path: Path
     made.model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     made.optimizer = torch.optim.SGD(made.model.parameters(), lr=0.1)
     before = [p.detach().clone() for p in made.model.parameters()]
-    light.set_weight(np.where(np.arange(len(light)) == 0, 1.0, 1e-6).astype(np.float32))
+    light = light.weighted(np.where(np.arange(len(light)) == 0, 1.0, 1e-6).astype(np.float32))
     settings = replace(SETTINGS, batch_size=1, epochs=1)
     loop._train_epoch(made, light, settings, Fold(tmp_path / "fold", 0), 0, [lambda at: 0.1], None, lambda event: None)
     moved = [p.detach() - b for p, b in zip(made.model.parameters(), before, strict=True)]
@@ -218,7 +217,7 @@ def test_a_row_that_counts_little_steps_little_whatever_its_batch(tmp_path: Path
     made.model.load_state_dict(dict(zip(made.model.state_dict(), before, strict=True)))
     loss = kl(made.model(row.x.float()), row.target)
     alone = torch.autograd.grad(loss, list(made.model.parameters()))
-    scale = 1 / light.mean_weight
+    scale = 1 / light.shuffled(1, (0,)).mean_weight
     for step, gradient in zip(moved, alone, strict=True):
         torch.testing.assert_close(step, -0.1 * scale * gradient, rtol=1e-2, atol=1e-3 * scale)
 

@@ -148,7 +148,7 @@ def one_step(plan: Plan, model: nn.Module, half: nn.Module, loss: Callable[..., 
     optimizer = build.build(plan.config["optimizer"], "optimizer", model.parameters())
     model.train()
     half.train()
-    batch = next(train.shuffled(4, (0,)))
+    batch = next(iter(train.shuffled(4, (0,))))
     value = loss(model(half(batch.x)).float(), batch.target, batch.weight)
     value.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())

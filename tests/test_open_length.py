@@ -69,16 +69,23 @@ def test_an_evaluation_takes_the_middle_and_is_the_same_each_time(opened: store.
 
 def test_training_windows_move_and_the_seed_decides_them(opened: store.Store) -> None:
     side = batches(opened, np.arange(40))
-    a, b, c = (next(side.shuffled(40, seed)).x for seed in ((0, 1), (0, 1), (0, 2)))
+    a, b, c = (next(iter(side.shuffled(40, seed))).x for seed in ((0, 1), (0, 1), (0, 2)))
     assert torch.equal(a, b)
     assert not torch.equal(a.sort(0).values, c.sort(0).values)
 
 
+def test_an_epoch_that_is_iterated_again_takes_the_same_windows(opened: store.Store) -> None:
+    epoch = batches(opened, np.arange(40)).shuffled(8, (0, 1))
+    first, second = ([batch.x for batch in epoch] for _ in range(2))
+    assert len(epoch) == len(first) == 5
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
 def test_every_place_of_a_window_is_drawn(opened: store.Store) -> None:
     side = batches(opened, np.full(400, 10))  # 13 samples: windows of 8 begin at 0 … 5
-    x = next(side.shuffled(400, (3,))).x
+    x = next(iter(side.shuffled(400, (3,)))).x
     assert set((x[:, 0, 0] - 1000).tolist()) == set(range(6))
-    short = next(batches(opened, np.full(400, 2)).shuffled(400, (3,))).x  # 5 samples in 8
+    short = next(iter(batches(opened, np.full(400, 2)).shuffled(400, (3,)))).x  # 5 samples in 8
     assert {int((row[0] == 0).nonzero()[0]) if row[0, 0] == 0 else -1 for row in short} == {-1, 0}
     assert {int((row[0] != 0).nonzero()[0]) for row in short} == set(range(4))
     assert all((row[0] != 0).sum() == 5 for row in short)

@@ -98,5 +98,5 @@ def test_soft_targets_count_by_their_share() -> None:
 
 
 def test_drawing_imports_no_pyplot() -> None:
-    code = "import sys; from bench.results import plots; plots.blank(1, 1); print('matplotlib.pyplot' in sys.modules)"
+    code = "import sys; from bench.report import plots; plots.blank(1, 1); print('matplotlib.pyplot' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

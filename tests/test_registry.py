@@ -171,7 +171,7 @@ def test_a_model_holds_what_prediction_reads_and_no_pickle(run: Run) -> None:
     )
     own = {f"artifacts/{run.identity}/{name}" for name in files}
     assert held == own | {"MLmodel", "served.py", "requirements.txt", "conda.yaml", "python_env.yaml"}
-    assert (folder / "code" / "bench" / "loading.py").exists()
+    assert (folder / "code" / "bench" / "training" / "loading.py").exists()
     assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".pickle", ".pyc")]
     pins = (folder / "requirements.txt").read_text().split()
     assert f"torch=={torch.__version__.partition('+')[0]}" in pins

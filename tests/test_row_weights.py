@@ -26,8 +26,8 @@ def drawn(rows: pd.DataFrame, weights: RowWeights, epoch: int, balanced: bool = 
     target = np.eye(2, dtype=np.float32)[np.arange(n) % 2]
     numbers = InMemory(np.arange(n, dtype=np.float32)[:, None])
     side = Batches(numbers, np.arange(n), target, None, torch.device("cpu"), balanced=balanced)
-    side.set_weight(weights(rows, epoch, 4))
-    return sorted({int(v) for batch in side.shuffled(4, (0, epoch)) for v in batch.x.flatten()})
+    weighted = side.weighted(weights(rows, epoch, 4))
+    return sorted({int(v) for batch in weighted.shuffled(4, (0, epoch)) for v in batch.x.flatten()})
 
 
 def test_from_half_of_the_training_on_rows_of_few_votes_are_not_drawn() -> None:

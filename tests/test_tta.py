@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,21 @@ from bench.crossval.run import cross_validate
 from bench.data.batches import Batches
 from bench.data.joined import InMemory
 from bench.features.device.cast import ToFloat32
+from bench.features.heartbeat_spectrogram import HeartbeatSpectrogram
+from bench.features.heartbeat_waveform import HeartbeatWaveform
 from bench.spec import UserError
 from bench.training.inference import averaged, logits, probabilities
 from bench.training.tta import PLAIN, Crops, Flips, Random, View
 from conftest import Composed
 
-SEQUENCE, IMAGE = SimpleNamespace(kind="sequence"), SimpleNamespace(kind="image")
-SIDED = SimpleNamespace(kind="image", mirrored=lambda x: x.roll(1, dims=1))
+SEQUENCE, IMAGE = HeartbeatWaveform(), HeartbeatSpectrogram()
+
+
+class Sided(HeartbeatSpectrogram):
+    """Features whose channels are sides."""
+
+    def mirrored(self, x: Tensor) -> Tensor:
+        return x.roll(1, dims=1)
 
 
 class Head(nn.Module):
@@ -61,7 +68,7 @@ def test_two_flips_make_four_views_of_which_the_first_is_plain() -> None:
 
 def test_the_sides_are_swapped_in_what_is_stored() -> None:
     side = rows((2, 4, 6))
-    views = Flips(["left_right"]).views(SIDED, [])
+    views = Flips(["left_right"]).views(Sided(), [])
     x = torch.from_numpy(side.store.gather(np.arange(5)))
     np.testing.assert_allclose(predicted(side, views[1]), probabilities(Head()(x.roll(1, dims=1))), rtol=1e-4)
 
@@ -69,7 +76,7 @@ def test_the_sides_are_swapped_in_what_is_stored() -> None:
 def test_random_views_differ_by_seed_alone_and_mix_no_rows() -> None:
     side = rows((1, 30))
     views = Random(n=3).views(SEQUENCE, [GaussianNoise(p=1.0), Mixup()])
-    assert [len(view.by_chance) for view in views] == [1, 1, 1]
+    assert [len(view.changes) for view in views] == [1, 1, 1]
 
     def mean(first: int) -> np.ndarray:
         return averaged(Head(), ToFloat32(), side, 2, "float32", views, lambda view: first + view)

@@ -6,11 +6,10 @@ import math
 
 from torch import Tensor
 
-from bench.augment.base import beside, changed, spread, uniform, within
-from bench.data.batches import Batch
+from bench.augment.base import ExampleChange, beside, spread, uniform
 
 
-class BrightnessContrast:
+class BrightnessContrast(ExampleChange):
     """mean + (x − mean) · (1 ± ``contrast``) ± ``brightness`` · std, for each example with probability ``p``.
 
     Both are drawn uniformly, for every example; mean and std are its own, over all channels and places. In units of
@@ -20,14 +19,12 @@ class BrightnessContrast:
     """
 
     def __init__(self, brightness: float = 0.3, contrast: float = 0.1, p: float = 0.5) -> None:
-        within("brightness_contrast", 0, math.inf, brightness=brightness)
-        within("brightness_contrast", 0, 1, contrast=contrast, p=p)
-        self.brightness, self.contrast, self.p = brightness, contrast, p
+        self.within(0, math.inf, brightness=brightness)
+        self.within(0, 1, contrast=contrast)
+        super().__init__(p)
+        self.brightness, self.contrast = brightness, contrast
 
-    def __call__(self, x: Tensor, batch: Batch, progress: float) -> tuple[Tensor, Batch]:
-        return changed(x, self.p, self._drawn), batch
-
-    def _drawn(self, x: Tensor) -> Tensor:
+    def change(self, x: Tensor) -> Tensor:
         factor = beside(x, uniform(len(x), 1 - self.contrast, 1 + self.contrast))
         offset = beside(x, uniform(len(x), -self.brightness, self.brightness)) * spread(x)
         mean = x.flatten(1).mean(1).view_as(factor)

@@ -7,12 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from bench.augment.base import changed, only_images, within
-from bench.data.batches import Batch
+from bench.augment.base import ExampleChange
 from bench.spec import UserError
 
 
-class CoarseDropout:
+class CoarseDropout(ExampleChange):
     """``holes`` rectangles of ``height`` × ``width`` pixels become ``value``, for each example with probability ``p``.
 
     They lie anywhere inside the image, may overlap, and go through all channels. Source: DeVries and Taylor 2017
@@ -20,13 +19,13 @@ class CoarseDropout:
     """
 
     def __init__(self, holes: int = 5, height: int = 64, width: int = 64, value: float = 0.0, p: float = 0.5) -> None:
-        within("coarse_dropout", 1, math.inf, holes=holes, height=height, width=width)
-        within("coarse_dropout", -math.inf, math.inf, value=value)
-        within("coarse_dropout", 0, 1, p=p)
-        self.holes, self.height, self.width, self.value, self.p = holes, height, width, value, p
+        self.within(1, math.inf, holes=holes, height=height, width=width)
+        self.within(-math.inf, math.inf, value=value)
+        super().__init__(p)
+        self.holes, self.height, self.width, self.value = holes, height, width, value
 
     def refuse(self, x: Tensor) -> None:
-        only_images("coarse_dropout", x, "specaugment")
+        self.only_images(x, "specaugment")
         for key, hole, side in (("height", self.height, x.shape[2]), ("width", self.width, x.shape[3])):
             if hole >= side:
                 raise UserError(
@@ -34,11 +33,7 @@ class CoarseDropout:
                     f"a smaller one, as {max(1, side // 8)}"
                 )
 
-    def __call__(self, x: Tensor, batch: Batch, progress: float) -> tuple[Tensor, Batch]:
-        self.refuse(x)
-        return changed(x, self.p, self._holed), batch
-
-    def _holed(self, x: Tensor) -> Tensor:
+    def change(self, x: Tensor) -> Tensor:
         rows = self._stretches(x, x.shape[2], self.height)
         columns = self._stretches(x, x.shape[3], self.width)
         hidden = torch.bmm(rows.transpose(1, 2), columns)  # (B, H, W): how many holes lie over a pixel

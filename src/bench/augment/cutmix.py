@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
-from torch import Tensor
 
-from bench.augment.base import beside, within
+from bench.augment.base import Mixing, beside, blended
 from bench.data.batches import Batch
-from bench.spec import UserError
 
 
-class CutMix:
+class CutMix(Mixing):
     """A rectangle of an image, or a stretch of a sequence, comes from another row of the batch, with probability ``p``.
 
     Its share of the whole is drawn for every row from Beta(alpha, alpha), its middle lies anywhere, and what reaches
@@ -23,22 +19,15 @@ class CutMix:
     (arXiv 1905.04899).
     """
 
-    mixes: ClassVar[bool] = True
-
     def __init__(self, alpha: float = 1.0, until: float = 1.0, p: float = 0.5) -> None:
-        if not 0 < alpha < math.inf:
-            raise UserError(f"augment.cutmix.alpha={alpha:g} must be above 0; leave cutmix out for no mixing")
-        if not 0 < until <= 1:
-            raise UserError(f"augment.cutmix.until={until:g} must lie above 0 and up to 1: a share of the training")
-        within("cutmix", 0, 1, p=p)
-        self.alpha, self.until, self.p = alpha, until, p
+        super().__init__(alpha, until)
+        self.within(0, 1, p=p)
+        self.p = p
 
-    def __call__(self, x: Tensor, batch: Batch, progress: float) -> tuple[Tensor, Batch]:
-        if progress >= self.until:
-            return x, batch
+    def mix(self, batch: Batch) -> Batch:
+        x = batch.x
         n, sides = len(x), x.shape[2:]
-        alpha = torch.full((n,), self.alpha)
-        cut_b = torch.distributions.Beta(alpha, alpha, validate_args=False).sample()
+        cut_b = self.shares(n)
         cut_b = torch.where(torch.rand(n) < self.p, cut_b, 0.0)
         theirs, theirs_b = torch.ones((), dtype=torch.bool, device=x.device), torch.ones(n)
         for axis, side in enumerate(sides):
@@ -51,9 +40,7 @@ class CutMix:
             theirs_b = theirs_b * (stop - start) / side
         kept_b = (1 - theirs_b).to(x.device, non_blocking=True)
         other = torch.randperm(n).to(x.device, non_blocking=True)
-        mixed = torch.where(theirs, x[other], x)
-        target = batch.target * kept_b[:, None] + batch.target[other] * (1 - kept_b[:, None])
-        weight = batch.weight
-        if weight is not None:
-            weight = weight * kept_b + weight[other] * (1 - kept_b)
-        return mixed, replace(batch, target=target, weight=weight)
+        weight = None if batch.weight is None else blended(batch.weight, other, kept_b)
+        return replace(
+            batch, x=torch.where(theirs, x[other], x), target=blended(batch.target, other, kept_b), weight=weight
+        )

@@ -7,13 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from bench.augment.base import changed, uniform, within
+from bench.augment.base import ExampleChange, uniform
 from bench.augment.kernels import filtered
-from bench.data.batches import Batch
 from bench.spec import UserError
 
 
-class GaussianBlur:
+class GaussianBlur(ExampleChange):
     """Smoothing by a Gaussian, over an image's rows and columns or a sequence's time, with probability ``p``.
 
     Its width is drawn for every example between ``sigma_min`` and ``sigma_max`` pixels (samples); it ends after three
@@ -21,18 +20,15 @@ class GaussianBlur:
     """
 
     def __init__(self, sigma_min: float = 0.5, sigma_max: float = 1.5, p: float = 0.5) -> None:
-        within("gaussian_blur", 0.1, 100, sigma_min=sigma_min, sigma_max=sigma_max)
+        self.within(0.1, 100, sigma_min=sigma_min, sigma_max=sigma_max)
         if sigma_min > sigma_max:
             raise UserError(
                 f"augment.gaussian_blur.sigma_min={sigma_min:g} must not be above sigma_max={sigma_max:g}; swap them"
             )
-        within("gaussian_blur", 0, 1, p=p)
-        self.sigma_min, self.sigma_max, self.p = sigma_min, sigma_max, p
+        super().__init__(p)
+        self.sigma_min, self.sigma_max = sigma_min, sigma_max
 
-    def __call__(self, x: Tensor, batch: Batch, progress: float) -> tuple[Tensor, Batch]:
-        return changed(x, self.p, self._smoothed), batch
-
-    def _smoothed(self, x: Tensor) -> Tensor:
+    def change(self, x: Tensor) -> Tensor:
         reach = math.ceil(3 * self.sigma_max)
         at = torch.arange(-reach, reach + 1)
         sigma = uniform(len(x), self.sigma_min, self.sigma_max)[:, None]

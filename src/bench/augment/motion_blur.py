@@ -7,13 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from bench.augment.base import changed, only_images, uniform, within
+from bench.augment.base import ExampleChange, uniform
 from bench.augment.kernels import filtered
-from bench.data.batches import Batch
 from bench.spec import UserError
 
 
-class MotionBlur:
+class MotionBlur(ExampleChange):
     """Every pixel becomes the mean of a line through it, for each example with probability ``p``.
 
     The line's direction is any, its length 3, 5, … up to ``size`` pixels, both drawn for every example; pixels that a
@@ -24,15 +23,14 @@ class MotionBlur:
     def __init__(self, size: int = 7, p: float = 0.5) -> None:
         if size < 3 or size % 2 == 0:
             raise UserError(f"augment.motion_blur.size={size} must be an odd number of pixels from 3 on; choose 7")
-        within("motion_blur", 0, 1, p=p)
-        self.size, self.p = size, p
+        super().__init__(p)
+        self.size = size
 
     def refuse(self, x: Tensor) -> None:
-        only_images("motion_blur", x, "gaussian_blur")
+        self.only_images(x, "gaussian_blur")
 
-    def __call__(self, x: Tensor, batch: Batch, progress: float) -> tuple[Tensor, Batch]:
-        self.refuse(x)
-        return changed(x, self.p, lambda x: filtered(x, self._lines(len(x)))), batch
+    def change(self, x: Tensor) -> Tensor:
+        return filtered(x, self._lines(len(x)))
 
     def _lines(self, n: int) -> Tensor:
         """(n, size, size), each of sum 1."""

@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.augment.base import changed, only_images, uniform, within
-from bench.data.batches import Batch
+from bench.augment.base import ExampleChange, uniform
 
 
-class ShiftScaleRotate:
+class ShiftScaleRotate(ExampleChange):
     """An image moved by up to ``shift`` of its width and height, scaled by 1 ± ``scale``, turned by ± ``degrees``.
 
     Each example gets numbers of its own, drawn uniformly, with probability ``p``; all its channels are moved alike.
@@ -24,20 +23,17 @@ class ShiftScaleRotate:
     def __init__(
         self, shift: float = 0.0625, scale: float = 0.1, degrees: float = 45.0, value: float = 0.0, p: float = 0.5
     ) -> None:
-        within("shift_scale_rotate", 0, 1, shift=shift, p=p)
-        within("shift_scale_rotate", 0, 0.9, scale=scale)
-        within("shift_scale_rotate", 0, 180, degrees=degrees)
-        within("shift_scale_rotate", -math.inf, math.inf, value=value)
-        self.shift, self.scale, self.degrees, self.value, self.p = shift, scale, degrees, value, p
+        self.within(0, 1, shift=shift)
+        self.within(0, 0.9, scale=scale)
+        self.within(0, 180, degrees=degrees)
+        self.within(-math.inf, math.inf, value=value)
+        super().__init__(p)
+        self.shift, self.scale, self.degrees, self.value = shift, scale, degrees, value
 
     def refuse(self, x: Tensor) -> None:
-        only_images("shift_scale_rotate", x, "time_shift")
+        self.only_images(x, "time_shift")
 
-    def __call__(self, x: Tensor, batch: Batch, progress: float) -> tuple[Tensor, Batch]:
-        self.refuse(x)
-        return changed(x, self.p, self._moved), batch
-
-    def _moved(self, x: Tensor) -> Tensor:
+    def change(self, x: Tensor) -> Tensor:
         n, _, height, width = x.shape
         angle = uniform(n, -self.degrees, self.degrees).deg2rad()
         zoom = uniform(n, 1 - self.scale, 1 + self.scale)

@@ -7,12 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from bench.augment.base import changed
-from bench.data.batches import Batch
-from bench.spec import UserError
+from bench.augment.base import ExampleChange
 
 
-class SpecAugment:
+class SpecAugment(ExampleChange):
     """Bands of an image's rows (frequency) and columns (time) become ``value``; a sequence has columns alone.
 
     Each of ``rows`` and ``columns`` bands is up to ``row_share`` and ``column_share`` of the side wide, its width and
@@ -29,19 +27,13 @@ class SpecAugment:
         value: float = 0.0,
         p: float = 1.0,
     ) -> None:
-        for key, share in (("row_share", row_share), ("column_share", column_share), ("p", p)):
-            if not 0 <= share <= 1:
-                raise UserError(f"augment.specaugment.{key}={share:g} must lie between 0 and 1")
-        for key, count in (("rows", rows), ("columns", columns)):
-            if count < 0:
-                raise UserError(f"augment.specaugment.{key}={count} must be 0 or more")
-        self.rows, self.columns, self.value, self.p = rows, columns, value, p
+        self.within(0, 1, row_share=row_share, column_share=column_share)
+        self.within(0, math.inf, rows=rows, columns=columns)
+        super().__init__(p)
+        self.rows, self.columns, self.value = rows, columns, value
         self.row_share, self.column_share = row_share, column_share
 
-    def __call__(self, x: Tensor, batch: Batch, progress: float) -> tuple[Tensor, Batch]:
-        return changed(x, self.p, self._hidden), batch
-
-    def _hidden(self, x: Tensor) -> Tensor:
+    def change(self, x: Tensor) -> Tensor:
         hidden = self._bands(x, x.shape[-1], self.columns, self.column_share)[:, None]  # (B, 1, T)
         if x.ndim == 4:
             rows = self._bands(x, x.shape[-2], self.rows, self.row_share)

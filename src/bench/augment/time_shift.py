@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.augment.base import beside, changed, uniform, within
-from bench.data.batches import Batch
+from bench.augment.base import ExampleChange, beside, uniform
 
 
-class TimeShift:
+class TimeShift(ExampleChange):
     """The last axis (a sequence's time, an image's columns) moved by up to ``share`` of its length either way.
 
     By how many places is drawn for every example, uniformly, with probability ``p`` that it is moved at all. What
@@ -17,13 +16,11 @@ class TimeShift:
     """
 
     def __init__(self, share: float = 0.1, roll: bool = True, p: float = 0.5) -> None:
-        within("time_shift", 0, 1, share=share, p=p)
-        self.share, self.roll, self.p = share, roll, p
+        self.within(0, 1, share=share)
+        super().__init__(p)
+        self.share, self.roll = share, roll
 
-    def __call__(self, x: Tensor, batch: Batch, progress: float) -> tuple[Tensor, Batch]:
-        return changed(x, self.p, self._moved), batch
-
-    def _moved(self, x: Tensor) -> Tensor:
+    def change(self, x: Tensor) -> Tensor:
         size = x.shape[-1]
         furthest = int(self.share * size)
         later = uniform(len(x), -furthest - 0.5, furthest + 0.5).round().long().clamp(-furthest, furthest)

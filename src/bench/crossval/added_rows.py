@@ -15,8 +15,8 @@ from bench import build
 from bench.atomic import replacing, write_json
 from bench.crossval import pseudo_labels
 from bench.crossval.sides import Extra, Sides
-from bench.data.batches import Source
 from bench.data.joined import InMemory
+from bench.data.source import Source
 from bench.data.store import Store
 from bench.runs.frames import prediction_frame, predictions, write_frame
 from bench.runs.run import Fold, Run

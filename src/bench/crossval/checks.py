@@ -61,6 +61,7 @@ def parts(config: dict[str, Any], spec: InputSpec, features: Features) -> None:
     """Builds all parts, the model without memory or arithmetic, so that a mistake shows at once."""
     import torch
 
+    from bench.augment.base import Augmentation
     from bench.data.batches import Batch
 
     repeated = {"channels", "size", "classes", "sample_rate", "n_classes", "num_classes", "in_chans", "in_channels"}
@@ -92,11 +93,13 @@ def parts(config: dict[str, Any], spec: InputSpec, features: Features) -> None:
             ) from error
     if tuple(answer.shape) != (2, spec.n_classes):
         raise UserError(f"the model answers {tuple(answer.shape)} for 2 rows of {spec.n_classes} classes")
-    x, target = torch.zeros(2, *spec.shape), torch.full((2, spec.n_classes), 1 / spec.n_classes)
+    batch = Batch(torch.zeros(2, *spec.shape), torch.full((2, spec.n_classes), 1 / spec.n_classes))
     augment = build.each(config["augment"], "augment", features=features)
     for change in augment:
-        if not getattr(change, "on_stored", False):
-            x, _ = change(x, Batch(x, target, None), 0.0)
+        if not isinstance(change, Augmentation):
+            raise UserError(f"augment: {type(change).__name__} is no subclass of bench.augment.base.Augmentation")
+        if not change.on_stored:
+            batch = change(batch, 0.0)
     if config["tta"]["_target_"] != "none":
         build.build(config["tta"], "tta").views(features, augment)
     if config["synthetic"]["_target_"] != "none":
@@ -115,7 +118,7 @@ def parts(config: dict[str, Any], spec: InputSpec, features: Features) -> None:
         where = "scheduler"
         rates = [schedule(epoch, epochs, optimizer.param_groups[0]["lr"], ()) for epoch in range(epochs)]
         where = "loss"
-        value = loss(torch.zeros(2, spec.n_classes), target, None)
+        value = loss(torch.zeros(2, spec.n_classes), batch.target, None)
     except NOT_BUILT as error:
         if isinstance(error, UserError):
             raise

@@ -57,7 +57,6 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
 
     from bench import build
     from bench.atomic import write_json
-    from bench.augment.base import in_turn
     from bench.crossval import sides, warm_start
     from bench.crossval.added_rows import extra_rows
     from bench.data.batches import Batches
@@ -106,14 +105,16 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
         optimizer = build.build(config["optimizer"], "optimizer", model.parameters())
         features = build.build(config["features"], "features")
         device_half = features.device_half().to(device)
-        if hasattr(device_half, "fit"):  # on the training side alone: nothing of the other is known to the model
+        if device_half.learns:  # on the training side alone: nothing of the other is known to the model
             measured = both.batches(both.trained)
             device_half.fit(batch.x for batch in measured.in_order(settings.eval_batch_size))
             checkpoint.save_weights(fold.features, device_half)
         unmasked = {"mask_above": None} if "mask_above" in config["loss"] else {}  # every validation row counts
         augment = build.each(config["augment"], "augment", features=features)
+        if options.compile:
+            model.compile()
         parts = loop.Parts(
-            model=torch.compile(model) if options.compile else model,  # type: ignore[arg-type]
+            model=model,
             device_half=device_half,
             loss=build.partial(config["loss"], "loss", 3),
             optimizer=optimizer,
@@ -121,8 +122,7 @@ def train_fold(options: argparse.Namespace, events: TextIO) -> None:
             metric=metric,
             row_weights=weights,
             valid_loss=build.partial({**config["loss"], **unmasked}, "loss", 3),
-            augment=in_turn(augment, on_stored=False),
-            augment_stored=in_turn(augment, on_stored=True),
+            augment=augment,
         )
         loop.fit(parts, train, valid, settings, fold, report)
         history = fold.history()

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.data.batches import Batches, Source
+from bench.data.batches import Batches
 from bench.data.joined import Joined
+from bench.data.source import Source
 from bench.datasets.base import open_to, serves, targets
 
 

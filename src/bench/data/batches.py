@@ -2,60 +2,68 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bench.data.source import Source
 from bench.spec import UserError
 
+Rng = np.random.Generator
 RESIDENT_SHARE = 0.4  # of the device's free memory: the rest is the model's
 WIDE = 1 << 18  # bytes of a float16 example from which on a processor casts it while it is at hand
 
 
 @dataclass(frozen=True)
 class Batch:
-    """x (B, *stored shape) as stored (wide float16 rows on a CPU: as float32); target, weight: float32."""
+    """Some rows on the device: what is trained on, or predicted, at once. It is never changed, only replaced.
+
+    B rows, K classes, C channels:
+
+    - ``x``: (B, *stored shape) as the store has it; after the features' device half the model's input, (B, C, T) or
+      (B, C, H, W) float32. On a processor, large float16 rows are float32 from the beginning.
+    - ``target``: (B, K) float32; each row is a distribution over the classes.
+    - ``weight``: (B,) float32, how much each row counts; None: every row counts 1.
+    """
 
     x: Tensor
     target: Tensor
-    weight: Tensor | None
+    weight: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def with_x(self, x: Tensor) -> Batch:
+        """The same rows with another ``x``."""
+        return replace(self, x=x)
+
+    def rows(self, index: Tensor) -> Batch:
+        """The rows at ``index`` (b,) int64, which lies on the batch's device."""
+        weight = None if self.weight is None else self.weight.index_select(0, index)
+        return Batch(self.x.index_select(0, index), self.target.index_select(0, index), weight)
 
 
-class Source(Protocol):
-    """Rows that batches are gathered from: a store, an array in memory, several of them end to end."""
+class Epoch:
+    """One pass over training rows in an order that is known before it begins.
 
-    def __len__(self) -> int: ...
+    ``len`` is the number of batches, ``mean_weight`` the mean weight of the rows drawn (1 where every row counts 1).
+    Iterated again, it gives the same batches.
+    """
 
-    @property
-    def shape(self) -> tuple[Any, ...]:
-        """An example's shape; its last entry is None where each example has a length of its own (``open``)."""
+    def __init__(self, rows: Batches, order: np.ndarray, batch_size: int, mean_weight: float, rng: Rng) -> None:
+        self.order, self.mean_weight = order, mean_weight
+        self._rows, self._batch_size, self._rng = rows, batch_size, rng
 
-    @property
-    def dtype(self) -> np.dtype: ...
+    def __len__(self) -> int:
+        return len(cut(len(self.order), self._batch_size))
 
-    @property
-    def open(self) -> bool: ...
-
-    @property
-    def nbytes(self) -> int: ...
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """(rows,) int64: each example's own length, where it is open."""
-
-    def gather(self, positions: np.ndarray) -> np.ndarray:
-        """Copies the examples at ``positions`` (B,) → (B, *shape)."""
-
-    def gather_one(self, position: int, into: np.ndarray) -> None:
-        """Copies one example into a contiguous array of its shape and type."""
-
-    def windows(self, positions: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
-        """(B, *leading, size): of each example of open length its samples from ``starts`` on, zeros outside of it."""
+    def __iter__(self) -> Iterator[Batch]:
+        return self._rows.taken(self.order, self._batch_size, copy.deepcopy(self._rng))
 
 
 class Batches:
@@ -86,7 +94,7 @@ class Batches:
         self.example = np.arange(len(rows)) if example is None else example
         self._class = target.argmax(1) if balanced else None
         self.target = torch.from_numpy(target).to(device)
-        self.set_weight(weight)
+        self._weigh(weight)
         self.resident: Tensor | None = None
         size = store.nbytes * len(rows) // max(1, len(store))
         self.where = f"{len(rows)} rows ({size / 1e6:.0f} MB) gathered from the store"
@@ -99,19 +107,20 @@ class Batches:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def set_weight(self, weight: np.ndarray | None) -> None:
-        """Gives every row (N,) another weight, and draws no longer, or again, those whose weight is, or was, 0.
+    def weighted(self, weight: np.ndarray | None) -> Batches:
+        """The same rows with other weights (N,); they share all that is held. Rows of weight 0 are not drawn."""
+        other = copy.copy(self)
+        other._weigh(weight)
+        return other
 
-        ``mean_weight`` is that of the rows that may be drawn; once a balanced epoch has begun, of those that are.
-        """
+    def _weigh(self, weight: np.ndarray | None) -> None:
         self._weight = weight
         self.weight = None if weight is None else torch.from_numpy(weight).to(self.device)
         drawn = np.arange(len(self)) if weight is None else np.flatnonzero(weight > 0)
-        self.mean_weight = 1.0 if weight is None or not len(drawn) else float(weight[drawn].mean())
-        self._by_example, self._first, self._count = self._turns(drawn)
+        self._drawn, (self._by_example, self._first, self._count) = drawn, self._turns(drawn)
         if self._class is not None:
-            of = self._class[drawn]
-            self._by_class = [self._turns(drawn[of == k]) for k in np.unique(of)]
+            label = self._class[drawn]
+            self._by_class = [self._turns(drawn[label == k]) for k in np.unique(label)]
 
     def _turns(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The rows sorted by example, where in them each example begins, and how many rows it has."""
@@ -119,25 +128,31 @@ class Batches:
         _, first, count = np.unique(self.example[by_example], return_index=True, return_counts=True)
         return by_example, first, count
 
-    def shuffled(self, batch_size: int, seed: tuple[int, ...]) -> Iterator[Batch]:
-        """A row of every example, in an order that ``seed`` alone decides: a resumed epoch sees the same again."""
+    def shuffled(self, batch_size: int, seed: tuple[int, ...]) -> Epoch:
+        """A row of every example, in an order that ``seed`` alone decides: a resumed epoch sees the same again.
+
+        ``mean_weight`` is that of all rows that may be drawn; where classes are balanced, of those that are.
+        """
         if not len(self._first):
             raise UserError("every training row has weight 0; choose other row_weights or another dataset weight")
         rng = np.random.default_rng(seed)
         if self._class is not None:
             order = self._balanced(batch_size, rng)
-            self.mean_weight = 1.0 if self._weight is None else float(self._weight[order].mean())
-            return self._batches(order, batch_size, rng)
+            return Epoch(self, order, batch_size, self._mean_weight(order), rng)
         chosen = self._first + rng.integers(self._count) if (self._count > 1).any() else self._first
-        return self._batches(rng.permutation(self._by_example[chosen]), batch_size, rng)
+        order = rng.permutation(self._by_example[chosen])
+        return Epoch(self, order, batch_size, self._mean_weight(self._drawn), rng)
+
+    def _mean_weight(self, rows: np.ndarray) -> float:
+        return 1.0 if self._weight is None else float(self._weight[rows].mean())
 
     def _balanced(self, batch_size: int, rng: np.random.Generator) -> np.ndarray:
-        """A balanced epoch's rows. Classes come round in one order: so every stretch has as many of each, to one."""
+        """A balanced epoch's rows. The classes take turns in one order, so every batch has as many of each, ±1."""
         n, k = len(self._first), len(self._by_class)
-        of = rng.permutation(k)[np.arange(n) % k]
+        turn = rng.permutation(k)[np.arange(n) % k]
         order = np.empty(n, np.int64)
         for which, (by_example, first, count) in enumerate(self._by_class):
-            places = np.flatnonzero(of == which)
+            places = np.flatnonzero(turn == which)
             rounds = np.tile(np.arange(len(first)), (-(-len(places) // len(first)), 1))
             example = rng.permuted(rounds, axis=1).ravel()[: len(places)]
             order[places] = by_example[first[example] + rng.integers(count[example])]
@@ -147,17 +162,21 @@ class Batches:
 
     def in_order(self, batch_size: int, share: float = 0.5) -> Iterator[Batch]:
         """Every row once, as the table has them; of examples of open length the window at ``share`` (0 to below 1)."""
-        return self._batches(np.arange(len(self)), batch_size, share)
+        return self.taken(np.arange(len(self)), batch_size, share)
 
     def n_batches(self, batch_size: int) -> int:
         """Batches of a training epoch."""
         return len(cut(len(self._first), batch_size))
 
-    def _batches(self, order: np.ndarray, batch_size: int, place: float | np.random.Generator) -> Iterator[Batch]:
+    def taken(self, order: np.ndarray, batch_size: int, place: float | Rng) -> Iterator[Batch]:
+        """Batches of the rows at ``order``, numbers from 0 to N.
+
+        ``place`` says where the windows of open examples lie: at a share of the room that there is, or at random.
+        """
         for start, stop in cut(len(order), batch_size):
             yield self._take(order[start:stop], place)
 
-    def _take(self, chosen: np.ndarray, place: float | np.random.Generator) -> Batch:
+    def _take(self, chosen: np.ndarray, place: float | Rng) -> Batch:
         index = torch.from_numpy(chosen).to(self.device)
         if self.resident is not None:
             x = self.resident.index_select(0, index)
@@ -167,7 +186,7 @@ class Batches:
                 x = x.pin_memory().to(self.device, non_blocking=True)
         return Batch(x, self.target[index], None if self.weight is None else self.weight[index])
 
-    def _gather(self, positions: np.ndarray, place: float | np.random.Generator) -> Tensor:
+    def _gather(self, positions: np.ndarray, place: float | Rng) -> Tensor:
         store = self.store
         if self.window is None:
             wide = store.dtype == np.float16 and store.nbytes >= WIDE * len(store)

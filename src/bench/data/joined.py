@@ -8,37 +8,33 @@ from itertools import accumulate
 
 import numpy as np
 
-from bench.data.batches import Source
+from bench.data.source import Source
 from bench.spec import UserError
 
 
-class InMemory:
+class InMemory(Source):
     """An array (N, *shape) as a source; its rows are copied as they are."""
-
-    open = False
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
-        self.shape, self.dtype, self.nbytes = array.shape[1:], array.dtype, array.nbytes
+        self.shape, self.dtype = array.shape[1:], array.dtype
 
     def __len__(self) -> int:
         return len(self.array)
 
     @property
-    def lengths(self) -> np.ndarray:
-        raise TypeError("rows of one length are gathered whole")
+    def nbytes(self) -> int:
+        return self.array.nbytes
 
     def gather(self, positions: np.ndarray) -> np.ndarray:
-        return self.array[positions]
+        rows: np.ndarray = self.array[positions]
+        return rows
 
     def gather_one(self, position: int, into: np.ndarray) -> None:
         into[...] = self.array[position]
 
-    def windows(self, positions: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
-        raise TypeError("rows of one length are gathered whole")
 
-
-class Joined:
+class Joined(Source):
     """Positions run over the first source, then over the second, and so on.
 
     The sources must agree in shape and dtype; the UserError says what each holds where they don't.

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bench.data.source import Source
 
-class Ragged:
+
+class Ragged(Source):
     """Arrays (*leading, T), T the example's own, alike in all else."""
 
     open = True
@@ -15,20 +17,17 @@ class Ragged:
     def __init__(self, arrays: Sequence[np.ndarray]) -> None:
         self.arrays = list(arrays)
         self.shape, self.dtype = (*arrays[0].shape[:-1], None), arrays[0].dtype
-        self.nbytes = sum(x.nbytes for x in arrays)
 
     def __len__(self) -> int:
         return len(self.arrays)
 
     @property
+    def nbytes(self) -> int:
+        return sum(x.nbytes for x in self.arrays)
+
+    @property
     def lengths(self) -> np.ndarray:
         return np.array([x.shape[-1] for x in self.arrays], np.int64)
-
-    def gather(self, positions: np.ndarray) -> np.ndarray:
-        raise TypeError("rows of open length are taken in windows")
-
-    def gather_one(self, position: int, into: np.ndarray) -> None:
-        raise TypeError("rows of open length are taken in windows")
 
     def windows(self, positions: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
         """(B, *leading, size), as ``Store.windows``: zeros outside of the example."""

@@ -39,8 +39,9 @@ def votes(
     if list(at_least) != sorted(at_least) or list(starts) != sorted(starts) or not starts or starts[0] != 0:
         raise UserError("row_weights.at_least and row_weights.starts must ascend, and starts begin with 0")
     _numbers([factor for stage in factors for factor in stage])
-    by_range = np.array([0.0, *factors[_stage(epoch, epochs, starts)]], np.float32)
-    return by_range[np.searchsorted(at_least, rows["votes"].to_numpy(), side="right")]
+    by_range: np.ndarray = np.array([0.0, *factors[_stage(epoch, epochs, starts)]], np.float32)
+    weight: np.ndarray = by_range[np.searchsorted(at_least, rows["votes"].to_numpy(), side="right")]
+    return weight
 
 
 def high_votes_last(
@@ -54,7 +55,7 @@ def high_votes_last(
     if not 0 < start < 1:
         raise UserError(f"row_weights.start={start:g} must lie between 0 and 1, the share of the epochs with all rows")
     kept = rows["votes"].to_numpy() >= (at_least if _stage(epoch, epochs, (0.0, start)) else -np.inf)
-    return kept.astype(np.float32)
+    return np.asarray(kept, np.float32)
 
 
 def verified(

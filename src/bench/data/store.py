@@ -27,6 +27,7 @@ import numpy as np
 
 from bench.atomic import read_json, write_json
 from bench.data import filling
+from bench.data.source import Source
 from bench.datasets.base import Dataset, several
 from bench.features.base import Features
 from bench.spec import Part, UserError
@@ -35,7 +36,7 @@ FORMAT = 1
 IN_MEMORY = 64 << 20  # bytes of a store that is held rather than read
 
 
-class Store:
+class Store(Source):
     """A finished store, opened for reading. ``gather`` is the whole interface of an epoch."""
 
     def __init__(self, folder: Path) -> None:

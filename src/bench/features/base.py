@@ -15,7 +15,9 @@ import numpy as np
 from bench.spec import InputSpec, Kind, Part
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from bench.features.device.base import DeviceHalf
 
 
 class NotOpenError(TypeError):
@@ -77,12 +79,8 @@ class Features(ABC):
         Leave out what only the device half uses. Bump a ``version`` in it when the computation changes.
         """
 
-    def device_half(self) -> nn.Module:
-        """A module from the gathered stored batch (any dtype, on the device) to the model's float32 input.
-
-        Where it has a method ``fit(batches)``, that is called once before training with the gathered batches of the
-        training rows alone (middle windows, in order); what it learns must be in its buffers.
-        """
+    def device_half(self) -> DeviceHalf:
+        """A new module from the gathered stored batch (any dtype, on the device) to the model's float32 input."""
         from bench.features.device.cast import ToFloat32
 
         return ToFloat32()

@@ -8,7 +8,7 @@ from bench.features.audio import UNIT, Audio
 from bench.spec import InputSpec, Kind, UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from bench.features.device.base import DeviceHalf
 
 
 class FreesoundLogMel(Audio):
@@ -44,7 +44,7 @@ class FreesoundLogMel(Audio):
 
         return InputSpec(1, (self.n_mels, n_frames(self.samples, self.hop)), dataset.classes)
 
-    def device_half(self) -> nn.Module:
+    def device_half(self) -> DeviceHalf:
         from bench.features.device.scaling import Standardised
         from bench.signal.mel import MelSpectrogram
 

@@ -8,7 +8,7 @@ from bench.features.audio import UNIT, Audio
 from bench.spec import InputSpec, Kind, UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from bench.features.device.base import DeviceHalf
 
 N_FFT, HOP, N_MELS = 2048, 512, 128  # librosa's defaults, which the write-up takes
 
@@ -34,7 +34,7 @@ class FreesoundMFCC(Audio):
 
         return InputSpec(1, (self.n_mfcc, n_frames(self.samples, HOP)), dataset.classes)
 
-    def device_half(self) -> nn.Module:
+    def device_half(self) -> DeviceHalf:
         from bench.features.device.scaling import Standardised
         from bench.signal.mel import MFCC, MelSpectrogram
 

@@ -8,7 +8,7 @@ from bench.features.audio import UNIT, Audio
 from bench.spec import InputSpec, Kind
 
 if TYPE_CHECKING:
-    from torch import nn
+    from bench.features.device.base import DeviceHalf
 
 
 class FreesoundWaveform(Audio):
@@ -22,7 +22,7 @@ class FreesoundWaveform(Audio):
     def spec(self, dataset: Any) -> InputSpec:
         return InputSpec(1, (self.samples,), dataset.classes, sample_rate=float(self.sample_rate))
 
-    def device_half(self) -> nn.Module:
+    def device_half(self) -> DeviceHalf:
         from bench.features.device.scaling import MinMax
 
         return MinMax(UNIT)

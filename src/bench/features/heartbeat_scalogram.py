@@ -8,7 +8,7 @@ from bench.features.heartbeat_waveform import HeartbeatWaveform
 from bench.spec import InputSpec, Kind, UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from bench.features.device.base import DeviceHalf
 
 
 class HeartbeatScalogram(HeartbeatWaveform):
@@ -53,7 +53,7 @@ class HeartbeatScalogram(HeartbeatWaveform):
             )
         return InputSpec(1, (self.n_scales, self.width or dataset.length), dataset.classes)
 
-    def device_half(self) -> nn.Module:
+    def device_half(self) -> DeviceHalf:
         from bench.features.device.scaling import Standardised
         from bench.signal.time_frequency import Scalogram
 

@@ -8,7 +8,7 @@ from bench.features.heartbeat_waveform import HeartbeatWaveform
 from bench.spec import InputSpec, Kind, UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from bench.features.device.base import DeviceHalf
 
 
 class HeartbeatSpectrogram(HeartbeatWaveform):
@@ -43,7 +43,7 @@ class HeartbeatSpectrogram(HeartbeatWaveform):
             )
         return InputSpec(1, (1 + self.n_fft // 2, 1 + dataset.length // self.hop), dataset.classes)
 
-    def device_half(self) -> nn.Module:
+    def device_half(self) -> DeviceHalf:
         from bench.features.device.scaling import Standardised
         from bench.signal.time_frequency import Spectrogram
 

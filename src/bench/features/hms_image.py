@@ -17,7 +17,9 @@ from bench.signal.traces import MOST_ROWS, bridged, spans, without_mains
 from bench.spec import InputSpec, Kind, UserError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from bench.features.device.base import DeviceHalf
 
 TRACES = (
     ("Fp1", "F3", 116.34481), ("F3", "C3", 102.60141), ("C3", "P3", 87.55995), ("P3", "O1", 110.57861),
@@ -143,7 +145,7 @@ class HMSImage(Features):
     def settings(self) -> dict[str, Any]:
         return {"version": 3, "height": self.height, "width": self.width}
 
-    def device_half(self) -> nn.Module:
+    def device_half(self) -> DeviceHalf:
         from bench.features.device.screen import Screen
 
         return Screen(self.height, self.left, self.width - self.left, len(TRACES), [n for _, n in BLOCKS])

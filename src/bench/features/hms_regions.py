@@ -9,7 +9,9 @@ from bench.features.hms_sides import exchanged, reordered
 from bench.spec import InputSpec, Kind, UserError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from bench.features.device.base import DeviceHalf
 
 
 Layout = Literal["stacked", "regions"]
@@ -57,7 +59,7 @@ class HMSRegions(Features):
     def settings(self) -> dict[str, Any]:
         return {"version": 2}
 
-    def device_half(self) -> nn.Module:
+    def device_half(self) -> DeviceHalf:
         from bench.features.device.regions import Regions
 
         return Regions(self.layout)

@@ -16,11 +16,12 @@ from torch import nn
 
 from bench import build
 from bench.crossval import checks
-from bench.data.batches import Batches, Source
+from bench.data.batches import Batches
 from bench.data.filling import is_finite
 from bench.data.joined import InMemory
 from bench.data.open import open_store
 from bench.data.ragged import Ragged
+from bench.data.source import Source
 from bench.datasets.base import Dataset
 from bench.ensembling.ways import geometric
 from bench.features.base import Features

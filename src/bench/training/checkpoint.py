@@ -1,4 +1,4 @@
-"""A fold's checkpoint and weights on disk: whole or not there, unwrapped, and never a pickle of code."""
+"""A fold's checkpoint and weights on disk: whole or not there, and never a pickle of code."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ import torch
 from torch import nn
 
 from bench.atomic import replacing
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself, also where torch.compile has wrapped it: weights carry the names the class gave them."""
-    return getattr(model, "_orig_mod", model)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -40,9 +35,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any] | None:
 def save_weights(path: Path, model: nn.Module) -> None:
     from safetensors.torch import save
 
-    _write(
-        path, save({name: value.detach().cpu().contiguous() for name, value in unwrapped(model).state_dict().items()})
-    )
+    _write(path, save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -54,4 +47,4 @@ def _write(path: Path, content: bytes) -> None:
 def load_weights(path: Path, model: nn.Module) -> None:
     from safetensors.torch import load_file
 
-    unwrapped(model).load_state_dict(load_file(path))
+    model.load_state_dict(load_file(path))

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from bench.training.checkpoint import unwrapped
-
 
 class Ema:
     """average ← decay · average + (1 − decay) · weights at each ``update``; the first takes the weights as they are.
@@ -23,7 +21,7 @@ class Ema:
         def average(ema: Any, current: Any, n: Tensor | int) -> None:
             get_ema_multi_avg_fn(min(decay, (1 + int(n)) / (10 + int(n))) if warmup else decay)(ema, current, n)
 
-        self._averaged = AveragedModel(unwrapped(model), multi_avg_fn=average, use_buffers=True)
+        self._averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
     @property
     def model(self) -> nn.Module:
@@ -32,7 +30,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        self._averaged.update_parameters(unwrapped(model))
+        self._averaged.update_parameters(model)
 
     def state(self) -> dict[str, Any]:
         return self._averaged.state_dict()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.augment.base import prepared
 from bench.data.batches import Batches
 from bench.training.tta import PLAIN, View
 
@@ -37,10 +38,10 @@ def logits(
     answers = torch.empty(rows.target.shape, device=rows.device)
     done = 0
     for batch in rows.in_order(batch_size, view.share):
-        x = view.after(device_half(view.before(batch)), batch)
+        batch = prepared(batch, device_half, view.changes, progress=0.0)
         with autocast(rows.device, precision):
-            answers[done : done + len(x)] = model(x)
-        done += len(x)
+            answers[done : done + len(batch)] = model(batch.x)
+        done += len(batch)
     model.train(was_training)
     device_half.train(was_training)
     return answers

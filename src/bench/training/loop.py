@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.augment.base import Augment
+from bench.augment.base import Augmentation, prepared
 from bench.data.batches import Batches
 from bench.runs.run import Fold
 from bench.spec import Metric
@@ -58,9 +58,9 @@ class Settings:
 class Parts:
     """The objects of a fold. ``optimizer`` holds the model's parameters.
 
-    ``augment`` changes a training batch after the device half, ``augment_stored`` before it. ``row_weights`` gives the
-    training rows' weights (N,) of an epoch (from 0); None leaves them as they are. ``valid_loss`` is what validation
-    rows are judged by, where that differs from what training minimises.
+    ``augment`` changes training batches. ``row_weights`` gives the training rows' weights (N,) of an epoch (from 0);
+    None leaves them as they are. ``valid_loss`` is what validation rows are judged by, where that differs from what
+    training minimises.
     """
 
     model: nn.Module
@@ -69,8 +69,7 @@ class Parts:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     metric: Metric
-    augment: Augment | None = None
-    augment_stored: Augment | None = None
+    augment: Sequence[Augmentation] = ()
     row_weights: Callable[[int], np.ndarray] | None = None
     valid_loss: Loss | None = None
 
@@ -101,12 +100,11 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         if _stands_still(history, settings, parts.metric):
             break
         started = time.perf_counter()
-        if parts.row_weights is not None:
-            train.set_weight(parts.row_weights(epoch))
+        rows = train if parts.row_weights is None else train.weighted(parts.row_weights(epoch))
         losses = [entry["valid/loss"] for entry in history]
         rates = [partial(_rate, parts.schedule, settings.epochs, lr, losses) for lr in base]
-        loss = _train_epoch(parts, train, settings, fold, epoch, rates, ema, report)
-        steps = math.ceil(train.n_batches(settings.batch_size) / settings.accumulate)
+        loss = _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report)
+        steps = math.ceil(rows.n_batches(settings.batch_size) / settings.accumulate)
         steps += int(history[-1]["step"]) if history else 0
         history.append({"epoch": epoch + 1, "step": steps})
         history[-1] |= {"lr": parts.optimizer.param_groups[0]["lr"], "train/loss": loss}
@@ -120,7 +118,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         checkpoint.save(
             fold.checkpoint,
             {
-                "model": checkpoint.unwrapped(parts.model).state_dict(),
+                "model": parts.model.state_dict(),
                 "optimizer": parts.optimizer.state_dict(),
                 "ema": None if ema is None else ema.state(),
                 "base": base,
@@ -134,7 +132,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
 
 
 def _restore(model: nn.Module, ema: Ema | None, state: dict[str, Any]) -> None:
-    checkpoint.unwrapped(model).load_state_dict(state["model"])
+    model.load_state_dict(state["model"])
     if ema is not None:
         ema.load(state["ema"])
 
@@ -187,31 +185,26 @@ def _train_epoch(
     model.train()
     parts.device_half.train()
     torch.manual_seed(epoch_seed(settings.seed, fold.number, epoch))
-    n_steps = train.n_batches(settings.batch_size)
+    batches = train.shuffled(settings.batch_size, (settings.seed, fold.number, epoch))
+    n_steps = len(batches)
     losses = torch.zeros(n_steps, device=train.device)
     sizes = torch.zeros(n_steps)
     gathered = 0  # rows whose gradients wait for their step
     shown = time.monotonic()
-    batches = train.shuffled(settings.batch_size, (settings.seed, fold.number, epoch))
     for step, batch in enumerate(batches):
         at = epoch + step / n_steps
         if not gathered:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate(at)
             optimizer.zero_grad(set_to_none=True)
-        x = batch.x
-        if parts.augment_stored is not None:
-            x, batch = parts.augment_stored(x, batch, at / settings.epochs)
-        x = parts.device_half(x)
-        if parts.augment is not None:
-            x, batch = parts.augment(x, batch, at / settings.epochs)
+        batch = prepared(batch, parts.device_half, parts.augment, at / settings.epochs)
         with autocast(train.device, settings.precision):
-            answer = model(x)
+            answer = model(batch.x)
         loss = parts.loss(answer.float(), batch.target, batch.weight)
         if batch.weight is not None:  # a loss is a batch's mean: rows that count little must not step like others
-            loss = loss * (batch.weight.mean() / train.mean_weight)
-        gathered += len(x)
-        (loss if settings.accumulate == 1 else loss * len(x)).backward()
+            loss = loss * (batch.weight.mean() / batches.mean_weight)
+        gathered += len(batch)
+        (loss if settings.accumulate == 1 else loss * len(batch)).backward()
         if (step + 1) % settings.accumulate == 0 or step + 1 == n_steps:
             if settings.accumulate > 1:
                 _divide(model, gathered)
@@ -221,7 +214,7 @@ def _train_epoch(
             optimizer.step()
             if ema is not None and settings.ema_every == "step":
                 ema.update(model)
-        losses[step], sizes[step] = loss.detach(), len(x)
+        losses[step], sizes[step] = loss.detach(), len(batch)
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == n_steps:
             _refuse_nan(losses[: step + 1], epoch, n_steps)
         if (now := time.monotonic()) - shown > 0.2:

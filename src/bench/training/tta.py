@@ -5,47 +5,29 @@ The plain prediction is always made beside it, and both are scored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Any, Protocol
+from itertools import compress, product
+from typing import Protocol
 
-from torch import Tensor
-
-from bench.augment.base import Augment
-from bench.data.batches import Batch
+from bench.augment.base import Augmentation
+from bench.augment.horizontal_flip import HorizontalFlip
+from bench.augment.left_right import LeftRight
+from bench.augment.vertical_flip import VerticalFlip
+from bench.features.base import Features
 from bench.spec import UserError
-
-Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class View:
     """One way to look at the rows.
 
-    ``share`` places the window in examples of open length: 0 at their beginning, towards 1 at their end. ``stored``
-    changes the gathered batch, ``seen`` what the model gets; ``by_chance`` are augmentations that follow them.
+    ``share`` places the window in examples of open length: 0 at their beginning, towards 1 at their end. ``changes``
+    are augmentations, made as in training.
     """
 
     share: float = 0.5
-    stored: Change | None = None
-    seen: Change | None = None
-    by_chance: tuple[Augment, ...] = ()
-
-    def before(self, batch: Batch) -> Tensor:
-        """What the device half gets."""
-        x = batch.x if self.stored is None else self.stored(batch.x)
-        return self._changed(x, batch, on_stored=True)
-
-    def after(self, x: Tensor, batch: Batch) -> Tensor:
-        """What the model gets."""
-        return self._changed(x if self.seen is None else self.seen(x), batch, on_stored=False)
-
-    def _changed(self, x: Tensor, batch: Batch, on_stored: bool) -> Tensor:
-        for part in self.by_chance:
-            if getattr(part, "on_stored", False) == on_stored:
-                x, _ = part(x, batch, 0.0)
-        return x
+    changes: tuple[Augmentation, ...] = ()
 
 
 PLAIN = View()
@@ -54,37 +36,32 @@ PLAIN = View()
 class Views(Protocol):
     """What a choice in conf/tta is: from the run's features and augmentation to the views."""
 
-    def views(self, features: Any, augment: Sequence[Augment]) -> list[View]: ...
+    def views(self, features: Features, augment: Sequence[Augmentation]) -> list[View]: ...
 
 
-FLIPS: dict[str, Change] = {"vertical": lambda x: x.flip(-2), "horizontal": lambda x: x.flip(-1)}
+FLIPS = ("vertical", "horizontal", "left_right")
 
 
 class Flips:
     """Every combination of ``flips``: one gives two views, two give four."""
 
     def __init__(self, flips: Sequence[str]) -> None:
-        if not flips or not set(flips) <= {*FLIPS, "left_right"} or len(set(flips)) < len(flips):
-            raise UserError(f"tta.flips={list(flips)} must name some of {', '.join(FLIPS)}, left_right, each once")
+        if not flips or not set(flips) <= set(FLIPS) or len(set(flips)) < len(flips):
+            raise UserError(f"tta.flips={list(flips)} must name some of {', '.join(FLIPS)}, each once")
         self.flips = list(flips)
 
-    def views(self, features: Any, augment: Sequence[Augment]) -> list[View]:
-        if "left_right" in self.flips and getattr(features, "mirrored", None) is None:
+    def views(self, features: Features, augment: Sequence[Augmentation]) -> list[View]:
+        if "left_right" in self.flips and features.mirrored is None:
             raise UserError("tta.flips: left_right is for features that know the sides of a head; choose another flip")
         if "vertical" in self.flips and features.kind != "image":
             raise UserError("tta.flips: vertical is for images; a sequence has no rows to flip")
-        return [self._view(features, chosen) for chosen in product(*((False, True) for _ in self.flips))]
+        changes = [self._surely(name, features) for name in self.flips]
+        return [View(changes=tuple(compress(changes, taken))) for taken in product(*((False, True) for _ in changes))]
 
-    def _view(self, features: Any, chosen: Sequence[bool]) -> View:
-        names = [name for name, taken in zip(self.flips, chosen, strict=True) if taken]
-        changes = [FLIPS[name] for name in names if name in FLIPS]
-
-        def seen(x: Tensor) -> Tensor:
-            for change in changes:
-                x = change(x)
-            return x
-
-        return View(stored=features.mirrored if "left_right" in names else None, seen=seen if changes else None)
+    def _surely(self, name: str, features: Features) -> Augmentation:
+        if name == "left_right":
+            return LeftRight(features, p=1.0)
+        return VerticalFlip(p=1.0) if name == "vertical" else HorizontalFlip(p=1.0)
 
 
 class Crops:
@@ -95,7 +72,7 @@ class Crops:
             raise UserError(f"tta.n={n} must be 2 or more; tta=none is one window, in the middle")
         self.n = n
 
-    def views(self, features: Any, augment: Sequence[Augment]) -> list[View]:
+    def views(self, features: Features, augment: Sequence[Augmentation]) -> list[View]:
         return [View(share=(i + 0.5) / self.n) for i in range(self.n)]
 
 
@@ -107,8 +84,8 @@ class Random:
             raise UserError(f"tta.n={n} must be 1 or more")
         self.n = n
 
-    def views(self, features: Any, augment: Sequence[Augment]) -> list[View]:
-        kept = [part for part in augment if not getattr(part, "mixes", False)]
+    def views(self, features: Features, augment: Sequence[Augmentation]) -> list[View]:
+        kept = [part for part in augment if not part.mixes]
         if not kept:
             raise UserError("tta=random repeats the recipe's augmentation, which changes no row; name some in augment=")
-        return [View(by_chance=tuple(kept))] * self.n
+        return [View(changes=tuple(kept))] * self.n

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from bench.features.device.base import DeviceHalf
 
 Background = Literal["none", "mean", "median"]
 
@@ -12,7 +14,7 @@ SMALLEST_STD = 1e-3
 """Of a panel whose numbers have a standard deviation near 1: a dead column stays zero instead of blowing up."""
 
 
-class Panels(nn.Module):
+class Panels(DeviceHalf):
     """(B, 6, H, W) as stored → float32: stacked (B, 1, P·H, W), channels (B, P, H, W), sequence (B, W, P·H).
 
     ``on_only`` keeps panels 0, 2 and 4 (P = 3). ``background`` other than none takes each column's own level over

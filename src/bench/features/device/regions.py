@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from bench.features.device.base import DeviceHalf
 
 
-class Regions(nn.Module):
+class Regions(DeviceHalf):
     """(B, 4, H, W) uint8 as stored → float32 in [0, 1]: stacked (B, 1, 4·H, W) or regions (B, 4, H, W)."""
 
     def __init__(self, layout: str) -> None:

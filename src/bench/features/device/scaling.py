@@ -7,11 +7,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from bench.features.device.base import DeviceHalf
+
 ALMOST_CONSTANT = 1e-3
 """A row whose values spread less than this (in decibels or their sums) holds nothing, and is left at its scale."""
 
 
-class MinMax(nn.Module):
+class MinMax(DeviceHalf):
     """(B, C, T) of any type → float32 in [−0.5, 0.5]: each example by its own extremes.
 
     (x − min) / (max − min + 1e-6) − 0.5 as in the Freesound write-up, its zeros around short sounds included;
@@ -28,13 +30,14 @@ class MinMax(nn.Module):
         return x.sub_(low).mul_(1 / (high - low + self.smallest)).sub_(0.5)
 
 
-class Standardised(nn.Module):
+class Standardised(DeviceHalf):
     """(B, 1, T) samples → (B, 1, H, W) float32: what ``front`` makes of (B, T), each row H to mean 0 and spread 1.
 
     ``fit`` learns a mean and a standard deviation a row, over all examples and frames: over frames, too, because
     where a short sound lies in its window is chance. They are buffers, and saved with the fold.
     """
 
+    learns = True
     mean: Tensor
     std: Tensor
 

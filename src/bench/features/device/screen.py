@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from bench.features.device.base import DeviceHalf
 
 BITS = 8
 """Pixels of a line a byte, the leftmost first."""
 
 
-class Screen(nn.Module):
+class Screen(DeviceHalf):
     """(B, N) uint8 as ``HMSImage`` stores it → (B, 1, height, left + columns) float32 in [0, 1].
 
     N is height · left bytes of spectrograms (0 … 255 become 0 … 1), then of each block of ``blocks[i]`` neighbouring
