@@ -46,6 +46,8 @@ FRAMES = {
     "MAT5": re.compile(r"Cols : (\d+)\n.*\n.*wavedata"),
 }
 """What libsndfile's log of a file's header says of lengths that the file does not have."""
+SDS = {"PCM_S8": 60, "PCM_16": 40, "PCM_24": 30}
+"""Samples in each of an SDS file's packets of 127 bytes, which follow 21 bytes of header."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def header(path: Path) -> tuple[int, int]:
     with _opened(path) as file:
         if file is None:
             return 0, 44_100
-        if _is_counted(file):
+        if _is_counted(path, file):
             return file.frames, file.samplerate
         return sum(len(block) for block in _blocks(path, file, "int16")), file.samplerate
 
@@ -189,6 +191,8 @@ def _is_cut_short(path: Path, size: int, file: soundfile.SoundFile) -> bool:
     """
     if file.format == "OGG":
         return not _has_last_page(path, size)
+    if file.format == "SDS":
+        return size < 21 + -(-file.frames // SDS[file.subtype]) * 127
     log = file.extra_info
     if "File seems to be truncated" in log or "Seems to be a truncated file" in log:
         return True
@@ -211,22 +215,21 @@ def _has_last_page(path: Path, size: int) -> bool:
     return page >= 0 and len(tail) >= page + 6 and bool(tail[page + 5] & 4)
 
 
-def _is_counted(file: soundfile.SoundFile) -> bool:
+def _is_counted(path: Path, file: soundfile.SoundFile) -> bool:
     """Whether ``frames`` is the number of samples, rather than an estimate or a sign that nobody knows."""
-    return file.frames < COUNTED and file.format != "MP3"
+    return file.frames < COUNTED and (file.format != "MP3" or _has_frame_count(path))
 
 
 def _blocks(path: Path, file: soundfile.SoundFile, dtype: str) -> Iterator[np.ndarray]:
-    """A file's samples, down to its end."""
+    """The samples of a file whose length is not known, down to its end."""
     if file.format == "MP3":
-        announced = file.frames if _has_frame_count(path) else 0
         with _Stream(_Longer(path.read_bytes())) as longer:
-            count = 0
-            while len(block := longer.read(AT_ONCE, dtype=dtype)):
-                count += len(block)
-                yield block
-        if count < announced:
-            raise UserError(f"{path} holds {count} of the {announced} samples it announces; {MEND}")
+            try:
+                while len(block := longer.read(AT_ONCE, dtype=dtype)):
+                    yield block
+            except soundfile.LibsndfileError:
+                advice = f"convert it to WAV or FLAC with a program that repairs it, or {MEND}"
+                raise UserError(f"{path} is cut short: its frames are not whole to the end; {advice}") from None
         return
     while len(block := file.read(AT_ONCE, dtype=dtype)):
         yield block
@@ -249,12 +252,13 @@ def _decoded(path: Path, file: soundfile.SoundFile, full_scale: float, settled: 
     """All samples of an opened file; those of 16 bits as such, in a third of the time that floats would take."""
     sixteen = file.subtype == "PCM_16"
     dtype = "int16" if sixteen else "float32"
-    if _is_counted(file) and file.frames <= AT_ONCE:
+    counted = _is_counted(path, file)
+    if counted and file.frames <= AT_ONCE:
         x_t = file.read(file.frames, dtype=dtype)
     else:
         blocks = list(_blocks(path, file, dtype))
         x_t = np.concatenate(blocks) if blocks else np.zeros(0, dtype)
-    if _is_counted(file) and len(x_t) != file.frames:
+    if counted and len(x_t) != file.frames:
         raise UserError(f"{path} holds {len(x_t)} of the {file.frames} samples it announces; {MEND}")
     if sixteen:
         return Sound(x_t.astype(np.float32), file.samplerate, 2.0**-15)
