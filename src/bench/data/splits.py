@@ -93,11 +93,11 @@ def time(rows: Rows, n_splits: int = 5, gap: float | str = 0) -> Ordered:
     first, last = spans.transform("min").to_numpy(), spans.transform("max").to_numpy()
     starts = _starts(first, n_splits)
     if len(starts) < n_splits:
-        fitting = next((m for m in range(n_splits - 1, 1, -1) if len(_starts(first, m)) == m), None)
-        advice = f"set split.n_splits={fitting}" if fitting else "give more times, or choose another split"
+        different = len(np.unique(first))
+        advice = f"set split.n_splits={different - 1}" if different > 2 else "give more times, or choose another split"
         raise UserError(
-            f"split=time can't make {n_splits} folds of {len(first)} rows of {len(np.unique(first))} different times, "
-            f"as rows of one time stay together; {advice}"
+            f"split=time can't make {n_splits} folds of {len(first)} rows of {different} different times, as rows of "
+            f"one time stay together; {advice}"
         )
     fold = np.searchsorted(starts, first, side="right") - 1
     trained_from = np.searchsorted(starts, last + wait, side="left" if wait > 0 else "right")
@@ -108,10 +108,15 @@ def time(rows: Rows, n_splits: int = 5, gap: float | str = 0) -> Ordered:
 
 
 def _starts(first: np.ndarray, n_splits: int) -> np.ndarray:
-    """The times at which folds' validation begins, up to ``n_splits``: rows (N,) cut as evenly as ties allow."""
-    in_order, n = np.sort(first), len(first)
-    starts = np.unique([in_order[min(n - 1, -(-(k + 1) * n // (n_splits + 1)))] for k in range(n_splits)])
-    return starts[starts > in_order[0]]
+    """The times at which folds' validation begins: rows (N,) cut as evenly as ties allow; fewer where times are few."""
+    times, counts = np.unique(first, return_counts=True)
+    before = np.cumsum(counts) - counts
+    places: list[int] = []
+    for k in range(min(n_splits, len(times) - 1)):
+        low, high = (places[-1] if places else 0) + 1, max(len(times) - (n_splits - 1 - k), 1)
+        wanted = (k + 1) * len(first) / (n_splits + 1)
+        places.append(low + int(np.abs(before[low : max(high, low + 1)] - wanted).argmin()))
+    return times[places]
 
 
 def _times(table: pd.DataFrame) -> tuple[np.ndarray, bool]:

@@ -171,13 +171,16 @@ def head(path: Path, name: str, count: int) -> list[str]:
     return cells
 
 
-def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line and fields of each row, the header first, without blank lines; UserError where the text is not UTF-8."""
+def rows(path: Path, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """Line and fields of each row, the header first, without blank lines.
+
+    Raises UserError where the text is not UTF-8, and with ``strict`` for quotes that don't close or close too early.
+    """
     csv.field_size_limit(2**31 - 1)  # a recording may be one field, and Python's own limit is 131,072 characters
-    columns = 0
+    columns = before = 0
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader, before = csv.reader(file), 0
+            reader = csv.reader(file, strict=strict)
             for fields in reader:
                 if fields and (len(fields) > 1 or columns == 1 or fields[0].strip(SPACES)):
                     columns = columns or len(fields)
@@ -185,8 +188,11 @@ def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 before = reader.line_num
     except UnicodeDecodeError:
         raise UserError(f"{path}, line {_undecodable(path)}, is not UTF-8; save the file as CSV in UTF-8") from None
-    except (OSError, csv.Error) as error:
-        raise UserError(f"{path} can't be read as CSV ({error}); a CSV in UTF-8 is expected") from error
+    except csv.Error as error:
+        what = "a quote opens and does not close" if "end of data" in str(error) else str(error)
+        raise UserError(f"{path}, line {before + 1}: {what}; write a quote that belongs to a cell twice") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}); a CSV in UTF-8 is expected") from error
 
 
 def own_columns(table: Table) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -236,7 +242,23 @@ def _parsed_by_arrow(
         )
     except (pa.ArrowInvalid, OSError):
         return None
-    return {name: table.column(number) for name, number in numbers.items()}
+    columns = {name: table.column(number) for name, number in numbers.items()}
+    return columns if table.num_rows == 0 or _ends_as_read(path, names, columns) else None
+
+
+def _ends_as_read(path: Path, names: Sequence[str], columns: dict[str, pa.ChunkedArray]) -> bool:
+    """Whether the last line is the last row: a quote that doesn't close has swallowed all lines that follow it."""
+    size, tail, reach = path.stat().st_size, b"", 1 << 13
+    with path.open("rb") as file:
+        while len(tail) < size and b"\n" not in tail.strip(b"\r\n"):
+            tail_size = min(size, reach)
+            file.seek(size - tail_size)
+            tail, reach = file.read(tail_size), reach * 8
+    last = tail.strip(b"\r\n").splitlines()[-1].decode("utf-8", errors="replace")
+    fields = next(csv.reader([last]))
+    if len(fields) != len(names):
+        return False
+    return all(column[-1].as_py() == fields[names.index(name)] for name, column in columns.items())
 
 
 def _parsed_row_by_row(path: Path, names: Sequence[str], wanted: Sequence[str]) -> dict[str, pa.ChunkedArray]:
@@ -253,7 +275,7 @@ def _parsed_row_by_row(path: Path, names: Sequence[str], wanted: Sequence[str]) 
             column.append(pa.array(cells, pa.string()))
             cells.clear()
 
-    for line, fields in islice(rows(path), 1, None):
+    for line, fields in islice(rows(path, strict=True), 1, None):
         if len(fields) != len(names):
             problems.append(f"line {line} has {len(fields)}")
             commas &= len(fields) > len(names) and not any(fields[len(names) :])

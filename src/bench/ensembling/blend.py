@@ -96,6 +96,12 @@ def nested(way: Way, harden: Hardening | None, given: Members) -> tuple[np.ndarr
             same[fold == k] = final.apply(p_mnk[:, fold == k])
         return same, same, [final for _ in numbers], final
 
+    if "trained_from" in pd.read_parquet(given.runs[0].folder / "splits.parquet"):
+        raise UserError(
+            "a blend that is fitted learns from the rows of other folds, and with split=time some of them lie in the "
+            "future; choose blend=mean, blend=geometric or blend=rank, and no harden that looks for its threshold"
+        )
+
     def without(k: int | None) -> Blend:
         if k is None:
             return fit(way, harden, p_mnk, target, given.metric)
