@@ -43,7 +43,10 @@ def lacking(root: Path, needed: Sequence[str], key: str, layout: str) -> str | N
     missing = [name for name in needed if not (root / name).exists()]
     if missing:
         inner = [p for p in sorted(root.iterdir()) if p.is_dir() and all((p / name).exists() for name in needed)]
-        where = f"; they are in {key}={inner[0]}" if inner else f"; the {layout} layout needs {', '.join(needed)} there"
+        inner = [p for p in inner if p.name == layout] or inner
+        where = f"; the {layout} layout needs {', '.join(needed)} there"
+        if len(inner) == 1:
+            where = f"; they are in {key}={inner[0]}"
         return f"{key}={root} lacks {', '.join(missing)}{where}"
     for name in needed:
         path = root / name
