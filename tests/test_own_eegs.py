@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -134,11 +135,12 @@ def test_missing_values_stay_missing_and_do_not_spread(root: Path) -> None:
 
 
 def test_a_column_of_times_that_tells_of_another_rate_is_believed(root: Path) -> None:
-    def timed(columns: Columns, unit: float) -> Columns:
+    def timed(_: Columns, unit: float) -> Columns:
+        columns = at_rate(256)
         return {"time": np.arange(len(columns["C3"])) / 256 * unit, **columns}
 
     for unit in (1.0, 1000.0):
-        rewritten(root / "train_eegs", lambda _, unit=unit: timed(at_rate(256), unit))
+        rewritten(root / "train_eegs", partial(timed, unit=unit))
         with pytest.raises(UserError, match=r"which is 256 Hz, and not 200 Hz; set dataset\.sample_rate=256"):
             HMS(root).also_read("train", **HMSWaveform.reads)
         HMS(root, sample_rate=256).also_read("train", **HMSWaveform.reads)

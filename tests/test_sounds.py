@@ -229,9 +229,9 @@ def test_a_set_of_floats_in_other_units_trains_as_its_advice_says(tmp_path: Path
     for name in names:
         soundfile.write(tmp_path / "audio_train" / name, wave(4000) * 20_000, RATE, "FLOAT")
     (tmp_path / "train.csv").write_text("fname,label\n" + "".join(f"{n},{'ab'[i % 2]}\n" for i, n in enumerate(names)))
-    with pytest.raises(UserError, match=r"4 of 4 train examples.*dataset\.full_scale=32768") as error:
+    says = r"4 of the first 4 sounds are in other units: .*0\.wav holds .*; set dataset\.full_scale=32768, or write"
+    with pytest.raises(UserError, match=says):
         open_or_build(Freesound(tmp_path), FreesoundWaveform(), "train", tmp_path / "store", 1)
-    assert str(error.value).count("\n") == 0
     stored = open_or_build(Freesound(tmp_path, full_scale=32_768), FreesoundWaveform(), "train", tmp_path / "store", 1)
     expected = np.rint(wave(4000) * 20_000).astype(np.int16)
     np.testing.assert_array_equal(stored.windows(np.array([0]), np.array([0]), 4000)[0, 0], expected)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,16 +24,16 @@ from bench.spec import UserError
 from conftest import compose
 
 
-def table(times: object, labels: object = None, **columns: object) -> pd.DataFrame:
-    times = list(times)  # type: ignore[call-overload]
+def table(given: Iterable[object], labels: Sequence[int] | None = None, **columns: object) -> pd.DataFrame:
+    times = list(given)
     label = np.arange(len(times)) % 2 if labels is None else np.asarray(labels)
     frame = pd.DataFrame(np.eye(2, dtype=np.float32)[label], columns=["target_a", "target_b"])
     return frame.assign(id=[f"r{i}" for i in range(len(times))], time=times, **columns)
 
 
-def split(rows: pd.DataFrame, digests: np.ndarray | None = None, **options: object) -> pd.DataFrame:
+def split(rows: pd.DataFrame, digests: np.ndarray | None = None, **options: Any) -> pd.DataFrame:
     given = np.zeros((len(rows), 16), np.uint8) if digests is None else digests
-    return assignment.assign(rows, given, partial(splits.time, **options)).onto(rows)  # type: ignore[arg-type]
+    return assignment.assign(rows, given, partial(splits.time, **options)).onto(rows)
 
 
 def sides(rows: pd.DataFrame, fold: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +70,7 @@ def test_the_rows_are_those_of_scikit_learns_split_with_times_for_numbers() -> N
         (pd.date_range("2024-01-01", periods=24, freq="D").strftime("%Y-%m-%dT%H:%M:%S"), "72h"),
     ],
 )
-def test_a_gap_lies_between_both_sides(times: object, gap: object) -> None:
+def test_a_gap_lies_between_both_sides(times: Iterable[object], gap: object) -> None:
     rows = split(table(times), n_splits=3, gap=gap)
     for fold in range(3):
         trained, validated = sides(rows, fold)
@@ -119,7 +121,7 @@ def test_a_copy_never_stands_on_both_sides() -> None:
         (table(range(12), [0] * 3 + [1] * 9), {"n_splits": 3}, r"class b has no row in the training side of fold 0"),
     ],
 )
-def test_what_can_not_be_split_by_time_is_said(rows: pd.DataFrame, options: dict[str, object], says: str) -> None:
+def test_what_can_not_be_split_by_time_is_said(rows: pd.DataFrame, options: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         split(rows, **options)
 

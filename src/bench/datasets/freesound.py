@@ -82,7 +82,15 @@ class Freesound(Dataset):
         return x_t
 
     def also_read(self, part: Part, **what: Any) -> list[Path | str]:
+        if part not in self._looked_at:
+            sounds.refuse_other_units(self.files(part), self.full_scale, self.test_only)
+            self._looked_at.add(part)
         return [f"sounds to their ends, full scale {self.full_scale:g}"]
+
+    @cached_property
+    def _looked_at(self) -> set[Part]:
+        """Parts whose first files were looked at."""
+        return set()
 
     def lengths(self, part: Part, sample_rate: int) -> np.ndarray:
         """(N,) int64 samples of each clip at ``sample_rate`` Hz: from the files' headers, where these say it.

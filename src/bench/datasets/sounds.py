@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,9 @@ the ratio of the highest to the lowest is 40."""
 LOUDEST = 2.0
 """Peak of floats, in full scales, up to which a file is taken for loud; one above it was written in other units."""
 
+GLANCED_AT = 8
+"""Files whose scale is looked at before all are read."""
+
 SIZES = re.compile(r"^ *+(?!RIFF|RIFX|FORM|Riff).*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 COUNTS = re.compile(r"Calculated frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
 WVE = re.compile(r"Data length (\d+) should be (\d+)")
@@ -48,6 +51,10 @@ FRAMES = {
 """What libsndfile's log of a file's header says of lengths that the file does not have."""
 SDS = {"PCM_S8": 60, "PCM_16": 40, "PCM_24": 30}
 """Samples in each of an SDS file's packets of 127 bytes, which follow 21 bytes of header."""
+
+
+class OtherUnitsError(UserError):
+    """Floats beyond full scale."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,25 @@ def read_sound(
     y_t *= unit  # a power of two: resampling first gives the same bits, and fewer are multiplied
     lacking = resampled(len(x_t), sound.rate, sample_rate) - len(y_t)
     return np.pad(y_t, (0, lacking)) if lacking > 0 else y_t[: len(y_t) + lacking]
+
+
+def refuse_other_units(files: Sequence[Path], full_scale: float, settled: bool) -> None:
+    """Looks at the first files, and refuses floats in other units where most of them hold some.
+
+    Files that can't be read, and a few among others, are left to those who name all of them.
+    """
+    problems, files = [], files[:GLANCED_AT]
+    for path in files:
+        try:
+            with _opened(path) as file:
+                if file is not None and file.subtype in ("FLOAT", "DOUBLE"):
+                    _decoded(path, file, full_scale, settled)
+        except OtherUnitsError as error:
+            problems.append(error)
+        except UserError:
+            continue
+    if 2 * len(problems) > len(files):
+        raise UserError(f"{len(problems)} of the first {len(files)} sounds are in other units: {problems[0]}")
 
 
 def resampled(n: int, rate: int, sample_rate: int) -> int:
@@ -277,7 +303,7 @@ def _within_full_scale(path: Path, x_t: np.ndarray, full_scale: float, settled: 
     if peak > LOUDEST:
         unit = next((unit for unit in (1 << 7, 1 << 15, 1 << 23, 1 << 31) if peak * full_scale <= unit * 1.01), None)
         advice = f"set dataset.full_scale={unit}, or " if unit and not settled else ""
-        raise UserError(
+        raise OtherUnitsError(
             f"{path} holds floats up to {peak:.5g} times full scale, which is {full_scale:g}; {advice}write it again "
             "within full scale"
         )
