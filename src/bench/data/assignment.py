@@ -112,6 +112,9 @@ def _crossings(
     for codes, what in ((group, "group"), (example, "example"), (content, "the same content")):
         if len(crossing := _crossing(codes, fold)):
             name = what if codes is content else f"{what} {table[what].iloc[crossing[0]]}"
+            if what == "group" and table["group"].nunique() == 1:
+                problems.append(f"all rows are of {name}, which no split can keep whole; add rows of other groups")
+                continue
             whole = "group" if "group" in table and table["group"].nunique() > 1 else "stratified"
             problems.append(
                 f"{name} stands in folds {sorted(set(fold[crossing].tolist()))} at once "

@@ -69,7 +69,7 @@ def open_features(config: dict[str, Any], dataset: Dataset, names: dict[str, str
             f"leave features out, or choose one that python -m bench.catalog dataset={names.get('dataset')} lists"
         )
     if features.kind != model_class.takes:
-        fitting = dataset.features.get(model_class.takes, "none yet")
+        fitting = dataset.fitting(model_class.takes) or "none yet"
         raise UserError(
             f"model={names.get('model')} takes {_a(model_class.takes)} and features={name} gives "
             f"{_a(features.kind)}; choose features={fitting} or another model"

@@ -89,6 +89,10 @@ class Dataset(ABC):
         values = {name: getattr(self, name) for name in self.learned}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
+    def fitting(self, kind: Kind) -> str | None:
+        """The feature that these files have for a model that takes ``kind``, to name as advice."""
+        return self.features.get(kind)
+
     @abstractmethod
     def required(self) -> list[str]:
         """Paths below the root without which there is nothing to train on."""

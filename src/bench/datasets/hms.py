@@ -73,6 +73,12 @@ class HMS(Dataset):
         self.min_votes_valid = min_votes if min_votes_valid is None else min_votes_valid
         super().__init__(root)
 
+    def fitting(self, kind: Kind) -> str | None:
+        if kind == "image" and not self.test_only:
+            there = (self.root / "train_spectrograms").is_dir() and "spectrogram_id" in self._csv("train").frame
+            return "hms_image" if there else "hms_eeg_spectrogram"
+        return super().fitting(kind)
+
     def required(self) -> list[str]:
         return ["train.csv", "train_eegs"]
 
