@@ -100,7 +100,7 @@ def short(root: Path) -> list[str]:
 RECORDINGS: dict[str, Callable[[Path], list[str]]] = {
     "no spectrograms": without_spectrograms,
     "no spectrograms, a sequence's features": lambda root: [*without_spectrograms(root), "features=hms_waveform"],
-    "no spectrograms, a sequence": lambda root: [*without_spectrograms(root)[:1], "model=mlp", "features=hms_image"],
+    "no spectrograms, a sequence": lambda root: [*without_spectrograms(root)[:1], *HMS[1:], "features=hms_image"],
     "no files of spectrograms": without_spectrogram_files,
     "no offsets": without_offsets,
     "rows of several weights": weighted_rows,
