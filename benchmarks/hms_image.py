@@ -41,6 +41,7 @@ from bench.features.hms_eeg_spectrogram import LINKS
 from bench.features.hms_image import TRACES, HMSImage, central
 from bench.simulators.hms import simulate
 
+CENTRAL = central(10_000)
 COLUMNS = HMSImage.reads["columns"]
 BATCH = 32
 Draw = Callable[[np.ndarray, np.ndarray, np.ndarray], None]

@@ -5,44 +5,29 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from bench.runs.recipe import Recipe, composed
 from bench.runs.run import Run
 
-Composed = tuple[dict[str, Any], dict[str, str]]
+Composed = tuple[Recipe, dict[str, str]]
 
 
 def compose(*overrides: str) -> Composed:
-    """The resolved config and the groups' choices of ``python -m bench.train <overrides>``."""
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
+    """The recipe and the groups' choices of ``python -m bench.train <overrides>``."""
+    from bench.cli.compose import compose
 
-    from bench.cli.schema import register
-    from bench.paths import conf
-
-    register()
-    with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
-        config = hydra.compose("train", list(overrides), return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        choices = config.hydra.runtime.choices
-        names = {
-            k: v if isinstance(v, str) else ",".join(v) for k, v in choices.items() if "/" not in k and v is not None
-        }
-        plain = OmegaConf.to_container(
-            OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), resolve=True
-        )
-    return plain, names  # type: ignore[return-value]
+    config, names = compose("train", overrides)
+    return composed(Recipe, config, "bench.train"), names
 
 
-def train_here(config: dict[str, Any], names: dict[str, str], folds: list[int] | None = None) -> Run:
+def train_here(recipe: Recipe, names: dict[str, str], folds: list[int] | None = None) -> Run:
     """Plans the run and trains its folds in this process, which spares a new one's start; nothing is collected."""
     from bench.crossval.plan import make_plan
 
-    plan = make_plan(config, names)
+    plan = make_plan(recipe, names)
     plan.run.folder.mkdir(parents=True, exist_ok=True)
     plan.write()
     _train(plan.run, folds or plan.folds)
@@ -51,14 +36,12 @@ def train_here(config: dict[str, Any], names: dict[str, str], folds: list[int] |
 
 def _train(run: Run, numbers: Sequence[int], *_: object) -> list[int]:
     """What ``bench.crossval.processes.train`` does, without processes."""
-    from argparse import Namespace
-
-    from bench.crossval.fold import train_fold
+    from bench.crossval.fold_training import Options, train_fold
 
     for number in numbers:
         run.fold(number).folder.mkdir(parents=True, exist_ok=True)
         told, threads = io.StringIO(), torch.get_num_threads()
-        train_fold(Namespace(run=run.folder, number=number, device="cpu", threads=1, compile=False), told)
+        train_fold(Options(run.folder, number, device="cpu"), told)
         torch.set_num_threads(threads)
         run.fold(number).log.write_text(told.getvalue(), encoding="utf-8")
     return []

@@ -10,11 +10,58 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.atomic import write_json, write_text
+from bench.atomic import read_json, write_json, write_text
 from bench.runs import frames
 from bench.runs.run import Run
 
 START = 1_760_000_000.0
+TRAIN = {"epochs": 3, "batch_size": 8, "eval_batch_size": 8, "precision": "float32", "keep": "last"}
+
+
+def recipe(**given: Any) -> dict[str, Any]:
+    """What a whole config.yaml holds, with these keys as ``given``."""
+    return {
+        "dataset": {"_target_": "bench.datasets.hms.HMS", "root": None},
+        "model": {"_target_": "bench.models.mlp.MLP"},
+        "features": {"_target_": "bench.features.hms_waveform.HmsWaveform"},
+        "loss": {"_target_": "bench.losses.kl.kl"},
+        "split": {"_target_": "bench.data.splits.group"},
+        "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.001},
+        "scheduler": {"_target_": "bench.training.schedules.constant"},
+        "seed": 0,
+        "train": TRAIN,
+        **given,
+    }
+
+
+def inputs(**given: Any) -> dict[str, Any]:
+    """What a whole inputs.json holds, with these keys as ``given``."""
+    spec = {"channels": 8, "size": [2000], "classes": ["class 0", "class 1", "class 2"], "sample_rate": 40.0}
+    return {
+        "dataset": "hms", "model": "wavenet", "metric": "kl", "direction": "min", "simulated": False, "n_splits": 2,
+        "spec": spec, "stores": {}, **given,
+    }  # fmt: skip
+
+
+def scores(**given: Any) -> dict[str, Any]:
+    """What a whole scores.json holds, with these keys as ``given``."""
+    return {
+        "metric": "kl", "direction": "min", "oof": 0.5, "folds": [0.5, 0.5], "fold_numbers": [0, 1], "mean": 0.5,
+        "std": 0.0, "baseline": 1.0, "rows": 120, "accuracy": 0.5, "complete": True, "simulated": False,
+        "identity": "1f3a90c2d4e5", **given,
+    }  # fmt: skip
+
+
+def rewrite(run: Run, file: str, **given: Any) -> Run:
+    """The run with other values in its config.yaml, inputs.json or scores.json; opened anew."""
+    import yaml
+
+    path = run.folder / file
+    if path.suffix == ".yaml":
+        write_text(path, yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **given}))
+    else:
+        write_json(path, {**read_json(path), **given})
+    return Run(run.folder)
 
 
 def epoch(number: int, fold: int = 0, of: int = 3) -> dict[str, float]:
@@ -48,30 +95,14 @@ def write_run(
     """A run of which the first ``finished`` folds (else all) are done; the next one stands before its last epoch."""
     finished = folds if finished is None else finished
     folder = outputs / "hms" / model / identity
-    loss = {"_target_": "bench.losses.kl.kl"}
-    config = {
-        "dataset": {"_target_": "bench.datasets.hms.HMS", "root": None},
-        "model": {"_target_": f"bench.models.{model}.Net", "filters": 16},
-        "loss": loss,
-        "optimizer": {"lr": 0.001},
-        "seed": seed,
-    }
     import yaml
 
-    write_text(folder / "config.yaml", yaml.safe_dump(config))
+    node = {"_target_": f"bench.models.{model}.Net", "filters": 16}
+    write_text(folder / "config.yaml", yaml.safe_dump(recipe(model=node, seed=seed)))
     names = [f"class {k}" for k in range(classes)]
-    inputs: dict[str, Any] = {
-        "dataset": "hms",
-        "model": model,
-        "metric": "kl",
-        "direction": "min",
-        "simulated": simulated,
-        "n_splits": folds,
-        "spec": {"channels": 8, "size": [2000], "classes": names, "sample_rate": 40.0},
-        "stores": {},
-        "features": "hms_waveform",
-    }
-    write_json(folder / "inputs.json", inputs)
+    spec = {"channels": 8, "size": [2000], "classes": names, "sample_rate": 40.0}
+    known = inputs(model=model, simulated=simulated, n_splits=folds, spec=spec)
+    write_json(folder / "inputs.json", known)
     write_json(folder / "environment.json", {"python": "3.11"})
     run = Run.open(folder)
     for fold in run.folds[: finished + 1]:
@@ -99,24 +130,20 @@ def write_oof(run: Run, finished: int, rows: int = 120, seed: int = 0) -> None:
         frame[f"target_{name}"] = target[:, k]
         frame[f"pred_{name}"] = probability[:, k]
     frame.to_parquet(run.folder / "oof.parquet")
-    scores = [run.fold(k).history()[-1]["valid/kl"] for k in range(finished)]
-    write_json(
-        run.scores_path,
-        {
-            "metric": "kl",
-            "direction": "min",
-            "oof": float(np.mean(scores)) + 0.01,
-            "folds": scores,
-            "fold_numbers": list(range(finished)),
-            "mean": float(np.mean(scores)),
-            "std": float(np.std(scores)),
-            "baseline": 1.0,
-            "rows": rows,
-            "accuracy": float((probability.argmax(1) == truth).mean()),
-            "simulated": run.inputs["simulated"],
-            "identity": run.identity,
-        },
+    each = [run.fold(k).history()[-1]["valid/kl"] for k in range(finished)]
+    known = scores(
+        oof=float(np.mean(each)) + 0.01,
+        folds=each,
+        fold_numbers=list(range(finished)),
+        mean=float(np.mean(each)),
+        std=float(np.std(each)),
+        rows=rows,
+        accuracy=float((probability.argmax(1) == truth).mean()),
+        complete=finished == run.inputs.n_splits,
+        simulated=run.inputs.simulated,
+        identity=run.identity,
     )
+    write_json(run.scores_path, known)
 
 
 def write_member(
@@ -130,7 +157,7 @@ def write_member(
     identity: str = "1f3a90c2d4e5",
     dataset: str = "hms",
     metric: str = "kl",
-    **inputs: Any,
+    **more: Any,
 ) -> Run:
     """A finished run with these predictions, collected as a training's end does; ids are "a0", "a1", …"""
     import yaml
@@ -141,14 +168,13 @@ def write_member(
     targets = {"hms": "bench.datasets.hms.HMS", "heartbeat": "bench.datasets.heartbeat.Heartbeat"}
     folder, classes = outputs / dataset / model / identity, tuple(f"class {k}" for k in range(target_nk.shape[1]))
     node = {"_target_": targets[dataset], "root": str(outputs / "nowhere")}
-    config = {"dataset": node, "seed": 0}
-    write_text(folder / "config.yaml", yaml.safe_dump(config))
-    own: dict[str, Any] = {
-        "dataset": dataset, "model": model, "metric": metric, "direction": "min", "simulated": False,
-        "n_splits": len(np.unique(fold_n)), "test": "t", "group": f"{model} group", "stores": {},
-        "spec": {"channels": 8, "size": [2000], "classes": list(classes), "sample_rate": None},
-    }  # fmt: skip
-    write_json(folder / "inputs.json", {**own, **inputs})
+    write_text(folder / "config.yaml", yaml.safe_dump(recipe(dataset=node)))
+    spec = {"channels": 8, "size": [2000], "classes": list(classes), "sample_rate": None}
+    known = inputs(
+        dataset=dataset, model=model, metric=metric, n_splits=len(np.unique(fold_n)), test="t", group=f"{model} group",
+        spec=spec,
+    )  # fmt: skip
+    write_json(folder / "inputs.json", {**known, **more})
     run = Run.open(folder)
     rows = pd.DataFrame({"id": [f"a{n}" for n in range(len(target_nk))], "fold": fold_n})
     rows = rows.join(pd.DataFrame(target_nk.astype(np.float32), columns=[f"target_{c}" for c in classes]))

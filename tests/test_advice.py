@@ -31,7 +31,7 @@ def beats(root: Path, n: int = 24, classes: int = 2, copies: int = 0, **columns:
     x_nt[:copies] = x_nt[0]
     frame = pd.DataFrame({"id": range(n), "heartbeat_signals": [",".join(map(str, x)) for x in x_nt]})
     frame["label"] = columns.pop("label", np.arange(n) % classes)
-    frame.assign(**columns).to_csv(root / "train.csv", index=False)  # type: ignore[arg-type]
+    frame.assign(**columns).to_csv(root / "train.csv", index=False)
     return ["dataset=heartbeat", "model=mlp"]
 
 
@@ -208,7 +208,7 @@ def sentences() -> Iterator[tuple[str, str]]:
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                yield str(path), "".join(v.value if isinstance(v, ast.Constant) else "{}" for v in node.values)
+                yield str(path), "".join(str(v.value) if isinstance(v, ast.Constant) else "{}" for v in node.values)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield str(path), node.value
 

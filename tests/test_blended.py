@@ -53,7 +53,7 @@ def trained(beats: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     for change in ("seed=1", "seed=2", "seed=3"):
         run = train_here(*compose(*small_overrides(beats, folder), "train.epochs=1", change))
-        collect.collect(run, locate(run.config["dataset"], "dataset").metric)  # type: ignore[attr-defined]
+        collect.collect(run, locate(run.made_by.dataset, "dataset").metric)  # type: ignore[attr-defined]
         run.write_state(status="finished")
     return folder
 
@@ -94,7 +94,7 @@ def test_the_folds_are_averaged_as_the_ensemble_was_made(here: Path) -> None:
     ids = pd.read_parquet(folder / "test.parquet")["id"]
     run = two(here, "blend=mean", "folds=geometric")
     first = bench.load(run.folder, device="cpu").members[0]
-    beats = first.run.config["dataset"]["root"]
+    beats = first.run.recipe.dataset["root"]
     found = predictions(first.predict(beats))
     each = np.stack([predictions(pd.read_parquet(fold.test)) for fold in first.run.folds])
     np.testing.assert_allclose(found, geometric(each), atol=1e-12)
@@ -141,7 +141,7 @@ def test_views_are_handed_on_to_the_members(here: Path, capsys: pytest.CaptureFi
 def test_a_member_that_was_moved_is_found_by_its_identity(here: Path, tmp_path: Path) -> None:
     run = two(here, "blend=weights")
     wanted = predictions(pd.read_parquet(run.folder / "test.parquet"))
-    raw = str(Run(members(here)[0]).config["dataset"]["root"])
+    raw = str(Run(members(here)[0]).recipe.dataset["root"])
 
     def found(folder: Path, outputs: Path) -> np.ndarray:
         model = bench.load(folder, device="cpu", outputs=outputs, store=tmp_path / "store")
@@ -179,7 +179,7 @@ def test_an_ensemble_is_not_exported(here: Path) -> None:
 def test_raw_examples_are_predicted_as_files_are(here: Path, tmp_path: Path) -> None:
     run = two(here, "blend=weights")
     model = bench.load(run.folder, device="cpu", store=tmp_path / "store")
-    dataset = model.open(Path(model.members[0].run.config["dataset"]["root"]))
+    dataset = model.open(Path(model.members[0].run.recipe.dataset["root"]))
     raw = [dataset.read("test", i, **model.reads) for i in range(24)]
     found = model.predict(raw)
     np.testing.assert_allclose(found, predictions(pd.read_parquet(run.folder / "test.parquet")), atol=1e-9)
@@ -221,7 +221,7 @@ def test_members_may_keep_the_rows_in_another_order(here: Path) -> None:
 
 def test_members_that_find_other_rows_in_a_folder_are_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = bench.load(two(here).folder, device="cpu")
-    raw = Path(model.members[0].run.config["dataset"]["root"])
+    raw = Path(model.members[0].run.recipe.dataset["root"])
     fewer = model.members[1].open(raw)
     fewer.__dict__["_test"] = fewer.table("test").iloc[1:]
     monkeypatch.setattr(model.members[1], "open", lambda folder: fewer)
@@ -240,6 +240,6 @@ def test_a_sample_of_other_ids_costs_the_submission_alone_and_the_same_command_w
     assert not (run.folder / "submission.csv").exists()
     assert re.search(r"submission.csv is not written: .* asks for id 7 \(line 26\)", capsys.readouterr().err)
     write_sample(root, ids[::-1])
-    monkeypatch.setattr("bench.ensembling.blend.nested", None)  # nothing is fitted again
+    monkeypatch.setattr("bench.ensembling.fitting.nested", None)  # nothing is fitted again
     two(here, f"root={root}")
     assert pd.read_csv(run.folder / "submission.csv")["id"].tolist() == ids[::-1]

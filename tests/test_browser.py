@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.atomic import write_json
+from bench.runs import scores
 from bench.runs.run import Run
 from bench.tracking.mirror import Mirror
 from bench.tracking.wording import comparison, headline
-from fake_run import write_run
+from fake_run import rewrite, write_run
+from fake_run import scores as fake_scores
 from test_report import CHROMIUM
 from test_tracking import _kill, _serve
 
@@ -68,11 +69,11 @@ def drawn(address: str, profile: Path) -> Page:
 
 def shifted(run: Run, by: float) -> float:
     """Moves the run's scores; their mean."""
-    scores = run.scores()
-    assert scores is not None
-    folds = [score + by for score in scores["folds"]]
+    before = run.scores()
+    assert before is not None
+    folds = [score + by for score in before.folds]
     mean = sum(folds) / len(folds)
-    write_json(run.scores_path, {**scores, "folds": folds, "mean": mean, "oof": mean + 0.01})
+    rewrite(run, "scores.json", folds=folds, mean=mean, oof=mean + 0.01)
     return mean
 
 
@@ -80,8 +81,8 @@ def shifted(run: Run, by: float) -> float:
     ("std", "said"), [(163.5, "164"), (99.6, "100"), (16.35, "16"), (1635.0, "1,635"), (0.0321, "0.032")]
 )
 def test_a_spread_of_any_size_is_written_out(std: float, said: str) -> None:
-    scores = {"metric": "l1_20k", "mean": 16636.5, "std": std, "folds": [0.0] * 5}
-    assert headline(scores).startswith(f"**l1_20k 16,636 ± {said}** over 5 folds")
+    found = scores.of(fake_scores(metric="l1_20k", mean=16636.5, std=std, folds=[0.0] * 5), "here")
+    assert headline(found).startswith(f"**l1_20k 16,636 ± {said}** over 5 folds")
 
 
 @pytest.mark.server

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from bench import build
-from bench.catalog import main
+from bench import build, extensions
+from bench.catalog import COMMAND
 from bench.cli import options
+from bench.cli.door import run
 from bench.cli.options import Option
 from bench.paths import conf
 from bench.spec import UserError
@@ -46,7 +47,7 @@ def printed(capsys: pytest.CaptureFixture[str], data: Path) -> Any:
     """What the door prints for words, on those files."""
 
     def page(*words: str) -> str:
-        code = main([*words, f"data={data}"])
+        code = run(COMMAND, [*words, f"data={data}"])
         out, err = capsys.readouterr()
         assert (code, err) == (0, "")
         assert max(map(len, out.splitlines())) <= 100
@@ -154,7 +155,7 @@ def test_a_data_sets_page_counts_every_model(printed: Any) -> None:
 
 
 def test_without_files_a_few_are_simulated_and_told_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["dataset=heartbeat", "model=mlp", f"data={tmp_path / 'none'}"]) == 0
+    assert run(COMMAND, ["dataset=heartbeat", "model=mlp", f"data={tmp_path / 'none'}"]) == 0
     out = capsys.readouterr().out
     assert "simulated for this page" in out
     assert re.search(r"^mlp +13,444 ", out, re.MULTILINE)
@@ -166,7 +167,7 @@ def test_a_new_yaml_shows_up_without_an_edit(printed: Any, monkeypatch: pytest.M
     shutil.copytree(conf(), tree)
     (tree / "model" / "floor.yaml").write_text("# No hidden layer.\n_target_: bench.models.mlp.MLP\nhidden: []\n")
     (tree / "recipe" / "heartbeat_floor.yaml").write_text("# @package _global_\ntrain: {epochs: 3}\n")
-    monkeypatch.setattr(options, "conf", lambda: tree)
+    monkeypatch.setattr(extensions, "conf", lambda: tree)
     out = printed()
     assert re.search(r"^floor +No hidden layer\. +heartbeat", out, re.MULTILINE)
     assert re.search(r"^floor +824 ", printed("model=floor", "dataset=heartbeat"), re.MULTILINE)
@@ -190,7 +191,7 @@ def test_a_new_yaml_shows_up_without_an_edit(printed: Any, monkeypatch: pytest.M
 def test_a_mistake_is_one_sentence_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], data: Path, words: str, sentence: str
 ) -> None:
-    assert main([*words.split(), f"data={data}"]) == 2
+    assert run(COMMAND, [*words.split(), f"data={data}"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"bench: {sentence}")
     assert error.count("\n") == 1
@@ -201,7 +202,7 @@ def test_a_data_set_that_lacks_files_is_told_beside_the_others(
 ) -> None:
     shutil.copytree(data, tmp_path / "data")
     (tmp_path / "data" / "heartbeat" / "train.csv").unlink()
-    assert main([f"data={tmp_path / 'data'}"]) == 0
+    assert run(COMMAND, [f"data={tmp_path / 'data'}"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert f"! heartbeat: dataset.root={tmp_path / 'data' / 'heartbeat'} lacks train.csv" in out
     assert "sequence, 8 × 2000; reads hms" in out
@@ -210,7 +211,7 @@ def test_a_data_set_that_lacks_files_is_told_beside_the_others(
 def test_asking_for_the_traceback_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(UserError, match="there is no model=wavnet"):
-        main(["model=wavnet"])
+        run(COMMAND, ["model=wavnet"])
 
 
 def test_help_needs_no_heavy_import() -> None:

@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import compare as door
 from bench import metrics
 from bench.atomic import read_json, write_json, write_text
+from bench.cli import door
+from bench.compare import COMMAND
 from bench.comparison import comparison, plots, words
 from bench.comparison.comparison import Rows
 from bench.runs.run import Run
 from bench.spec import UserError
 from fake_predictions import compared, predicted, some_rows
+from fake_run import inputs, recipe, rewrite, scores
 
 PICTURES = {"folds.png", "differences.png", "classes.png", "rows.png"}
 KINDS = {
@@ -36,15 +38,14 @@ def write_run(
     folder, (dataset, score) = outputs / "data" / model / identity, KINDS[metric]
     import yaml
 
-    config = {"dataset": {"_target_": f"bench.datasets.{dataset}"}, "model": {"hidden": [8]}, "seed": 0}
+    config = recipe(dataset={"_target_": f"bench.datasets.{dataset}"}, model={"hidden": [8]})
     write_text(folder / "config.yaml", yaml.safe_dump(config))
-    n_splits = int(rows.table["fold"].max()) + 1
-    inputs = {"dataset": "data", "model": model, "metric": metric, "direction": score.direction, "simulated": False}
-    inputs["stores"] = {"train": str(outputs / "no store")}
     spec = {"channels": 1, "size": [64], "classes": list(rows.classes), "sample_rate": None}
-    write_json(
-        folder / "inputs.json", {**inputs, "n_splits": n_splits, "spec": spec, "names": {"model": model}, **more}
-    )
+    known = inputs(
+        dataset="data", model=model, metric=metric, direction=score.direction, spec=spec, names={"model": model},
+        n_splits=int(rows.table["fold"].max()) + 1, stores={"train": str(outputs / "no store")},
+    )  # fmt: skip
+    write_json(folder / "inputs.json", {**known, **more})
     targets = pd.DataFrame({f"target_{c}": rows.target[:, k] for k, c in enumerate(rows.classes)})
     rows.table.join(targets).to_parquet(folder / "splits.parquet")
     said = pd.DataFrame({f"pred_{c}": probability[:, k] for k, c in enumerate(rows.classes)})
@@ -55,7 +56,7 @@ def write_run(
         fold.folder.mkdir(parents=True)
         oof[oof["fold"] == fold.number].to_parquet(fold.oof)
         write_json(fold.done, {})
-    write_json(run.scores_path, {"metric": metric, "complete": True})
+    write_json(run.scores_path, scores(metric=metric, identity=run.identity))
     run.write_state(status="finished")
     return run
 
@@ -121,7 +122,7 @@ def table(run: Run, name: str) -> pd.DataFrame:
     ],
 )  # fmt: skip
 def test_runs_of_another_kind_are_refused(runs: list[Run], key: str, value: Any, sentence: str) -> None:
-    write_json(runs[1].folder / "inputs.json", {**runs[1].inputs, key: value})
+    rewrite(runs[1], "inputs.json", **{key: value})
     with pytest.raises(UserError, match=sentence):
         comparison.read(runs)
 
@@ -167,7 +168,7 @@ def test_validated_by_trained_rows_counts_what_folds_train_on(tmp_path: Path) ->
 
 
 def called(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    code = door.main(list(words))
+    code = door.run(COMMAND, words)
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -238,12 +239,9 @@ def test_simulated_data_is_marked_everywhere(
 
 
 def test_runs_that_differ_in_little_are_named_by_it(tmp_path: Path) -> None:
-    import yaml
-
     rows = some_rows(20)
     runs = [write_run(tmp_path, rows, predicted(rows, 1, 0), "mlp", f"{i}" * 12) for i in (1, 2)]
-    write_text(runs[1].folder / "config.yaml", yaml.safe_dump({**runs[1].config, "seed": 7, "outputs": "elsewhere"}))
-    runs = [Run(run.folder) for run in runs]
+    runs[1] = rewrite(runs[1], "config.yaml", seed=7, outputs="elsewhere")
     assert words.labels(runs) == ["mlp seed=0", "mlp seed=7"]
     assert words.differing(runs) == ["seed=0", "seed=7"]
 
@@ -254,10 +252,10 @@ def test_runs_that_differ_in_little_are_named_by_it(tmp_path: Path) -> None:
         ([], "runs is not given"),
         (["runs=/nowhere"], "/nowhere is not a folder"),
         (["runs=latest"], "runs names 1 run; a comparison takes two or more"),
-        (["runs=dataset=data", "resamples=many"], "resamples=many is not a whole number"),
+        (["runs=dataset=data", "resamples=many"], "resamples=many can't be used: Value 'many'"),
         (["runs=dataset=data", "resamples=5"], "resamples=5 must be 100 or more"),
-        (["runz=latest"], "there is no key runz here; there are runs, outputs, resamples, seed, tracking.enabled"),
-        (["runs=dataset=data", "tracking.enabled=maybe"], "tracking.enabled=maybe is not true or false"),
+        (["runz=latest"], "there is no key runz here; did you mean runs?"),
+        (["runs=dataset=data", "tracking.enabled=maybe"], "tracking.enabled=maybe can't be used"),
         (["runs=dataset=data", "tracking.wait=0"], "tracking.wait=0 must be 1 or more"),
         (["latest"], "latest is not written as key=value"),
     ],
@@ -275,7 +273,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
 
 
 def test_help_needs_no_heavy_import() -> None:
-    code = "import sys; from bench import compare; compare.main(['--help']); print(sorted(sys.modules))"
+    code = "import sys; from bench import compare; compare.run(compare.COMMAND, ['--help']); print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert "resamples: 4000" in done.stdout
     loaded = done.stdout.splitlines()[-1]

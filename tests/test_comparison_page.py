@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from bench import compare as door
 from bench import metrics
-from bench.atomic import read_json, write_json, write_text
-from bench.comparison import comparison, plots, sending
+from bench.atomic import read_json, write_json
+from bench.cli import door
+from bench.compare import COMMAND
+from bench.comparison import command, comparison, plots, sending
 from bench.comparison import page as comparison_page
 from bench.comparison import rows as comparison_rows
 from bench.comparison.comparison import Comparison
@@ -29,7 +29,7 @@ from bench.spec import Metric
 from bench.tracking import wording
 from conftest import Composed, train_here
 from fake_predictions import predicted, some_rows
-from fake_run import epoch
+from fake_run import TRAIN, epoch, rewrite
 from test_compare import two_runs, write_run
 from test_report import CHROMIUM, Page, assert_a_browser_shows
 
@@ -130,15 +130,14 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
     rows = comparison.Rows(table, rows.target, (evil, "'; --", "日本 </table>"), rows.ratio, False)
     runs = with_histories([write_run(tmp_path, rows, predicted(rows, s, 0), "net", f"{s}" * 12) for s in (1, 3)])
     for run, model in zip(runs, ("<s>net</s>", "<em>net"), strict=True):
-        write_json(run.folder / "inputs.json", {**run.inputs, "model": model, "dataset": "<h1>data", "names": {}})
-        config = {**run.config, "note": f"<a>{model}", "loss": {"_target_": f"bench.losses.<q>{run.identity}"}}
-        write_text(run.folder / "config.yaml", yaml.safe_dump(config))
+        rewrite(run, "inputs.json", model=model, dataset="<h1>data", names={})
+        rewrite(run, "config.yaml", note=f"<a>{model}", loss={"_target_": f"bench.losses.<q>{run.identity}"})
     of = compared([Run(run.folder) for run in runs])
     page = written(of, tmp_path, drawn(of))
     for tag in ('<b>"', "<i>r", "<u>", "<s>", "<em>", "<h1>data", "<a>", "<q>"):
         assert tag not in page.html
     assert [row[0] for row in page.tables["classes"] if row[0] != "class"] == 2 * [evil, "'; --", "日本 </table>"]
-    assert page.tables["runs"][0][1:] == [run.inputs["model"] for run in of.runs]
+    assert page.tables["runs"][0][1:] == [run.inputs.model for run in of.runs]
     assert "<em>net is better than <s>net</s>" in page.text
     assert "group <u>p" in page.text
     first = comparison_rows.shown_rows(of)[0][1][0]
@@ -193,7 +192,7 @@ def test_curves_of_all_runs_share_their_axes_and_losses_are_drawn_where_they_are
     assert [html.count(f'class="mean run{i}"') - (i == 0) for i in (0, 1)] == [2, 2]  # one is an interval's
     assert [html.count(f'class="fold run{i}"') for i in (0, 1)] == [10, 10]
     assert [html.count(f'class="mean train run{i}"') for i in (0, 1)] == [1, 1]
-    write_text(runs[0].folder / "config.yaml", yaml.safe_dump({**runs[0].config, "loss": {"_target_": "a.b.focal"}}))
+    rewrite(runs[0], "config.yaml", loss={"_target_": "a.b.focal"})
     page = written(compared([Run(run.folder) for run in runs]), tmp_path)
     assert "The losses are not drawn: those that were trained on differ (focal, none)." in page.text
     assert "train run0" not in page.html
@@ -205,12 +204,11 @@ def test_curves_of_all_runs_share_their_axes_and_losses_are_drawn_where_they_are
 def test_the_runs_are_listed_with_folder_seed_and_what_differs(tmp_path: Path) -> None:
     rows = some_rows()
     made = [write_run(tmp_path, rows, predicted(rows, i, 0), "mlp", f"{i}" * 12) for i in (1, 2)]
-    config = {**made[1].config, "seed": 7, "train": {"epochs": 3}}
-    write_text(made[1].folder / "config.yaml", yaml.safe_dump(config))
+    rewrite(made[1], "config.yaml", seed=7, train={**TRAIN, "clip": 3.0})
     listed = {row[0]: row[1:] for row in written(compared([Run(r.folder) for r in made]), tmp_path).tables["runs"]}
     assert listed["folder"] == [str(made[1].folder), str(made[0].folder)]
     assert listed["seed"] == ["7", "0"]
-    assert listed["train.epochs"] == ["3", "–"]
+    assert listed["train.clip"] == ["3.0", "–"]
 
 
 def test_of_many_runs_each_is_held_against_the_best(tmp_path: Path) -> None:
@@ -269,7 +267,7 @@ def test_a_folder_that_takes_no_copy_costs_a_sentence(runs: list[Run], tmp_path:
 
 
 def called(capsys: pytest.CaptureFixture[str], tmp_path: Path, *words: str) -> tuple[int, str, str]:
-    code = door.main(["runs=dataset=data", f"outputs={tmp_path}", "resamples=200", *words])
+    code = door.run(COMMAND, ["runs=dataset=data", f"outputs={tmp_path}", "resamples=200", *words])
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -324,8 +322,6 @@ def test_the_page_is_among_the_artifacts_of_each_run_that_mlflow_has(
 
     from bench.tracking.mirror import Mirror, default_uri
 
-    scores = {"folds": [0.5], "fold_numbers": [0], "mean": 0.5, "std": 0.0, "oof": 0.5}
-    write_json(runs[0].scores_path, {**(runs[0].scores() or {}), **scores})
     assert Mirror(runs[0], default_uri(tmp_path)).sync()
     code, out, err = called(capsys, tmp_path)
     name = f"comparisons/{Path(out.splitlines()[-1]).name}.html"
@@ -359,15 +355,15 @@ def test_trained_runs_show_their_rows_as_the_best_model_sees_them(small: Callabl
         collect.collect(run, Heartbeat.metric)
     of = compared(made, Heartbeat.metric)
     assert labels(of.runs) == [f"mlp seed={run.config['seed']}" for run in of.runs]
-    found = door._inputs(of)
+    found = command._inputs(of)
     rows = comparison_rows.shown_rows(of)[0][1]
     assert (found.run, list(found.shown)) == (of.runs[0], rows)
-    raw = pd.read_csv(Path(made[0].config["dataset"]["root"]) / "train.csv").set_index("id")["heartbeat_signals"]
+    raw = pd.read_csv(Path(made[0].recipe.dataset["root"]) / "train.csv").set_index("id")["heartbeat_signals"]
     for row in rows:
         signal = np.array(raw[int(of.rows.table["id"][row])].split(","), dtype=np.float32)
         assert np.corrcoef(found.shown[row].ravel(), signal)[0, 1] > 0.999
-    shutil.rmtree(made[0].inputs["stores"]["train"])
-    assert "the computed features are not there any more" in door._inputs(of).lacking
+    shutil.rmtree(made[0].inputs.stores["train"])
+    assert "the computed features are not there any more" in command._inputs(of).lacking
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium or chrome on the PATH")

@@ -13,19 +13,21 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.atomic import read_json, write_json
 from bench.crossval.plan import make_plan
 from bench.crossval.run import cross_validate
 from bench.data import assignment
 from bench.datasets.base import targets
 from bench.metrics import L1_20K
 from bench.report import report
+from bench.runs import inputs
 from bench.runs.frames import predictions
+from bench.runs.records import plain
 from bench.runs.run import Run
 from bench.spec import UserError
 from conftest import Composed, compose, small_overrides, train_here
@@ -57,20 +59,21 @@ def test_every_row_is_predicted_once_by_a_fold_that_did_not_train_on_it(finished
 
 def test_scores_are_what_they_say(finished: tuple[Run, list[str]]) -> None:
     run, _ = finished
-    scores, oof = read_json(run.folder / "scores.json"), pd.read_parquet(run.folder / "oof.parquet")
+    scores, oof = run.scores(), pd.read_parquet(run.folder / "oof.parquet")
+    assert scores is not None
     target, probability, fold = targets(oof).astype(float), predictions(oof), oof["fold"].to_numpy()
-    assert scores["oof"] == L1_20K.score(target, probability)
-    assert scores["also"] == {"l1_sum": pytest.approx(scores["oof"] * len(oof) / 20_000)}
-    assert scores["folds"] == [L1_20K.score(target[fold == k], probability[fold == k]) for k in range(2)]
-    assert scores["mean"] == pytest.approx(np.mean(scores["folds"]))
-    assert scores["std"] == pytest.approx(np.std(scores["folds"]))
-    assert scores["accuracy"] == (target.argmax(1) == probability.argmax(1)).mean()
+    assert scores.oof == L1_20K.score(target, probability)
+    assert scores.also == {"l1_sum": pytest.approx(scores.oof * len(oof) / 20_000)}
+    assert list(scores.folds) == [L1_20K.score(target[fold == k], probability[fold == k]) for k in range(2)]
+    assert scores.mean == pytest.approx(np.mean(scores.folds))
+    assert scores.std == pytest.approx(np.std(scores.folds))
+    assert scores.accuracy == (target.argmax(1) == probability.argmax(1)).mean()
     means = np.stack([target[fold != k].mean(0) for k in range(2)])[fold]
-    assert scores["baseline"] == pytest.approx(20000 * np.abs(target - means).sum(1).mean())
-    assert (scores["metric"], scores["direction"], scores["rows"]) == ("l1_20k", "min", 160)
-    assert scores["identity"] == run.folder.name
-    assert scores["complete"] is True
-    assert scores["simulated"] is False  # a root that was given, without a simulator's mark
+    assert scores.baseline == pytest.approx(20000 * np.abs(target - means).sum(1).mean())
+    assert (scores.metric, scores.direction, scores.rows) == ("l1_20k", "min", 160)
+    assert scores.identity == run.folder.name
+    assert scores.complete is True
+    assert scores.simulated is False  # a root that was given, without a simulator's mark
 
 
 def test_test_predictions_are_the_folds_mean(finished: tuple[Run, list[str]]) -> None:
@@ -123,7 +126,7 @@ def test_where_and_how_fast_is_the_same_run(small: Small, change: str) -> None:
 def test_some_folds_first_and_the_rest_later_is_the_whole(small: Small, finished: tuple[Run, list[str]]) -> None:
     part = cross_validate(*small("folds.only=[1]"))
     assert part.scores is not None
-    assert (part.scores["fold_numbers"], part.scores["complete"], part.scores["rows"]) == ([1], False, 80)
+    assert (part.scores.fold_numbers, part.scores.complete, part.scores.rows) == ((1,), False, 80)
     assert part.run.state()["status"] == "partial"
     whole = cross_validate(*small("folds.parallel=2"))
     assert oof_bytes(whole.run) == oof_bytes(finished[0])
@@ -224,19 +227,19 @@ def test_simulated_files_are_made_once_marked_and_kept_apart(tmp_path: Path, cap
         "dataset.simulator.n_train=80", "dataset.simulator.n_test=8", "device=cpu", "tracking.enabled=false",
     ]  # fmt: skip
     plan = make_plan(*compose(*overrides))
-    assert plan.inputs["simulated"] is True
+    assert plan.inputs.simulated is True
     assert "SIMULATED data in" in capfd.readouterr().err
     root = tmp_path / "data/simulated/heartbeat"
     made = (root / "train.csv").stat().st_mtime_ns
     assert make_plan(*compose(*overrides)).run.folder == plan.run.folder
     assert (root / "train.csv").stat().st_mtime_ns == made
-    assert make_plan(*compose(*overrides, f"dataset.root={root}")).inputs["simulated"] is True
+    assert make_plan(*compose(*overrides, f"dataset.root={root}")).inputs.simulated is True
     other = make_plan(*compose(*overrides, "dataset.simulator.seed=5"))
     assert other.run.folder != plan.run.folder
     assert (root / "train.csv").stat().st_mtime_ns == made
     os.rename(root, tmp_path / "data/heartbeat")
     (tmp_path / "data/heartbeat/SIMULATED.json").unlink()
-    assert make_plan(*compose(*overrides)).inputs["simulated"] is False
+    assert make_plan(*compose(*overrides)).inputs.simulated is False
 
 
 @pytest.mark.usefixtures("one_process")
@@ -270,7 +273,7 @@ def test_what_was_deleted_or_cut_comes_again(small: Small, finished: tuple[Run, 
     (run.folder / "oof.parquet").unlink()
     other = cross_validate(*small("folds.only=[1]")).scores
     assert other is not None
-    assert other["fold_numbers"] == [1], "what is gone is not collected"
+    assert other.fold_numbers == (1,), "what is gone is not collected"
     folds[1].done.write_text("{")
     folds[1].weights.unlink()
     folds[1].checkpoint.write_bytes(folds[1].checkpoint.read_bytes()[:100])
@@ -315,13 +318,31 @@ def test_what_is_said_of_the_split_is_kept_and_changes_no_identity(
     assign = assignment.assign
     monkeypatch.setattr("bench.crossval.plan.assign", lambda *given: replace(assign(*given), notes=["a < b"]))
     plan = make_plan(*compose(*overrides))
-    assert (plan.inputs["notes"], plan.run.folder) == (["a < b"], run.folder)
+    assert (plan.inputs.notes, plan.run.folder) == (["a < b"], run.folder)
     assert "split     a < b" in capsys.readouterr().err
     told = Run(Path(shutil.copytree(run.folder, tmp_path / "told")))
-    write_json(told.folder / "inputs.json", plan.inputs)
+    inputs.write(told.folder, plan.inputs)
     page = report.write(told, report.judge(told), {}).read_text(encoding="utf-8")
     assert "<li>a &lt; b</li>" in page
     assert "<li>" not in (run.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_planning_changes_nothing_that_it_is_given_and_splits_once(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, names = small("augment=[gain]")
+    before, chosen, assign = plain(recipe), dict(names), assignment.assign
+    made: list[assignment.Assignment] = []
+
+    def counted(*given: Any) -> assignment.Assignment:
+        made.append(assign(*given))
+        return made[-1]
+
+    for module in ("bench.data.assignment", "bench.crossval.plan"):
+        monkeypatch.setattr(f"{module}.assign", counted)
+    assert make_plan(recipe, names).run.folder == make_plan(recipe, names).run.folder
+    assert (plain(recipe), names) == (before, chosen)
+    assert len(made) == 2, "one a plan"
 
 
 def test_other_class_names_are_another_run(beats: Path, small: Small, tmp_path: Path) -> None:
@@ -329,7 +350,7 @@ def test_other_class_names_are_another_run(beats: Path, small: Small, tmp_path: 
     frame = pd.read_csv(beats / "train.csv")
     frame.replace({"label": {3: 7}}).to_csv(tmp_path / "renamed/train.csv", index=False)
     a, b = (make_plan(*small(f"dataset.root={root}")) for root in (beats, tmp_path / "renamed"))
-    assert a.inputs["spec"]["classes"] != b.inputs["spec"]["classes"]
+    assert a.inputs.spec.classes != b.inputs.spec.classes
     assert a.run.folder != b.run.folder
 
 
@@ -357,9 +378,10 @@ def test_hms_with_wavenet_goes_from_raw_files_to_a_submission(
         "dataset.simulator.n_test=3", f"data={tmp_path}/data", f"outputs={tmp_path}/outputs", "tracking.enabled=false",
     ]  # fmt: skip
     run = cross_validate(*compose(*overrides)).run
-    rows, scores = pd.read_parquet(run.folder / "splits.parquet"), read_json(run.scores_path)
+    rows, scores = pd.read_parquet(run.folder / "splits.parquet"), run.scores()
+    assert scores is not None
     assert (rows.groupby("group")["fold"].nunique() == 1).all()
-    assert (scores["metric"], scores["simulated"], scores["rows"]) == ("kl", True, 40)
+    assert (scores.metric, scores.simulated, scores.rows) == ("kl", True, 40)
     votes = [f"{c}_vote" for c in ("seizure", "lpd", "gpd", "lrda", "grda", "other")]
     submission = pd.read_csv(run.folder / "submission.csv")
     test = pd.read_csv(tmp_path / "data/simulated/hms/test.csv")
@@ -399,9 +421,7 @@ def test_a_dead_tracking_server_changes_nothing_and_the_run_is_sent_later(
 
 
 def test_a_pairs_recipe_names_its_features_and_the_command_line_wins() -> None:
-    from bench.data.open import features_node
-    from bench.datasets.freesound import Freesound
-    from bench.models.cnn2d import CNN2D
+    from bench.crossval.settle import settle
 
     for options, wanted in (
         (["model=cnn2d"], "freesound_mfcc"),
@@ -409,5 +429,4 @@ def test_a_pairs_recipe_names_its_features_and_the_command_line_wins() -> None:
         (["model=cnn2d", "features=freesound_logmel"], "freesound_logmel"),
         (["model=timm_backbone"], "freesound_logmel"),
     ):
-        config, names = compose("dataset=freesound", *options)
-        assert features_node(config, Freesound, CNN2D, names)[0] == wanted
+        assert settle(*compose("dataset=freesound", *options))[1]["features"] == wanted

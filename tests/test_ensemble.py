@@ -16,22 +16,27 @@ import pytest
 from hydra.errors import HydraException
 
 from bench import build
-from bench.atomic import read_json, write_json
+from bench.atomic import read_json
+from bench.cli import door
+from bench.cli.command import RUNS
+from bench.cli.compose import compose
+from bench.cli.words import quoted
 from bench.crossval import collect
 from bench.datasets.heartbeat import Heartbeat
-from bench.ensemble import quoted
-from bench.ensembling import blend, members
+from bench.ensembling import blend, fitting, members
 from bench.ensembling.hardening import Threshold
 from bench.metrics import KL, L1_20K
 from bench.paths import conf
 from bench.report import plots
 from bench.report.draw import draw
 from bench.runs import frames
+from bench.runs import recipe as recipes
+from bench.runs.recipe import EnsembleRecipe, Tracking
 from bench.runs.run import Run
 from bench.runs.selection import select
 from bench.spec import UserError
 from conftest import Composed, train_here
-from fake_run import write_member, write_run
+from fake_run import rewrite, write_member, write_run
 from tiny import load, options
 
 FITTED = ("weights", "logits", "hill_climbing", "stack_network", "stack_ridge", "stack_logistic")
@@ -42,23 +47,10 @@ def soft(z: np.ndarray) -> np.ndarray:
     return e / e.sum(-1, keepdims=True)
 
 
-def composed(*overrides: str) -> Composed:
-    """The resolved config and the groups' choices of ``python -m bench.ensemble <overrides>``."""
-    import hydra
-    from omegaconf import OmegaConf
-
-    from bench.cli.schema import register
-
-    register()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("BENCH_CONF", str(conf()))
-        with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
-            config = hydra.compose("ensemble", [quoted(word) for word in overrides], return_hydra_config=True)
-            choices = {
-                str(k): v if isinstance(v, str) else ",".join(v or ()) for k, v in config.hydra.runtime.choices.items()
-            }
-            plain = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
-            return OmegaConf.to_container(plain, resolve=True), choices  # type: ignore[return-value]
+def composed(*overrides: str) -> tuple[EnsembleRecipe, dict[str, str]]:
+    """The recipe and the groups' choices of ``python -m bench.ensemble <overrides>``."""
+    config, names = compose("ensemble", [quoted(word, RUNS) for word in overrides])
+    return recipes.composed(EnsembleRecipe, config, "bench.ensemble"), names
 
 
 def blended(outputs: Path, *overrides: str) -> Run:
@@ -194,7 +186,7 @@ def test_without_any_run_latest_is_a_sentence(tmp_path: Path) -> None:
 )
 def test_runs_of_another_kind_are_refused(three: Three, change: dict[str, Any], sentence: str) -> None:
     run = three.runs[2]
-    write_json(run.folder / "inputs.json", {**run.inputs, **change})
+    rewrite(run, "inputs.json", **change)
     with pytest.raises(UserError, match=f"{run.folder} can't be blended with {three.runs[0].folder}: {sentence}"):
         members.read(three.runs, "arithmetic")
 
@@ -272,8 +264,8 @@ def test_what_predicts_a_fold_has_not_seen_its_targets(three: Three, name: str) 
     rows.loc[here, columns] = np.roll(rows.loc[here, columns].to_numpy(), 1, 1)
     other = members.Members(**{**vars(given), "rows": rows})
     harden = Threshold(above=None)
-    honest, inside, _, _ = blend.nested(way, harden, given)
-    again, inside_again, _, _ = blend.nested(way, harden, other)
+    honest, inside, _, _ = fitting.nested(way, harden, given)
+    again, inside_again, _, _ = fitting.nested(way, harden, other)
     np.testing.assert_array_equal(honest[here], again[here])
     assert not np.array_equal(honest[~here], again[~here]) or name == "hill_climbing"
     assert not np.array_equal(inside, inside_again)
@@ -285,7 +277,7 @@ def test_the_run_scores_what_is_honest_and_names_the_other_optimistic(
     run = blended(three.outputs, three.all, "blend=stack_network", "blend.epochs=60")
     said, scores = read_json(run.folder / "blend.json"), run.scores()
     assert scores is not None
-    assert said["honest"] == pytest.approx(scores["oof"])
+    assert said["honest"] == pytest.approx(scores.oof)
     assert said["in_sample"] < said["honest"]
     assert said["best_single"] == pytest.approx(min(KL.score(three.target, p) for p in three.p))
     out = capsys.readouterr().out
@@ -359,7 +351,7 @@ def test_what_decides_the_result_decides_the_folder(three: Three) -> None:
     ]
     runs = [blended(three.outputs, *command) for command in commands]
     assert len({run.folder for run in runs}) == len(commands)
-    assert runs[-1].inputs["group"] == runs[-2].inputs["group"] != runs[0].inputs["group"]
+    assert runs[-1].inputs.group == runs[-2].inputs.group != runs[0].inputs.group
 
 
 def test_what_reads_runs_reads_an_ensemble(three: Three) -> None:
@@ -371,7 +363,7 @@ def test_what_reads_runs_reads_an_ensemble(three: Three) -> None:
     assert before["complete"]
     assert {path.stem for path in plots.draw(run)} == {"folds", "confusion", "reliability"}
     assert (run.folder / "environment.json").exists()
-    assert run.inputs["model"] == "ensemble"
+    assert run.inputs.model == "ensemble"
     further = blended(three.outputs, f"runs={run.folder},{three.runs[0].folder}")
     assert [r["name"].split()[0] for r in read_json(further.folder / "blend.json")["members"]].count("ensemble") == 1
 
@@ -382,7 +374,7 @@ def test_mlflow_shows_an_ensemble_beside_the_models(three: Three) -> None:
 
     run = blended(three.outputs, "runs=model=mlp", "blend=weights")
     uri = f"sqlite:///{three.outputs / 'mlflow.db'}"
-    assert track.main([str(run.folder), "--uri", uri]) == 0
+    assert door.run(track.COMMAND, [str(run.folder), "--uri", uri]) == 0
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
@@ -391,7 +383,7 @@ def test_mlflow_shows_an_ensemble_beside_the_models(three: Three) -> None:
     assert set(sent) == {"parent", "0", "1", "2"}
     scores = run.scores()
     assert scores is not None
-    assert sent["parent"].data.metrics["oof/kl"] == pytest.approx(scores["oof"])
+    assert sent["parent"].data.metrics["oof/kl"] == pytest.approx(scores.oof)
     assert sent["parent"].data.tags["model"] == "ensemble"
     assert {r.info.status for r in sent.values()} == {"FINISHED"}
 
@@ -403,7 +395,8 @@ def test_without_the_raw_files_a_sentence_says_why_there_is_no_submission(
     assert not (run.folder / "submission.csv").exists()
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("test ")]
     assert len(said) == 1
-    assert "submission.csv is not written: dataset.root=" in said[0]
+    assert "submission.csv is not written" in said[0]
+    assert "nowhere" in said[0]
     assert said[0].endswith("(root=<folder> says where the files are now)")
     assert (run.folder / "test.parquet").exists()
 
@@ -417,8 +410,8 @@ def test_one_run_can_be_hardened_alone(tmp_path: Path, capsys: pytest.CaptureFix
     own, scores = run.scores(), hard.scores()
     assert own is not None
     assert scores is not None
-    assert scores["oof"] < own["oof"]
-    assert scores["simulated"]
+    assert scores.oof < own.oof
+    assert scores.simulated
     out = capsys.readouterr().out
     assert "SIMULATED" in out
     assert "nothing is fitted" in out
@@ -454,7 +447,7 @@ def test_keys_have_types() -> None:
             composed(override)
     with pytest.raises(HydraException, match=r"Could not override 'trackin\.enabled'"):
         composed("trackin.enabled=false")
-    assert composed("tracking.wait=5")[0]["tracking"] == {"enabled": True, "uri": None, "wait": 5.0}
+    assert composed("tracking.wait=5")[0].tracking == Tracking(wait=5.0)
 
 
 def test_the_trainings_groups_do_not_list_the_ensembles() -> None:
@@ -483,7 +476,7 @@ def test_two_seeds_are_averaged_by_one_command(small: Callable[..., Composed], t
         draw(run)
         run.write_state(status="finished")
         seeds.append(run)
-    group = seeds[0].inputs["group"]
+    group = seeds[0].inputs.group
     command = [sys.executable, "-m", "bench.ensemble", f"runs=group={group}", f"outputs={tmp_path / 'outputs'}"]
     done = subprocess.run(
         [*command, "tracking.enabled=false", "harden=threshold"], capture_output=True, text=True, timeout=120
@@ -494,7 +487,7 @@ def test_two_seeds_are_averaged_by_one_command(small: Callable[..., Composed], t
     expected = np.where(mean.max(1, keepdims=True) > 0.49, np.eye(4)[mean.argmax(1)], mean)
     submission = pd.read_csv(run.folder / "submission.csv")
     np.testing.assert_allclose(submission.filter(like="label_").to_numpy(), expected, atol=1e-9)
-    test = Heartbeat(seeds[0].config["dataset"]["root"]).table("test")
+    test = Heartbeat(seeds[0].recipe.dataset["root"]).table("test")
     assert submission["id"].tolist() == test["id"].tolist()
     wrong = subprocess.run([*command, "runs=group=no"], capture_output=True, text=True, timeout=120)
     assert (wrong.returncode, wrong.stdout) == (2, "")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import tiny
+from bench.cli.compose import compose as cli_compose
 from bench.crossval.plan import make_plan
 from bench.paths import conf
 from conftest import Composed, compose
@@ -48,67 +50,61 @@ def test_an_experiment_is_a_run_that_could_start(name: str, roots: dict[str, Pat
     local += [f"dataset.root={roots[names['dataset']]}"]
     if names["split"] == "predefined":
         local += ["split=stratified"]
-    if "n_splits" in config["split"]:
+    if "n_splits" in config.split:
         local += ["split.n_splits=2"]
-    if config["model"].get("pretrained"):
+    if config.model.get("pretrained"):
         local += ["model.pretrained=false"]
-    if "min_votes" in config["dataset"]:
+    if "min_votes" in config.dataset:
         local += ["dataset.min_votes=1", "dataset.min_votes_valid=1"]
-    if "seconds" in config["features"]:
+    if "seconds" in config.features:
         local += ["features.seconds=0.5"]
     plan = make_plan(*experiment(name, *local))
-    assert plan.inputs["names"]["model"] == names["model"]
+    assert plan.inputs.names["model"] == names["model"]
 
 
 def test_the_wavenet_starter_is_the_write_ups_training() -> None:
     config, names = experiment("hms_wavenet_starter")
     assert (names["dataset"], names["model"], names["loss"], names["split"]) == ("hms", "wavenet", "kl", "group")
-    assert (config["train"]["epochs"], config["train"]["batch_size"], config["split"]["n_splits"]) == (5, 32, 5)
-    rates = [config["optimizer"]["lr"] * f for f in config["recipe"]["scheduler"]["factors"]]
+    assert (config.train.epochs, config.train.batch_size, config.split["n_splits"]) == (5, 32, 5)
+    assert config.recipe is not None
+    rates = [config.optimizer["lr"] * f for f in config.recipe["scheduler"]["factors"]]
     assert rates == [1e-3, 1e-3, 1e-4, 1e-4, 1e-5]
-    assert config["optimizer"]["_target_"] == "torch.optim.Adam"
+    assert config.optimizer["_target_"] == "torch.optim.Adam"
 
 
 def test_the_tinyvit_stages_are_the_write_ups_training() -> None:
     first, _ = experiment("hms_tinyvit_stage1")
     keys = ("epochs", "batch_size", "accumulate", "ema", "ema_every", "precision")
-    assert [first["train"][key] for key in keys] == [16, 8, 3, 0.8, "epoch", "bf16"]
-    assert (first["dataset"]["min_votes"], first["dataset"]["records"]) == (8, "each")
-    assert list(first["augment"]) == ["left_right", "brightness_contrast", "one_of", "coarse_dropout"]
-    assert [first["augment"][part]["p"] for part in first["augment"]] == [0.5, 0.5, 0.4, 0.5]
-    assert first["augment"]["coarse_dropout"]["holes"] == 5
-    assert (first["optimizer"]["lr"], first["tta"]["flips"]) == (3e-4, ["left_right"])
-    cosine = {key: first["scheduler"][key] for key in ("warmup", "start", "end")}
+    assert [getattr(first.train, key) for key in keys] == [16, 8, 3, 0.8, "epoch", "bf16"]
+    assert (first.dataset["min_votes"], first.dataset["records"]) == (8, "each")
+    assert list(first.augment) == ["left_right", "brightness_contrast", "one_of", "coarse_dropout"]
+    assert [first.augment[part]["p"] for part in first.augment] == [0.5, 0.5, 0.4, 0.5]
+    assert first.augment["coarse_dropout"]["holes"] == 5
+    assert (first.optimizer["lr"], first.tta["flips"]) == (3e-4, ["left_right"])
+    cosine = {key: first.scheduler[key] for key in ("warmup", "start", "end")}
     assert list(cosine.values()) == [0.1, 0.1, 0.01]
     second, names = experiment("hms_tinyvit_stage2")
     assert names["pseudo"] == "teachers"
-    assert second["pseudo"]["drop_above"] == {"other": 0.8}
-    kept = {key: value for key, value in second.items() if key != "pseudo"}
-    assert kept == {key: value for key, value in first.items() if key != "pseudo"}  # both stages split the same rows
+    assert second.pseudo["drop_above"] == {"other": 0.8}
+    assert replace(second, pseudo=first.pseudo) == first  # both stages split the same rows
 
 
-def test_the_heartbeat_networks_are_stacked_and_hardened_as_the_write_up_says(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import hydra
-
-    monkeypatch.setenv("BENCH_CONF", str(conf()))
-    with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
-        config = hydra.compose("ensemble", ["+experiments=heartbeat_stacking"])
+def test_the_heartbeat_networks_are_stacked_and_hardened_as_the_write_up_says() -> None:
+    config, _ = cli_compose("ensemble", ["+experiments=heartbeat_stacking"])
     assert config["blend"]["hidden"] == [64, 128]
     assert config["harden"]["above"] == 0.49
 
 
 def test_seti_is_trained_on_the_withdrawn_edition_first() -> None:
     config, _ = experiment("seti_resizer_efficientnetv2")
-    assert config["pretrain"] == ["dataset.edition=withdrawn", "folds.only=[0]"]
-    assert list(config["augment"]) == ["vertical_flip", "shift_scale_rotate", "motion_blur", "specaugment", "mixup"]
-    assert (config["tta"]["n"], config["split"]["n_splits"]) == (16, 4)
+    assert config.pretrain == ("dataset.edition=withdrawn", "folds.only=[0]")
+    assert list(config.augment) == ["vertical_flip", "shift_scale_rotate", "motion_blur", "specaugment", "mixup"]
+    assert (config.tta["n"], config.split["n_splits"]) == (16, 4)
 
 
 @pytest.mark.parametrize("number", range(1, 7))
 def test_the_heartbeat_networks_are_trained_as_the_write_up_says(number: int) -> None:
     config, names = experiment(f"heartbeat_net{number}")
     assert names["model"] == ("resnet1d" if number == 6 else f"heartbeat_net{number}")
-    assert (config["optimizer"]["lr"], config["train"]["epochs"], config["train"]["batch_size"]) == (1e-5, 200, 32)
-    assert (names["loss"], names["synthetic"], config["train"]["keep"]) == ("l1", "smote", "loss")
+    assert (config.optimizer["lr"], config.train.epochs, config.train.batch_size) == (1e-5, 200, 32)
+    assert (names["loss"], names["synthetic"], config.train.keep) == ("l1", "smote", "loss")

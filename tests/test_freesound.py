@@ -410,12 +410,12 @@ def test_all_timbres_sound_and_differ() -> None:
 
 def test_ten_folds_are_the_default_and_the_command_line_wins() -> None:
     def split(*overrides: str) -> object:
-        return compose("dataset=freesound", *overrides)[0]["split"]["n_splits"]
+        return compose("dataset=freesound", *overrides)[0].split["n_splits"]
 
     assert split() == 10
     assert split("model=cnn1d", "split.n_splits=3") == 3
     assert split("split=predefined") is None
-    assert compose("dataset=heartbeat")[0]["split"]["n_splits"] == 5
+    assert compose("dataset=heartbeat")[0].split["n_splits"] == 5
 
 
 @pytest.mark.slow

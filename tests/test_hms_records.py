@@ -48,7 +48,7 @@ def test_each_sub_record_is_a_row_with_its_own_votes_and_the_central_one_is_vali
         votes = own[VOTES].to_numpy()
         np.testing.assert_allclose(targets(mine), votes / votes.sum(axis=1, keepdims=True), rtol=1e-6)
         assert list(mine["votes"]) == list(votes.sum(axis=1))
-        offset = own["eeg_label_offset_seconds"]
+        offset = own.eeg_label_offset_seconds
         centre = (offset.min() + offset.max()) / 2
         assert mine["validated"].sum() == 1
         distance = (offset - centre).abs().to_numpy()

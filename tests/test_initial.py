@@ -15,6 +15,7 @@ from torch import nn
 from bench.atomic import write_json
 from bench.crossval import warm_start
 from bench.spec import UserError
+from fake_run import inputs, recipe
 
 HEARTBEAT = "bench.datasets.heartbeat.Heartbeat"
 
@@ -22,9 +23,9 @@ HEARTBEAT = "bench.datasets.heartbeat.Heartbeat"
 def run(folder: Path, fold: list[int], weights: str | None = None, **columns: object) -> Path:
     """A finished run of len(fold) rows, each fold's weights a file of its own content."""
     folder.mkdir()
-    config = {"dataset": {"_target_": HEARTBEAT}, "init_from": weights}
+    config = recipe(dataset={"_target_": HEARTBEAT}, init_from=weights)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    write_json(folder / "inputs.json", {"simulated": False, "n_splits": max(fold) + 1})
+    write_json(folder / "inputs.json", inputs(n_splits=max(fold) + 1))
     rows(fold, **columns).to_parquet(folder / "splits.parquet")
     for k in set(fold):
         (folder / "folds" / str(k)).mkdir(parents=True)

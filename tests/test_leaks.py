@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import soundfile
 
 import tiny
 from bench.runs.run import Run
-from conftest import compose, train_here
+from conftest import Composed, compose, train_here
 
 LENGTH = 40
 Roots = tuple[Path, Path]
@@ -99,7 +100,7 @@ def test_a_standardiser_is_fitted_to_the_training_side_alone(sounds: Roots, tmp_
 
 
 @pytest.mark.parametrize("key", ["init_from={}", "pseudo=teachers pseudo.rows=test pseudo.runs=[{}]"])
-def test_a_source_that_saw_what_a_fold_validates_is_refused(small: Callable[..., tuple[dict, dict]], key: str) -> None:
+def test_a_source_that_saw_what_a_fold_validates_is_refused(small: Callable[..., Composed], key: str) -> None:
     from bench.crossval.plan import make_plan
     from bench.spec import UserError
 
@@ -111,7 +112,7 @@ def test_a_source_that_saw_what_a_fold_validates_is_refused(small: Callable[...,
 
 
 def test_labels_of_a_test_row_are_the_same_folds_of_the_teachers(
-    small: Callable[..., tuple[dict, dict]],
+    small: Callable[..., Composed],
 ) -> None:
     teachers = [train_here(*small(f"seed={seed}")) for seed in (1, 2)]
     runs = ",".join(str(run.folder) for run in teachers)
@@ -122,3 +123,24 @@ def test_labels_of_a_test_row_are_the_same_folds_of_the_teachers(
         pd.testing.assert_frame_equal(asked, (told[0] + told[1]) / 2)
         assert "pseudo-labels for 24 of 24 rows" in run.fold(k).log.read_text(encoding="utf-8")
     assert json.loads((run.folder / "inputs.json").read_text())["teachers"][1]["run"] == str(teachers[1].folder)
+
+
+@pytest.mark.parametrize("key", ["init_from={}", "pseudo=teachers pseudo.rows=test pseudo.runs=[{}]"])
+def test_a_leak_is_told_before_the_test_files_and_the_teachers_features_are_computed(
+    small: Callable[..., Composed], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    from bench.crossval.opened import Opened
+    from bench.crossval.plan import make_plan
+    from bench.spec import UserError
+
+    source, store = train_here(*small("split.seed=1")).folder, Opened.store
+    computed: list[object] = []
+
+    def counted(opened: Opened, *given: Any) -> Any:
+        computed.append(given[1:])
+        return store(opened, *given)
+
+    monkeypatch.setattr(Opened, "store", counted)
+    with pytest.raises(UserError, match="its weights were trained on"):
+        make_plan(*small("split.seed=2", *key.format(source).split()))
+    assert computed == [("train",)]

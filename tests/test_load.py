@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import bench
-from bench.atomic import write_json
+from bench.atomic import read_json, write_json
 from bench.data.ragged import Ragged
 from bench.prediction.blended import load
 from bench.prediction.predictor import Predictor
@@ -21,6 +21,7 @@ from bench.runs.frames import predictions
 from bench.runs.run import Run
 from bench.spec import UserError
 from conftest import compose, small_overrides, train_here
+from fake_run import rewrite
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -79,10 +80,10 @@ def test_import_bench_loads_nothing_heavy() -> None:
 
 
 def test_a_run_that_does_not_know_its_classes_is_refused(copied: Run, new: Path, tmp_path: Path) -> None:
-    inputs = copied.inputs
-    write_json(copied.folder / "inputs.json", inputs | {"facts": {"classes": ["0", "1"], "length": 64}})
+    rewrite(copied, "inputs.json", facts={"classes": ["0", "1"], "length": 64})
     with pytest.raises(UserError, match="does not agree with itself on classes or sizes"):
         load(copied.folder, device="cpu").predict(new)
+    inputs = read_json(copied.folder / "inputs.json")
     del inputs["facts"]
     write_json(copied.folder / "inputs.json", inputs)
     with pytest.raises(UserError, match="an earlier version trained it; run the same training command again"):

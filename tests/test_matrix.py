@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,8 +25,9 @@ from bench.data.batches import Batches
 from bench.data.store import Store
 from bench.datasets.base import serves, targets
 from bench.runs.frames import predictions
-from bench.spec import InputSpec, Kind, UserError
-from bench.training import inference
+from bench.runs.recipe import Recipe
+from bench.spec import Kind, UserError
+from bench.training import inference, parts
 from conftest import Composed, compose
 from tiny import node, options, raw_files
 
@@ -85,10 +85,9 @@ def command(folder: Path, root: Path, dataset: str, *overrides: str) -> list[str
     return [f"dataset={dataset}", *here, *overrides]
 
 
-def default_features(config: dict[str, Any], takes: str) -> str | None:
+def default_features(recipe: Recipe, takes: Kind) -> str | None:
     """The features that a command without ``features=`` means: the recipe's, or the data set's for the kind."""
-    own = build.locate(config["dataset"], "dataset").features  # type: ignore[attr-defined]
-    return (config.get("recipe") or {}).get("features") or own.get(takes)
+    return (recipe.recipe or {}).get("features") or parts.dataset_class(recipe.dataset).features.get(takes)
 
 
 @cache
@@ -103,25 +102,25 @@ def pair(folder: Path, root: Path, dataset: str, model: str) -> Composed:
     """
     own = f"{dataset}_{model}" in options("recipe")
     standing_in = [f"model={model}"] if own else ["model=mlp", "recipe=none"]
-    config, names = deepcopy(composed(*command(folder, root, dataset, *standing_in, "split.n_splits=2")))
-    return config | {"model": node("model", model)}, names | {"model": model}
+    recipe, names = composed(*command(folder, root, dataset, *standing_in, "split.n_splits=2"))
+    return replace(recipe, model=node("model", model)), names | {"model": model}
 
 
 def planned(folder: Path, roots: Roots, dataset: str, model: str, features: str | None = None) -> Plan:
     """The plan of a pair with its default features (or those named) in their small size."""
-    config, names = pair(folder, roots(dataset), dataset, model)
-    chosen = features or default_features(config, build.locate(config["model"], "model").takes)  # type: ignore[attr-defined]
+    recipe, names = pair(folder, roots(dataset), dataset, model)
+    chosen = features or default_features(recipe, parts.model_class(recipe.model).takes)
     if chosen is not None:
-        config["features"] = node("features", chosen)
-    return make_plan(config, names)
+        recipe = replace(recipe, features=node("features", chosen))
+    return make_plan(recipe, names)
 
 
 class Sides:
     """A plan's rows as a fold sees them: a few to train on, a few to validate, all of the test part."""
 
     def __init__(self, plan: Plan, device: torch.device) -> None:
-        rows, stores = plan.rows, {part: Store(Path(path)) for part, path in plan.inputs["stores"].items()}
-        window, target = plan.inputs["window"], targets(rows)
+        rows, stores = plan.rows, {part: Store(Path(path)) for part, path in plan.inputs.stores.items()}
+        window, target = plan.inputs.window, targets(rows)
         weight = rows["weight"].to_numpy(np.float32) if "weight" in rows else None
         held_out = rows["fold"].to_numpy() == 0
 
@@ -145,7 +144,7 @@ def predicted(model: nn.Module, half: nn.Module, side: Batches) -> np.ndarray:
 
 def one_step(plan: Plan, model: nn.Module, half: nn.Module, loss: Callable[..., Tensor], train: Batches) -> float:
     """A step of the plan's optimiser on one batch; the loss before it. Every parameter must have had a slope."""
-    optimizer = build.build(plan.config["optimizer"], "optimizer", model.parameters())
+    optimizer = parts.optimizer(plan.recipe.optimizer, model.parameters())
     model.train()
     half.train()
     batch = next(iter(train.shuffled(4, (0,))))
@@ -159,12 +158,12 @@ def one_step(plan: Plan, model: nn.Module, half: nn.Module, loss: Callable[..., 
 def trained(plan: Plan, losses: list[str], folder: Path) -> None:
     """A step with each of the losses in turn, predictions after each, then the data set's own submission."""
     sides = Sides(plan, torch.device("cpu"))
-    spec = InputSpec(**plan.inputs["spec"])
-    half = build.build(plan.config["features"], "features").device_half()
+    spec = plan.inputs.spec
+    half = parts.features(plan.recipe.features).device_half()
     if hasattr(half, "fit"):
         half.fit(batch.x for batch in sides.train.in_order(4))
     assert tuple(half(next(sides.valid.in_order(4)).x).shape[1:]) == spec.shape
-    model = build.build(plan.config["model"], "model", spec)
+    model = parts.model(plan.recipe.model, spec)
     before = predicted(model, half, sides.valid)
     for name in losses:
         loss = build.partial(node("loss", name), "loss", 3)
@@ -208,8 +207,8 @@ def test_a_command_without_features_means_the_data_sets_own(
     config, names = compose(
         *command(folder, roots(dataset), dataset, f"model={model}", "recipe=none", "split.n_splits=2")
     )
-    own = build.locate(config["dataset"], "dataset").features  # type: ignore[attr-defined]
-    assert make_plan(config, names).inputs["names"]["features"] == own[kind]
+    own = parts.dataset_class(config.dataset).features
+    assert make_plan(config, names).inputs.names["features"] == own[kind]
 
 
 @pytest.mark.parametrize(("group", "option"), OTHERS)
@@ -228,7 +227,7 @@ def test_every_other_option_serves_some_data_set_and_the_others_are_told_what_to
             refusals.append(str(error))
         else:
             served.append(dataset)
-            assert plan.inputs["n_splits"] == 2
+            assert plan.inputs.n_splits == 2
     assert served
     assert all(re.search(r"choose|leave|needs|give|add", sentence) for sentence in refusals), refusals
 
@@ -251,11 +250,11 @@ def test_unusual_pairs_go_all_the_way_with_a_process_for_each_fold(
     features = build.locate(node("dataset", dataset), "dataset").features[takes]  # type: ignore[attr-defined]
     two = ["split.n_splits=2", "train.epochs=1", "train.batch_size=8", f"features={features}", *smaller]
     config, names = compose(*command(tmp_path, roots(dataset), dataset, f"model={model}", *two))
-    outcome = cross_validate(config | {"model": small}, names)
+    outcome = cross_validate(replace(config, model=small), names)
     assert outcome.failed == []
     assert outcome.scores is not None
     oof, test = (pd.read_parquet(outcome.run.folder / name) for name in ("oof.parquet", "test.parquet"))
     for frame in (oof, test):
         np.testing.assert_allclose(predictions(frame).sum(1), 1)
-    assert len(oof) == outcome.scores["rows"]
+    assert len(oof) == outcome.scores.rows
     assert (outcome.run.folder / "submission.csv").exists()

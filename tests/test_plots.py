@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.atomic import write_json
 from bench.report import plots
-from fake_run import epoch, write_run
+from fake_run import epoch, rewrite, write_run
 
 ALL = {"learning_curves.png", "confusion.png", "reliability.png", "folds.png"}
 
@@ -47,8 +47,7 @@ def test_a_loss_that_is_nan_and_folds_that_stop_at_different_epochs_are_drawn(tm
 
 def test_class_names_may_be_anything(tmp_path: Path) -> None:
     run = write_run(tmp_path)
-    inputs = run.inputs
-    renamed = dict(zip(inputs["spec"]["classes"], ["$x_1", "日本語", "a" * 60], strict=True))
+    renamed = dict(zip(run.spec.classes, ["$x_1", "日本語", "a" * 60], strict=True))
     import pandas as pd
 
     frame = pd.read_parquet(run.folder / "oof.parquet")
@@ -57,8 +56,7 @@ def test_class_names_may_be_anything(tmp_path: Path) -> None:
         for column in frame.columns
     ]
     frame.to_parquet(run.folder / "oof.parquet")
-    inputs["spec"]["classes"] = list(renamed.values())
-    write_json(run.folder / "inputs.json", inputs)
+    rewrite(run, "inputs.json", spec={**asdict(run.spec), "classes": list(renamed.values())})
     assert len(plots.draw(run)) == 4
 
 

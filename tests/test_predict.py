@@ -16,10 +16,14 @@ import torch
 import bench
 from bench.atomic import read_json
 from bench.build import locate
+from bench.cli.compose import compose as cli_compose
+from bench.cli.schema import Predict
+from bench.cli.words import quoted
 from bench.crossval.collect import collect
-from bench.predict import quoted
+from bench.predict import COMMAND
 from bench.prediction.command import predict
 from bench.runs.frames import predictions
+from bench.runs.records import parse
 from bench.runs.run import Run
 from bench.spec import UserError
 from bench.training import checkpoint
@@ -30,18 +34,10 @@ from tiny import SIZES, raw_files
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def command(folder: Path, *overrides: str) -> dict[str, Any]:
-    """The config of ``python -m bench.predict <overrides>``, everything below ``folder``."""
-    import hydra
-    from omegaconf import OmegaConf
-
-    from bench.cli.schema import register
-    from bench.paths import conf
-
-    register()
+def command(folder: Path, *overrides: str) -> Predict:
+    """The keys of ``python -m bench.predict <overrides>``, everything below ``folder``."""
     here = [f"outputs={folder}/outputs", f"data={folder}/data", f"store={folder}/store", "device=cpu", "workers=1"]
-    with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
-        return OmegaConf.to_container(hydra.compose("predict", [*here, *overrides]), resolve=True)  # type: ignore[return-value]
+    return parse(Predict, cli_compose("predict", [*here, *overrides])[0], None)
 
 
 def made(capsys: pytest.CaptureFixture[str]) -> Path:
@@ -51,7 +47,7 @@ def made(capsys: pytest.CaptureFixture[str]) -> Path:
 
 def finished(root: Path, folder: Path, *overrides: str, folds: list[int] | None = None) -> Run:
     run = train_here(*compose(*small_overrides(root, folder), "train.epochs=1", *overrides), folds)
-    collect(run, locate(run.config["dataset"], "dataset").metric)  # type: ignore[attr-defined]
+    collect(run, locate(run.made_by.dataset, "dataset").metric)  # type: ignore[attr-defined]
     return run
 
 
@@ -84,7 +80,7 @@ def test_the_runs_own_test_rows_are_predicted_to_the_same_bits(
         pd.read_parquet(folder / "test.parquet"), pd.read_parquet(copied.folder / "test.parquet")
     )
     assert len(pd.read_csv(folder / "submission.csv")) == 24
-    assert read_json(folder / "inputs.json")["test"] == copied.inputs["test"]
+    assert read_json(folder / "inputs.json")["test"] == copied.inputs.test
     assert (outcome.failed, outcome.scores) == ([], copied.scores())
 
 
@@ -96,7 +92,7 @@ def test_a_run_moved_without_its_raw_files_predicts_test_files_alone(
     moved = Path(shutil.move(trained.folder, tmp_path / "moved"))
     shutil.rmtree(raw)
     shutil.rmtree(tmp_path / "there")
-    with pytest.raises(UserError, match=r"raw, on which the run was trained, is not here; give .*: input="):
+    with pytest.raises(UserError, match=r"raw, on which the run was trained, is not here; .*: input="):
         predict(command(tmp_path, f"run={moved}"))
     predict(command(tmp_path, f"run={moved}", f"input={new}"))
     found = pd.read_parquet(made(capsys) / "test.parquet")
@@ -311,7 +307,7 @@ def test_simulated_files_are_made_again_and_told_apart_from_real_ones(
 def test_queries_and_identities_reach_the_door_as_text() -> None:
     words = ["run=dataset=hms,model=mlp", "run=12345678", "run=outputs/a/b", "run=latest", "folds=[0]", 'run="a=b"']
     quotes = ['run="dataset=hms,model=mlp"', 'run="12345678"', *words[2:]]
-    assert [quoted(word) for word in words] == quotes
+    assert [quoted(word, COMMAND.texts) for word in words] == quotes
 
 
 @pytest.mark.slow

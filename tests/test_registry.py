@@ -18,7 +18,7 @@ import torch
 
 import bench
 from bench import build
-from bench.atomic import read_json, write_json
+from bench.atomic import read_json
 from bench.crossval.collect import collect
 from bench.prediction.blended import load
 from bench.prediction.command import predict
@@ -27,7 +27,7 @@ from bench.spec import UserError
 from bench.tracking import registry
 from bench.tracking.mirror import Mirror, default_uri
 from conftest import compose, small_overrides, train_here
-from fake_run import write_run
+from fake_run import rewrite, write_run
 from test_predict import command
 from test_tracking import _kill, _serve
 from tiny import node, options, raw_files
@@ -55,9 +55,9 @@ def nothing_of_mlflow_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def trained(beats: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Two folds of heartbeat × mlp, scored and mirrored; tests that change it take ``run``."""
     run = train_here(*compose(*small_overrides(beats, tmp_path_factory.mktemp("trained")), "train.epochs=1"))
-    collect(run, build.locate(run.config["dataset"], "dataset").metric)  # type: ignore[attr-defined]
+    collect(run, build.locate(run.made_by.dataset, "dataset").metric)  # type: ignore[attr-defined]
     run.write_state(status="finished")
-    write_json(run.folder / "inputs.json", {**run.inputs, "simulated": True})
+    rewrite(run, "inputs.json", simulated=True)
     return run
 
 
@@ -129,7 +129,7 @@ def test_folds_of_choice_are_a_version_of_their_own(run: Run) -> None:
     scores = run.scores()
     assert scores is not None
     assert version.tags["folds"] == "1 of 2"
-    assert float(version.tags["score"]) == pytest.approx(scores["folds"][1], rel=1e-4)
+    assert float(version.tags["score"]) == pytest.approx(scores.folds[1], rel=1e-4)
 
 
 def test_the_version_says_what_it_is_and_hangs_on_the_runs_page(run: Run) -> None:
@@ -146,7 +146,7 @@ def test_the_version_says_what_it_is_and_hangs_on_the_runs_page(run: Run) -> Non
         "simulated": "true",
     }
     assert expected.items() <= version.tags.items()
-    assert float(version.tags["score"]) == pytest.approx(scores["mean"], rel=1e-4)
+    assert float(version.tags["score"]) == pytest.approx(scores.mean, rel=1e-4)
     assert version.description.startswith("SIMULATED data: mlp on heartbeat")
     assert version.run_id == parent.info.run_id
     (output,) = parent.outputs.model_outputs
@@ -269,7 +269,7 @@ def test_weights_that_do_not_load_and_ensembles_are_refused(run: Run, tmp_path: 
     run.fold(1).weights.write_bytes(b"cut")
     with pytest.raises(UserError, match=r"folds/1/weights.safetensors can't be put into the run's model"):
         register(run)
-    write_json(run.folder / "inputs.json", {**run.inputs, "model": "ensemble"})
+    rewrite(run, "inputs.json", model="ensemble")
     with pytest.raises(
         UserError, match="is an ensemble, and only trained runs can be registered; register its members"
     ):

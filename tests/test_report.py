@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from bench.runs import frames
 from bench.runs.run import Run
 from bench.training import loading
 from conftest import Composed, train_here
-from fake_run import epoch, write_member
+from fake_run import epoch, rewrite, write_member
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -94,9 +95,8 @@ def written(run: Run, examples: dict[int, np.ndarray] | None = None, lacking: st
 
 def renamed(run: Run, names: dict[str, str]) -> None:
     """The run with other class names, everywhere it says them."""
-    inputs = run.inputs
-    inputs["spec"]["classes"] = [names[name] for name in inputs["spec"]["classes"]]
-    write_json(run.folder / "inputs.json", inputs)
+    spec = {**asdict(run.spec), "classes": [names[name] for name in run.spec.classes]}
+    rewrite(run, "inputs.json", spec=spec)
     both = {f"{part}_{old}": f"{part}_{new}" for old, new in names.items() for part in ("target", "pred")}
     for name in ("splits.parquet", "oof.parquet"):
         frame = pd.read_parquet(run.folder / name).rename(columns=both)
@@ -109,23 +109,23 @@ def test_every_score_is_in_the_page_to_the_last_digit(tmp_path: Path) -> None:
     assert scores is not None
     found = [value for value, _ in page.values]
     single = [scores[key] for key in ("oof", "mean", "std", "baseline", "accuracy")]
-    assert {*single, *scores["folds"], scores["also"]["l1_sum"]} == set(found)
+    assert {*single, *scores.folds, scores.also["l1_sum"]} == set(found)
     assert all(text == figure(value) for value, text in page.values)
     table = {row[0]: row[1:] for row in page.tables["scores"]}
-    for k, score in enumerate(scores["folds"]):
+    for k, score in enumerate(scores.folds):
         assert table[f"fold {k}"][:2] == ["40", figure(score)]
         assert table[f"fold {k}"][-1] == "4 of 5"
     assert table["mean ± std over folds"][1] == f"{figure(scores['mean'])} ± {figure(scores['std'])}"
-    assert table["out of fold"][:3] == ["120", figure(scores["oof"]), figure(scores["accuracy"])]
-    assert table["baseline: training means"][1] == figure(scores["baseline"])
-    assert table["l1_sum, out of fold"][1] == figure(scores["also"]["l1_sum"])
+    assert table["out of fold"][:3] == ["120", figure(scores.oof), figure(scores.accuracy)]
+    assert table["baseline: training means"][1] == figure(scores.baseline)
+    assert table["l1_sum, out of fold"][1] == figure(scores.also["l1_sum"])
     assert "l1_20k: lower is better" in page.text
 
 
 def test_one_view_stands_beside_many(tmp_path: Path) -> None:
     run = member(tmp_path)
     plain = {"folds": [0.91, 0.92, 0.93], "mean": 0.92, "oof": 0.925}
-    write_json(run.scores_path, {**(run.scores() or {}), "without_tta": plain})
+    rewrite(run, "scores.json", without_tta=plain)
     table = {row[0]: row for row in written(run).tables["scores"]}
     column = table[""].index("kl, one view")
     assert [table[f"fold {k}"][column] for k in range(3)] == ["0.9100", "0.9200", "0.9300"]
@@ -211,9 +211,11 @@ def test_the_classes_parts_add_up_to_the_metric(tmp_path: Path) -> None:
     assert parts.sum() == pytest.approx(kl_divergence(target, p))
     assert parts[0] == pytest.approx((target[:, 0] * np.log(target[:, 0] / p[:, 0])).mean())
     assert report_rows._parts({"metric": "auc", "oof": 0.5}, target, p) is None
-    page = written(member(tmp_path))
+    run = member(tmp_path)
+    page, scores = written(run), run.scores()
+    assert scores is not None
     shown = [float(row[-1].replace("−", "-")) for row in page.tables["classes"][1:]]
-    assert sum(shown) == pytest.approx((member(tmp_path).scores() or {})["oof"], abs=2e-4)
+    assert sum(shown) == pytest.approx(scores.oof, abs=2e-4)
 
 
 def test_a_metric_of_ranks_shows_average_precision(tmp_path: Path) -> None:
@@ -222,7 +224,7 @@ def test_a_metric_of_ranks_shows_average_precision(tmp_path: Path) -> None:
     run = member(tmp_path, classes=2)
     judged = report.judge(run)
     auc = area_under_curve(judged.target, judged.probability)
-    write_json(run.scores_path, {**(run.scores() or {}), "metric": "auc", "direction": "max", "oof": auc})
+    rewrite(run, "scores.json", metric="auc", direction="max", oof=auc)
     head, *rows = written(run).tables["classes"]
     assert head[-1] == "average precision"
     own = [average_precision_score(judged.target[:, k], judged.probability[:, k]) for k in (0, 1)]
@@ -284,8 +286,7 @@ def test_any_number_of_classes_and_folds_will_do(tmp_path: Path, classes: int, f
 
 def test_a_score_that_is_not_defined_is_a_dash(tmp_path: Path) -> None:
     run = member(tmp_path)
-    scores = run.scores() or {}
-    write_json(run.scores_path, {**scores, "folds": [float("nan"), *scores["folds"][1:]], "mean": float("nan")})
+    rewrite(run, "scores.json", folds=[float("nan"), 0.5, 0.5], mean=float("nan"))
     table = {row[0]: row for row in written(run).tables["scores"]}
     assert table["fold 0"][2] == "–"
 
@@ -293,9 +294,8 @@ def test_a_score_that_is_not_defined_is_a_dash(tmp_path: Path) -> None:
 def test_folds_that_are_missing_and_a_run_below_its_baseline_are_told(tmp_path: Path) -> None:
     run = member(tmp_path)
     assert "no better than" not in written(run).text
-    scores = run.scores() or {}
-    write_json(run.scores_path, {**scores, "complete": False, "baseline": scores["oof"] - 0.1})
-    write_json(run.folder / "inputs.json", {**run.inputs, "n_splits": 5})
+    rewrite(run, "scores.json", complete=False, baseline=0.0)
+    rewrite(run, "inputs.json", n_splits=5)
     said = written(run).text
     assert "3 of 5 folds are in these numbers." in said
     assert "no better than always predicting the training means" in said
@@ -305,7 +305,7 @@ def test_the_recipe_says_what_was_chosen_and_how_to_run_it_again(tmp_path: Path)
     run = member(tmp_path)
     command = "/some/where/bin/python3 -m bench.train dataset=hms 'folds.only=[0]' a=<b>"
     write_json(run.folder / "environment.json", {"command": command, "python": "3.11.7", "packages": {"torch": "2.11"}})
-    write_json(run.folder / "inputs.json", {**run.inputs, "names": {"model": "wavenet", "augment": "none"}})
+    rewrite(run, "inputs.json", names={"model": "wavenet", "augment": "none"})
     config = {
         "model": {"_target_": "bench.models.wavenet.WaveNet", "filters": [8, 16]},
         "augment": {},
@@ -423,10 +423,10 @@ def test_a_training_writes_the_page_with_its_worst_rows_as_the_model_sees_them(
     shown, lacking = loading.model_inputs(run, worst)
     assert (list(shown), lacking) == (worst, "")
     assert {x.shape for x in shown.values()} == {run.spec.shape}
-    store = Store(Path(run.inputs["stores"]["train"]))
+    store = Store(Path(run.inputs.stores["train"]))
     assert {np.float32(x).shape for x in store.gather(np.array(worst))} != {run.spec.shape}, "the device half is seen"
 
-    shutil.rmtree(run.inputs["stores"]["train"])
+    shutil.rmtree(run.inputs.stores["train"])
     draw(run)
     page = Page(run.folder / "report.html")
     assert "data:image/png" not in page.html

@@ -395,8 +395,8 @@ def test_a_plan_of_four_stratified_folds_and_the_wrong_kind_of_features(simulate
     where = [f"dataset.root={simulated}", f"outputs={tmp_path}", f"store={tmp_path / 'store'}", "device=cpu"]
     plan = make_plan(*compose("dataset=seti", "model=mlp", *where))
     assert plan.folds == [0, 1, 2, 3]
-    assert plan.inputs["metric"] == "auc"
-    assert plan.inputs["names"]["features"] == "seti_sequence"
+    assert plan.inputs.metric == "auc"
+    assert plan.inputs.names["features"] == "seti_sequence"
     assert plan.rows.groupby("fold")["target_1"].sum().tolist() == [2, 2, 2, 2]
     with pytest.raises(UserError, match="choose features=seti_sequence or another model"):
         make_plan(*compose("dataset=seti", "model=mlp", "features=seti_stacked", *where))

@@ -195,7 +195,7 @@ def _weights_of_the_future_are_refused(run: Run, root: Path, folder: Path) -> No
 def test_a_blend_that_is_fitted_on_other_folds_is_refused_where_they_lie_in_the_future(
     beats_in_time: Path, tmp_path: Path, one_process: None
 ) -> None:
-    from bench.ensembling.blend import nested
+    from bench.ensembling.fitting import nested
     from bench.ensembling.members import read
     from bench.ensembling.ways import Mean, Weights
 

@@ -142,3 +142,41 @@ def test_the_split_seed_decides_the_folds() -> None:
     a, b, c = (assignment.assign(rows, different(40), partial(splits.stratified, seed=seed)).fold for seed in (0, 0, 1))
     assert (a == b).all()
     assert (a != c).any()
+
+
+NONE = np.zeros((40, 16), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("rows", "splitter"),
+    [
+        (GROUPED, splits.group),
+        (GROUPED, splits.stratified_group),
+        (table([0, 1] * 20), splits.stratified),
+        (table([0, 1] * 20, example=np.repeat(np.arange(20), 2)), splits.stratified),
+        (table([0, 1] * 20, example=np.arange(40)[::-1] // 2, group=np.arange(40)[::-1] // 4), splits.stratified_group),
+        (table([0, 1] * 20, fold=np.arange(40) % 4), splits.predefined),
+    ],
+)
+def test_contents_that_nobody_shares_change_no_split(rows: pd.DataFrame, splitter: assignment.Splitter) -> None:
+    """So the split that was made before the contents were known stands."""
+    early, known = assignment.assign(rows, NONE, splitter), assignment.assign(rows, different(40), splitter)
+    np.testing.assert_array_equal(early.fold, known.fold)
+    assert (early.n_splits, early.notes) == (known.n_splits, known.notes)
+    assert assignment.with_copies(early, rows, different(40), splitter) is early
+
+
+def test_copies_that_are_found_later_are_brought_to_one_side() -> None:
+    rows, digests = table([0, 1] * 20), different(40)
+    digests[[3, 30]] = digests[5]
+    early = assignment.assign(rows, NONE, splits.stratified)
+    late = assignment.with_copies(early, rows, digests, splits.stratified)
+    np.testing.assert_array_equal(late.fold, assignment.assign(rows, digests, splits.stratified).fold)
+    assert len(set(late.fold[[3, 5, 30]])) == 1
+    assert "share their content" in late.notes[0]
+
+
+def test_examples_without_content_are_no_copies_of_each_other() -> None:
+    rows = table([0, 1] * 20)
+    early = assignment.assign(rows, NONE, splits.stratified)
+    assert assignment.with_copies(early, rows, NONE, splits.stratified) is early

@@ -17,6 +17,7 @@ import pytest
 
 from bench import track
 from bench.atomic import read_json, write_json
+from bench.cli.door import run as run_command
 from bench.runs import facts
 from bench.runs.run import Run
 from bench.tracking import wording
@@ -83,8 +84,8 @@ def test_a_run_is_a_parent_with_its_scores_and_a_child_a_fold(outputs: Path) -> 
     assert {f.info.status for f in folds.values()} == {"FINISHED"}
     scores = run.scores()
     assert scores is not None
-    assert parent.data.metrics["cv/kl_mean"] == pytest.approx(scores["mean"])
-    assert parent.data.metrics["oof/kl"] == pytest.approx(scores["oof"])
+    assert parent.data.metrics["cv/kl_mean"] == pytest.approx(scores.mean)
+    assert parent.data.metrics["oof/kl"] == pytest.approx(scores.oof)
     assert {"cv/kl_std", "oof/accuracy", "baseline/kl"} < set(parent.data.metrics)
     assert parent.data.params["model.filters"] == "16"
     assert parent.data.params["optimizer.lr"] == "0.001"
@@ -272,7 +273,7 @@ def test_long_leaves_and_the_tracking_address_are_no_parameters() -> None:
 
 def test_a_password_is_neither_noted_nor_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path)
-    assert track.main([str(run.folder), "--uri", "http://me:secret@127.0.0.1:9"]) == 1
+    assert run_command(track.COMMAND, [str(run.folder), "--uri", "http://me:secret@127.0.0.1:9"]) == 1
     assert "secret" not in "".join(capsys.readouterr())
     assert page("http://me:secret@host:5000", run.folder / "tracking.json") == "http://host:5000"
 
@@ -351,13 +352,13 @@ def test_four_processes_create_the_database_at_once(tmp_path: Path) -> None:
 
 
 def test_the_door_refuses_what_is_not_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert track.main([str(tmp_path)]) == 2
+    assert run_command(track.COMMAND, [str(tmp_path)]) == 2
     assert "is not a run's folder" in capsys.readouterr().err
 
 
 def test_the_door_says_what_was_sent_and_where_it_is(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(outputs)
-    assert track.main([str(run.folder)]) == 0
+    assert run_command(track.COMMAND, [str(run.folder)]) == 0
     said = capsys.readouterr()
     note = run.folder / "tracking.json"
     assert "6 epochs" in said.out

@@ -114,10 +114,11 @@ def test_the_score_of_one_view_stands_beside_that_of_many(small: Callable[..., C
     many = cross_validate(*small("tta=flips"))
     assert one.scores is not None
     assert many.scores is not None
-    assert one.scores["without_tta"] is None
-    assert many.scores["without_tta"]["oof"] == one.scores["oof"]  # the training was the same
-    assert many.scores["without_tta"]["folds"] == one.scores["folds"]
-    assert many.scores["oof"] != one.scores["oof"]
+    assert one.scores.without_tta is None
+    assert many.scores.without_tta is not None
+    assert many.scores.without_tta.oof == one.scores.oof  # the training was the same
+    assert many.scores.without_tta.folds == one.scores.folds
+    assert many.scores.oof != one.scores.oof
     frames = [pd.read_parquet(outcome.run.folder / "oof.parquet") for outcome in (one, many)]
     columns = [c for c in frames[1] if c.startswith("plain_")]
     np.testing.assert_array_equal(frames[1][columns], frames[0][[c.replace("plain", "pred") for c in columns]])
@@ -135,5 +136,5 @@ def test_two_seeds_that_predict_the_same_bits_are_named(
     assert f"{first.run.folder} predicts the same to the last bit with another seed" in capsys.readouterr().err
     assert first.scores is not None
     assert second.scores is not None
-    assert first.scores["group"] == second.scores["group"]
+    assert first.scores.group == second.scores.group
     assert first.run.folder != second.run.folder

@@ -1,12 +1,13 @@
 """From a config node to an object: the one place that turns a ``_target_`` into a call.
 
-Hydra's ``instantiate`` would call anything; here a target must lie under bench, torch or timm (a run's folder may
+Hydra's ``instantiate`` would call anything; here a target must be what its group takes (``targets``: a run's folder may
 come from somebody else), its keys must be the callee's own, and a wrong type is a sentence instead of a traceback.
 """
 
 from __future__ import annotations
 
 import collections.abc
+import difflib
 import functools
 import importlib
 import inspect
@@ -15,23 +16,30 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bench import extensions, targets
 from bench.spec import UserError
-
-ALLOWED = ("bench.", "torch.", "timm.")
 
 
 def locate(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
-    """The class or function that ``node._target_`` names; ``where`` is the node's key in the config."""
+    """The class or function that ``node._target_`` names; ``where`` is the node's key in the config.
+
+    UserError where it is not what the group of that key takes (``targets``); by the name alone nothing is imported.
+    """
     path = node.get("_target_") if isinstance(node, Mapping) else None
     if not isinstance(path, str):
-        raise UserError(f"{where} has no _target_; choose one of the options in conf/{where}")
-    if not path.startswith(ALLOWED):
-        raise UserError(f"{where}._target_={path} is refused: targets lie under {', '.join(a[:-1] for a in ALLOWED)}")
+        group = targets.group_of(where)
+        names = targets.options(group)
+        choose = f"choose {group}= one of {', '.join(names)}" if names else "name one, or leave the key out"
+        raise UserError(f"{where} has no _target_; {choose}")
+    path = targets.current(path)
+    targets.refuse_name(path, where)
     module, _, name = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        target: Callable[..., Any] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UserError(f"{where}._target_={path} can't be found ({error})") from error
+    targets.refuse_kind(target, path, where)
+    return target
 
 
 def build(node: Mapping[str, Any], where: str, *args: Any, **given: Any) -> Any:
@@ -84,14 +92,30 @@ def check(
         if key in taken:
             raise UserError(f"{where}.{key} is decided by the data and can't be set; leave it out")
         if key not in named and not open_ended:
-            own = ", ".join(n for n in named if n not in taken)
-            raise UserError(f"{where}.{key} is not an option of {name}; it takes {own or 'none'}")
+            raise UserError(_unknown(node, where, key, name, [n for n in named if n not in taken]))
         if key in hints and not fits(value, hints[key]):
             raise UserError(f"{where}.{key}={value!r} is not of the type that {name} takes: {_name(hints[key])}")
     lacking = [n for n, p in named.items() if p.default is p.empty and n not in keys and n not in given]
     if lacking:
         raise UserError(f"{name} needs {', '.join(f'{where}.{n}' for n in lacking)}; set it on the command line")
     return keys
+
+
+def _unknown(node: Mapping[str, Any], where: str, key: str, name: str, options: list[str]) -> str:
+    """The sentence on a key that the target does not take: what it takes, what is near, and whose the key is."""
+    sentence = f"{where}.{key} is not an option of {name}; it takes {', '.join(options) or 'none'}"
+    if near := difflib.get_close_matches(key, options, 1, 0.7):
+        return f"{sentence}. Did you mean {where}.{near[0]}?"
+    path = targets.current(str(node.get("_target_")))
+    files = {option: extensions.option(where, option).read_text(encoding="utf-8") for option in targets.options(where)}
+    mine = [option for option, text in files.items() if f"_target_: {path}\n" in text]
+    others = [f"{where}={option}" for option, text in files.items() if f"\n{key}:" in text and option not in mine]
+    if others:
+        sentence += f" ({', '.join(others[:3])} {'has' if len(others) == 1 else 'have'} {key})"
+    if not others:
+        return sentence
+    # The target may have been replaced, and the keys be those of another option.
+    return f"{sentence}; {where}={mine[0]} has keys that fit" if mine else f"{sentence}; ~{where}.{key} leaves it out"
 
 
 def fits(value: Any, hint: Any) -> bool:

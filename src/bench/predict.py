@@ -6,47 +6,30 @@ python -m bench.predict run=outputs/hms/wavenet/1f3a90c2d4e5 input=/data/new tta
 
 from __future__ import annotations
 
-import re
 import sys
+from typing import TYPE_CHECKING, Any
 
-from bench.cli.door import main, run_job
-from bench.paths import conf
+from bench.cli.command import Command
+from bench.cli.door import run
+
+if TYPE_CHECKING:
+    from bench.runs.outcome import Outcome
 
 ABOUT = """Predicts the test part of a folder of raw files with a finished run: the mean of its folds, each row looked
 at as the run looked at its own, in test.parquet and a submission that is held against the competition's sample file.
 The run's folder and this package are enough. The last line names the folder that holds the predictions."""
 
 
-def door() -> None:
-    import hydra
-    from omegaconf import DictConfig
+def work(config: dict[str, Any], names: dict[str, str]) -> Outcome:
+    from bench.cli.schema import Predict
+    from bench.prediction.command import predict
+    from bench.runs.records import parse
 
-    sys.argv[1:] = [quoted(word) for word in sys.argv[1:]]
-
-    @hydra.main(version_base="1.3", config_path=str(conf()), config_name="predict")
-    def job(config: DictConfig) -> None:
-        from typing import Any
-
-        from omegaconf import OmegaConf
-
-        from bench.runs.outcome import Outcome
-
-        def work() -> Outcome:
-            from bench.prediction.command import predict
-
-            plain: Any = OmegaConf.to_container(config, resolve=True)
-            return predict(plain)
-
-        run_job(work)
-
-    job()
+    return predict(parse(Predict, config, None))
 
 
-def quoted(word: str) -> str:
-    """``run=`` so that Hydra takes a query or an identity as text: it stumbles over equals signs, and reads numbers."""
-    key, _, text = word.partition("=")
-    return f'run="{text}"' if key == "run" and re.fullmatch(r"\w+=[^\"]*|[0-9a-f]+", text) else word
-
+COMMAND = Command("predict", ABOUT, work, config="predict", texts={"run": r"\w+=[^\"]*|[0-9a-f]+"})
+"""A run's name may be a query or an identity; two with a comma between them are two jobs of a sweep."""
 
 if __name__ == "__main__":
-    main(door, "bench.predict", ABOUT, "predict")
+    sys.exit(run(COMMAND))

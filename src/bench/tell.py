@@ -1,7 +1,8 @@
-"""A line for the person, and how a score is written in it."""
+"""A line for the person, and how a score and an address are written in it."""
 
 from __future__ import annotations
 
+import re
 import sys
 
 
@@ -13,3 +14,8 @@ def say(line: str) -> None:
 def figure(value: float) -> str:
     """Four decimals for a mean, one for a sum in the thousands."""
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
+
+
+def public(uri: str) -> str:
+    """The URI without a user's name and password: what may be printed and noted."""
+    return re.sub(r"//[^/@]*@", "//", uri)

@@ -6,43 +6,33 @@ python -m bench.train -m dataset=heartbeat model=resnet1d loss=l1,ce seed=1,2
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
-from bench.cli.door import main, run_job
-from bench.paths import conf
+from bench.cli.command import Command
+from bench.cli.door import run
+
+if TYPE_CHECKING:
+    from bench.runs.outcome import Outcome
 
 ABOUT = """Trains k folds of a model on a competition's raw files (simulated ones where there are none), tracks them in
 MLflow, and leaves out-of-fold predictions, scores, pictures and a submission in the run's folder. The same command
 again goes on where the last one stopped."""
 
 
-def door() -> None:
-    import hydra
-    from omegaconf import DictConfig
+def work(config: dict[str, Any], names: dict[str, str]) -> Outcome:
+    from bench.cli.compose import again
+    from bench.crossval import stages
+    from bench.runs.recipe import Recipe, composed
 
-    @hydra.main(version_base="1.3", config_path=str(conf()), config_name="train")
-    def job(config: DictConfig) -> None:
-        from hydra import compose
-        from hydra.core.hydra_config import HydraConfig
-        from omegaconf import OmegaConf, open_dict
+    def with_more(overrides: list[str]) -> stages.Composed:
+        more, chosen = again(overrides)
+        return composed(Recipe, more, COMMAND.module), chosen
 
-        from bench.crossval import stages
+    return stages.train(composed(Recipe, config, COMMAND.module), names, with_more)
 
-        def resolved(config: DictConfig, hydra: Any) -> stages.Composed:
-            choices = hydra.runtime.choices.items()
-            names = {k: v if isinstance(v, str) else ",".join(v) for k, v in choices if "/" not in k and v is not None}
-            return OmegaConf.to_container(config, resolve=True), names  # type: ignore[return-value]
 
-        def composed(overrides: list[str]) -> stages.Composed:
-            here = HydraConfig.get()
-            again = compose("train", [*here.overrides.task, *overrides], return_hydra_config=True)
-            with open_dict(again):
-                return resolved(again, again.pop("hydra"))
-
-        run_job(lambda: stages.train(*resolved(config, HydraConfig.get()), composed))
-
-    job()
-
+COMMAND = Command("train", ABOUT, work, config="train")
 
 if __name__ == "__main__":
-    main(door, "bench.train", ABOUT, "train")
+    sys.exit(run(COMMAND))

@@ -1,4 +1,4 @@
-"""What every Hydra door shares: a fast --help, and a person's mistake told in one sentence with exit code 2."""
+"""How every command runs: a fast --help, its words composed, one sentence and an exit code for whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -6,73 +6,133 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from bench.cli.errors import NOT_THERE, reword, say_mistake, word
+from bench import extensions
+from bench.cli.command import Command
+from bench.cli.errors import FAILED, INTERRUPTED, MISTAKE, code_of, say_mistake, sentence, unknown_key
 from bench.cli.help import help_page
+from bench.cli.words import arranged, name_extensions
+from bench.spec import UserError
 
 if TYPE_CHECKING:
     from bench.runs.outcome import Outcome
 
-TRACEBACK = "BENCH_FULL_ERROR"  # what HYDRA_FULL_ERROR was before main() took it over
-MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
+TRACEBACK = "BENCH_FULL_ERROR"
+"""What HYDRA_FULL_ERROR was before a command took it over; for the processes of a launcher."""
 
 
-def main(door: Callable[[], None], module: str, about: str, config: str) -> None:
-    """Runs a Hydra door and ends the process with its exit code."""
-    if {"-h", "--help"} & set(sys.argv[1:]):  # Hydra alone costs 0.7 s, and prints no more than this does
-        print(help_page(module, about, config))
-        sys.exit(0)
-    for flag in ("-m", "--multirun"):  # argparse takes it before the first override or after the last only
-        if flag in sys.argv[1:]:
-            sys.argv.remove(flag)
-            sys.argv.insert(1, flag)
-    os.environ.setdefault(TRACEBACK, os.environ.get("HYDRA_FULL_ERROR", "0"))
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that we can say it in our words
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+def run(command: Command, words: Sequence[str] | None = None) -> int:
+    """Runs a command on ``words``, else on the process's own; returns the exit code."""
+    words = list(sys.argv[1:] if words is None else words)
+    with _settings() as in_full:
+        try:
+            name_extensions(words)
+            if {"-h", "--help"} & set(words):  # Hydra alone costs 0.7 s, and prints no more than this does
+                print(help_page(command))
+                return 0
+            return _composed(command, words) if command.composed else int(command.work(words) or 0)
+        except KeyboardInterrupt:
+            print("bench: interrupted; the same command goes on from here", file=sys.stderr)
+            return INTERRUPTED
+        except Exception as error:
+            if in_full:
+                raise
+            say_mistake(sentence(error, command))
+            return code_of(error)
 
-    from bench.cli.schema import register
-    from bench.cli.sweep import exit_code
+
+def _composed(command: Command, words: list[str]) -> int:
+    """The words composed by Hydra, then the work: once, or once a job of a sweep."""
+    flags, overrides = arranged(command, words)
+    import hydra
+    from omegaconf import DictConfig
+
+    from bench.cli import compose, repeat, sweep
+
+    config, repeated = str(command.config), {}
+    if config == "train" and (folder := repeat.run_of(flags)):
+        flags, repeated = repeat.without_folder(flags), repeat.register(folder, overrides)
+
+    @hydra.main(
+        version_base="1.3",
+        config_path=str(extensions.primary(config).parent),
+        config_name=repeat.NAME if repeated else config,
+    )
+    def job(composed: DictConfig) -> None:
+        _job(lambda: _work(command, *compose.plain(composed), repeated), command)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    register()
-    signal.signal(signal.SIGTERM, interrupt)  # a scheduler's polite end is an interruption like Ctrl-C
+    compose.prepare(config)
+    sweep.begin()
+    before, own = signal.signal(signal.SIGTERM, interrupt), sys.argv  # a scheduler's polite end is like Ctrl-C
+    sys.argv = [own[0], *flags, *overrides]
     try:
-        door()
-    except (HydraException, OmegaConfBaseException) as error:
-        if os.environ[TRACEBACK] == "1":
+        job()
+    except Exception as error:
+        if code_of(error) == MISTAKE:
             raise
-        say_mistake(reword(error, module, config))
-        sys.exit(MISTAKE)
-    except Exception as error:  # Hydra's own, on overrides it does not expect
-        if os.environ[TRACEBACK] == "1":
-            raise
-        say_mistake(f"{error} ({type(error).__name__} while composing {' '.join(sys.argv[1:])})")
-        sys.exit(MISTAKE)
-    except KeyboardInterrupt:
-        print("bench: interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    sys.exit(exit_code())
+        raise UserError(_unexpected(error, overrides)) from error
+    finally:
+        sys.argv = own
+        signal.signal(signal.SIGTERM, before)
+    return sweep.exit_code()
 
 
-def run_job(work: Callable[[], Outcome]) -> None:
-    """Runs one job of a door and records its outcome; nothing but an interruption gets past it, so a sweep goes on."""
+def _work(command: Command, config: dict[str, Any], names: dict[str, str], repeated: dict[str, str]) -> Outcome | None:
+    """One job's work, unless the config has keys that nothing reads."""
+    from bench.cli.schema import SCHEMAS, unread
+
+    for key in unread(config, SCHEMAS[str(command.config)]):
+        raise UserError(unknown_key(key, command))
+    extensions.add(config.get("extensions"))  # a launcher's process has not read the words
+    outcome: Outcome | None = command.work(config, repeated | names)
+    return outcome
+
+
+def _unexpected(error: Exception, words: list[str]) -> str:
+    """The sentence on what Hydra did not expect either."""
+    calls = " ".join(word for word in words if "(" in word)
+    if sys.flags.optimize and calls:  # its grammar's own steps stand in assertions
+        return f"Hydra can't read {calls} where Python leaves assertions out; unset PYTHONOPTIMIZE, start without -O"
+    return f"{error} ({type(error).__name__} while composing {' '.join(words)})"
+
+
+def _job(work: Callable[[], Outcome | None], command: Command) -> None:
+    """One job, and its outcome recorded; nothing but an interruption gets past it, so that a sweep goes on."""
     from bench.cli import sweep
-    from bench.spec import UserError
 
     if sweep.sweeping():
         print(f"\njob       {sweep.job_name()}", file=sys.stderr, flush=True)
     try:
         outcome = work()
-        sweep.note(FAILED if outcome.failed else 0, outcome.run.folder, outcome.scores, outcome.sentence)
     except Exception as error:
         if os.environ[TRACEBACK] == "1":
             traceback.print_exc()
-        mistake = isinstance(error, UserError) or (isinstance(error, OSError) and error.errno in NOT_THERE)
-        sentence = word(error)
-        say_mistake(sentence)
-        sweep.note(MISTAKE if mistake else FAILED, None, None, sentence)
+        text = sentence(error, command)
+        say_mistake(text)
+        sweep.note(code_of(error), None, None, text)
+    else:
+        if outcome is None:
+            sweep.note(0, None, None, None)
+        else:
+            sweep.note(FAILED if outcome.failed else 0, outcome.run.folder, outcome.scores, outcome.sentence)
+
+
+@contextmanager
+def _settings() -> Iterator[bool]:
+    """Hydra raises instead of printing, so that we can say it in our words; yields whether tracebacks are asked for."""
+    before = {key: os.environ.get(key) for key in (TRACEBACK, "HYDRA_FULL_ERROR")}
+    os.environ[TRACEBACK] = before[TRACEBACK] or before["HYDRA_FULL_ERROR"] or "0"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield os.environ[TRACEBACK] == "1"
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key)
+            if value is not None:
+                os.environ[key] = value

@@ -11,8 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench import build
-from bench.paths import conf
+from bench import build, extensions
 from bench.spec import UserError
 
 PLACEHOLDERS = ("default", "none")
@@ -32,7 +31,7 @@ class Option:
 
     @property
     def path(self) -> Path:
-        return conf() / self.group / f"{self.name}.yaml"
+        return extensions.option(self.group, self.name)
 
     @property
     def text(self) -> str:
@@ -135,35 +134,22 @@ def parsed(text: str) -> dict[str, Any]:
 
 def groups() -> list[str]:
     """The groups there are, those that a command starts with first."""
-    names = sorted(folder.name for folder in conf().iterdir() if any(folder.glob("*.yaml")))
+    trees = extensions.confs()
+    names = sorted({folder.name for tree in trees for folder in tree.iterdir() if any(folder.glob("*.yaml"))})
     known = [name for name in ORDER if name in names]
     return [*known, *(name for name in names if name not in (*known, "experiments")), *({"experiments"} & set(names))]
 
 
 def options(group: str) -> list[Option]:
-    return [Option(group, path.stem) for path in sorted((conf() / group).glob("*.yaml"))]
+    names = {path.stem for tree in extensions.confs() for path in (tree / group).glob("*.yaml")}
+    return [Option(group, name) for name in sorted(names)]
 
 
 def defaults() -> dict[str, str]:
     """group → the option that a command takes where it names none."""
-    entries = parsed((conf() / "train.yaml").read_text(encoding="utf-8"))["defaults"]
+    entries = parsed(extensions.primary("train").read_text(encoding="utf-8"))["defaults"]
     pairs = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
     return {key: value for key, value in pairs if key in groups()}
-
-
-def compose(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The resolved config and the groups' choices of ``python -m bench.train <words>``; Hydra's errors as they are."""
-    import hydra
-    from omegaconf import OmegaConf
-
-    from bench.cli.schema import register
-
-    register()
-    with hydra.initialize_config_dir(str(conf()), version_base="1.3"):
-        config = hydra.compose("train", list(words), return_hydra_config=True)
-    choices = {str(k): v for k, v in config.hydra.runtime.choices.items() if isinstance(v, str)}
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    return OmegaConf.to_container(own, resolve=True), choices  # type: ignore[return-value]
 
 
 def asked(words: Sequence[str]) -> dict[str, str]:

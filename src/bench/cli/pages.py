@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import build
-from bench.cli.options import Option, asked, compose, defaults, groups, options, own_of, readers, recipes, served
+from bench.cli.compose import compose
+from bench.cli.options import Option, asked, defaults, groups, options, own_of, readers, recipes, served
 from bench.spec import InputSpec, UserError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def show(words: Sequence[str]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
     chosen = asked(words)
     words = [f"+{word}" if word.startswith("experiments=") else word for word in words]
-    config, choices = compose(words)
+    config, choices = compose("train", words)
     for word in words:  # dataset.root=… alone speaks of the data set that the command would take
         group = word.partition(".")[0].lstrip("+")
         if group in choices and group in groups():
@@ -90,18 +91,20 @@ def show(words: Sequence[str]) -> None:
 def opened(name: str, config: Mapping[str, Any]) -> Iterator[Source]:
     """The data set on the files given or in <data>/<name>; else on a few simulated ones, gone when this ends."""
     from bench.datasets.root import is_simulated
+    from bench.training import parts
 
-    node = dict(config["dataset"])
-    simulator = node.pop("simulator", None) or {}
-    usual = Path(config["data"]) / build.locate(node, "dataset").name  # type: ignore[attr-defined]
+    node = config["dataset"]
+    files = parts.files(node, config["data"])
     with tempfile.TemporaryDirectory() as folder:
-        root, temporary = Path(node["root"] or usual), node["root"] is None and not usual.is_dir()
-        files = f"{root}, SIMULATED" if is_simulated(root) else str(root)
-        if temporary:
-            few = getattr(sys.modules[build.locate(simulator, "dataset.simulator").__module__], FEW, {})
-            root, files = Path(folder), f"simulated for this page, as {usual} is not there and dataset.root not given"
-            build.build({**simulator, **few}, "dataset.simulator", root)
-        yield Source(name, build.build({**node, "root": str(root)}, "dataset"), files, temporary)
+        root = files.placed()
+        told = f"{root}, SIMULATED" if root and is_simulated(root) else str(root)
+        if root is None:
+            if simulator := node.get("simulator"):
+                few = getattr(sys.modules[build.locate(simulator, "dataset.simulator").__module__], FEW, {})
+                files = parts.files({**node, "simulator": {**simulator, **few}}, config["data"])
+            files.make(Path(folder))
+            told = f"simulated for this page, as {files.usual} is not there and dataset.root not given"
+        yield Source(name, parts.dataset(node, root or Path(folder)), told, root is None)
 
 
 def everything(console: Console, words: Sequence[str]) -> None:
@@ -115,7 +118,7 @@ def everything(console: Console, words: Sequence[str]) -> None:
     with ExitStack() as stack:
         sources: list[Source] = []
         for option in options("dataset"):
-            config, _ = compose([*words, f"dataset={option.name}"])
+            config, _ = compose("train", [*words, f"dataset={option.name}"])
             sets.append((star(option), f"{option.about}\n{metric(option)}; {brings(option, config)}"))
             try:
                 sources.append(stack.enter_context(opened(option.name, config)))
@@ -193,7 +196,7 @@ def of_features(option: Option, told: Asked) -> Facts:
         for name in readers(option):
             source = told.source
             if source is None:
-                source = stack.enter_context(opened(name, compose([*told.words, f"dataset={name}"])[0]))
+                source = stack.enter_context(opened(name, compose("train", [*told.words, f"dataset={name}"])[0]))
             if source.name == name:
                 spec = spec_on(source, told.node(option))
                 rows.append(("shape", f"{shape(spec)}, {spec.n_classes} classes ({name}: {source.files})"))
@@ -263,9 +266,11 @@ def parameters(node: Mapping[str, Any], spec: InputSpec) -> int:
     """Trained parameters of a model for ``spec``, without memory or arithmetic; UserError where the two don't fit."""
     import torch
 
+    from bench.training import parts
+
     try:
         with torch.device("meta"):
-            model = build.build(node, "model", spec)
+            model = parts.model(node, spec)
             model.eval()(torch.empty(2, *spec.shape))
     except (RuntimeError, ValueError, TypeError) as error:
         if isinstance(error, UserError):
@@ -278,7 +283,9 @@ def parameters(node: Mapping[str, Any], spec: InputSpec) -> int:
 
 
 def spec_on(source: Source, node: Mapping[str, Any]) -> InputSpec:
-    return build.build(node, "features").spec(source.dataset)
+    from bench.training import parts
+
+    return parts.features(node).spec(source.dataset)
 
 
 def a(kind: str) -> str:

@@ -1,109 +1,114 @@
-"""The types of the command line's keys, so that a wrong one is refused before anything starts.
+"""The command line's keys and their types, so that a wrong one is refused before anything starts.
 
-Groups (dataset, model, …) are checked against the signature of what they name, in ``build``.
+The recipes' dataclasses are the keys of training and ensembling; here are those of predicting and comparing. Groups
+(dataset, model, …) are checked against the signature of what they name, in ``build``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import MISSING
+from bench.runs.recipe import EnsembleRecipe, Node, Recipe, Tracking
 
 
-@dataclass
-class Train:
-    epochs: int = MISSING
-    batch_size: int = MISSING
-    eval_batch_size: int = MISSING
-    precision: str = MISSING
-    clip: float | None = None
-    keep: str = MISSING
-    patience: int | None = None
-    accumulate: int = 1
-    ema: float | None = None
-    ema_every: str = "step"
-    balanced: bool = False
-
-
-@dataclass
-class Folds:
-    only: list[int] | None = None
-    parallel: int | None = None
-
-
-@dataclass
-class Tracking:
-    enabled: bool = True
-    uri: str | None = None
-    wait: float = 30.0
-
-
-@dataclass
-class Keys:
-    dataset: Any = MISSING
-    model: Any = MISSING
-    features: Any = MISSING
-    loss: Any = MISSING
-    split: Any = MISSING
-    augment: Any = MISSING
-    row_weights: Any = MISSING
-    synthetic: Any = MISSING
-    pseudo: Any = MISSING
-    tta: Any = MISSING
-    optimizer: Any = MISSING
-    scheduler: Any = MISSING
-    recipe: Any = None
-    init_from: str | None = None
-    pretrain: list[str] | None = None
-    seed: int = 0
-    device: str = "auto"
-    compile: bool = False
-    outputs: str = MISSING
-    data: str = MISSING
-    store: str = MISSING
-    workers: int | None = None
-    train: Train = field(default_factory=Train)
-    folds: Folds = field(default_factory=Folds)
-    tracking: Tracking = field(default_factory=Tracking)
-
-
-@dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Predict:
-    """The keys of conf/predict.yaml."""
+    """The keys of conf/predict.yaml, which says what each means."""
 
     run: str | None = None
     input: str | None = None
-    folds: list[int] | None = None
-    tta: Any = None
+    folds: tuple[int, ...] | None = None
+    tta: Node | None = None
     output: str | None = None
     excel: bool = False
     export: str | None = None
     register: str | None = None
     device: str = "auto"
-    outputs: str = MISSING
-    data: str = MISSING
-    store: str = MISSING
+    outputs: str = "outputs"
+    data: str = "data"
+    store: str = "data/store"
     workers: int | None = None
+    extensions: tuple[str, ...] | None = None
 
 
-@dataclass
-class Ensemble:
-    """The keys of conf/ensemble.yaml."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compare:
+    """The keys of conf/compare.yaml, which says what each means."""
 
-    blend: Any = MISSING
-    harden: Any = MISSING
-    runs: Any = None
-    folds: str = "arithmetic"
-    root: str | None = None
-    outputs: str = MISSING
-    tracking: Tracking = field(default_factory=Tracking)
+    runs: str | None = None
+    outputs: str = "outputs"
+    resamples: int
+    seed: int = 0
+    extensions: tuple[str, ...] | None = None
+    tracking: Tracking = dataclasses.field(default_factory=Tracking)
+
+
+SCHEMAS: Mapping[str, type[Any]] = {
+    "train": Recipe,
+    "predict": Predict,
+    "ensemble": EnsembleRecipe,
+    "compare": Compare,
+}
+"""command → its keys; conf/<command>.yaml asks for them as <command>_schema."""
+
+
+def unread(config: Mapping[str, Any], kind: type[Any], above: str = "") -> list[str]:
+    """The dotted keys of a composed config that its dataclass does not have: nothing would read them.
+
+    Of groups, whose keys are the callee's, ``build`` says so.
+    """
+    known = {item.name: item for item in dataclasses.fields(kind) if item.name not in getattr(kind, "settled", ())}
+    hints = typing.get_type_hints(kind)
+    odd = []
+    for key, value in config.items():
+        if key not in known:
+            odd.append(f"{above}{key}")
+        elif isinstance(value, Mapping) and dataclasses.is_dataclass(hints[key]):
+            odd += unread(value, hints[key], f"{above}{key}.")
+        elif isinstance(value, Mapping) and "keys" in known[key].metadata:
+            odd += [f"{above}{key}.{name}" for name in value if name not in known[key].metadata["keys"]]
+    return odd
 
 
 def register() -> None:
-    """Makes the schemas known to Hydra under the names that the files of conf/ ask for."""
+    """Makes the schemas known to Hydra."""
     from hydra.core.config_store import ConfigStore
 
-    ConfigStore.instance().store("schema", Keys)
-    ConfigStore.instance().store("predict_schema", Predict)
-    ConfigStore.instance().store("ensemble_schema", Ensemble)
+    for name, kind in SCHEMAS.items():
+        ConfigStore.instance().store(f"{name}_schema", schema(kind))
+
+
+def schema(kind: type[Any]) -> type[Any]:
+    """A dataclass as Hydra composes one: not frozen, and with types that OmegaConf knows.
+
+    A group may be anything until it is looked at: whoever does says what to choose.
+    """
+    hints = typing.get_type_hints(kind)
+    made: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(kind):
+        if field.name in getattr(kind, "settled", ()):
+            continue
+        hint = _hint(hints[field.name])
+        if dataclasses.is_dataclass(hint):
+            made.append((field.name, hint, dataclasses.field(default_factory=hint)))  # type: ignore[arg-type]
+        else:  # "???" is OmegaConf's word for what has no value yet
+            default = "???" if field.default is dataclasses.MISSING else field.default
+            made.append((field.name, hint, dataclasses.field(default=default)))
+    return dataclasses.make_dataclass(kind.__name__, made)
+
+
+def _hint(hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint == Node or hint == Node | None:
+        return Any
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_hint(a) for a in arguments)]  # noqa: UP007 (its members are known only now)
+    if origin is tuple:
+        return list[_hint(arguments[0])]  # type: ignore[misc]
+    if origin is typing.Literal:
+        return str
+    return schema(hint) if isinstance(hint, type) and dataclasses.is_dataclass(hint) else hint

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.atomic import read_json, write_text
-from bench.runs.facts import content, public
+from bench.runs.facts import content
 from bench.runs.run import Run
+from bench.tell import public
 
 FOLDER = "comparisons"
 """Of a run's folder, and of its artifacts."""

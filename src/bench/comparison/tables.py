@@ -16,45 +16,9 @@ from bench.comparison.comparison import Comparison, disagreements
 from bench.comparison.significance import LEVEL
 from bench.comparison.words import bounds, chance, decimals, differing, labels, notes, sentence, signed
 from bench.runs.run import identity
-from bench.spec import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-
-def settings(words: Sequence[str], defaults: str) -> dict[str, Any]:
-    """The command's ``key=value`` words on top of the ``defaults``, a YAML text; nested keys come out dotted.
-
-    Without Hydra, whose grammar would stumble over the equals signs and slashes that name runs.
-    """
-    import yaml
-
-    found: dict[str, Any] = {}
-    for key, value in yaml.safe_load(defaults).items():
-        found |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UserError(f"{word} is not written as key=value; python -m bench.compare --help lists the keys")
-        if key not in found:
-            raise UserError(f"there is no key {key} here; there are {', '.join(found)}")
-        found[key] = None if value in ("", "null") else value.strip("\"'")
-    for key, least in (("resamples", 100), ("seed", 0), ("tracking.wait", 1)):
-        try:
-            found[key] = int(found[key])
-        except (ValueError, TypeError):
-            raise UserError(f"{key}={found[key]} is not a whole number") from None
-        if found[key] < least:
-            raise UserError(f"{key}={found[key]} must be {least} or more")
-    enabled = str(found["tracking.enabled"]).lower()
-    if enabled not in ("true", "false"):
-        raise UserError(f"tracking.enabled={found['tracking.enabled']} is not true or false")
-    found["tracking.enabled"] = enabled == "true"
-    if not found["outputs"]:
-        raise UserError("outputs is empty: name the folder that the runs are in")
-    if not found["runs"]:
-        raise UserError("runs is not given: name two or more finished runs, as runs=[<folder>,<folder>]")
-    return found
 
 
 def folds_table(of: Comparison) -> pd.DataFrame:

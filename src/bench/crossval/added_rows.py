@@ -11,7 +11,6 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from bench import build
 from bench.atomic import replacing, write_json
 from bench.crossval import pseudo_labels
 from bench.crossval.sides import Extra, Sides
@@ -21,6 +20,7 @@ from bench.data.store import Store
 from bench.runs.frames import prediction_frame, predictions, write_frame
 from bench.runs.run import Fold, Run
 from bench.synthetic.base import Way, examples, refuse_large
+from bench.training import parts
 
 
 def extra_rows(
@@ -33,10 +33,10 @@ def extra_rows(
 ) -> list[Extra]:
     """What the run's config adds to the training side; ``note`` is told of each."""
     found = []
-    if labels := pseudo_labels.labels_of(run.config):
+    if labels := parts.pseudo_labels(run.recipe.pseudo):
         found.append(_labelled(run, fold, sides, stores, labels, note))
-    if run.config["synthetic"]["_target_"] != "none":
-        found.append(_made(run, fold, sides, seed(1), note))
+    if (way := parts.synthetic(run.recipe.synthetic)) is not None:
+        found.append(_made(run, fold, sides, way, seed(1), note))
     return [extra for extra in found if len(extra.positions)]
 
 
@@ -59,9 +59,9 @@ def _labelled(
         table, example = table.iloc[positions], positions + int(sides.example.max()) + 1
     ids, path = table["id"].reset_index(drop=True), fold.folder / "pseudo.parquet"
     if not (path.exists() and pd.read_parquet(path)["id"].equals(ids)):
-        batch_size = run.config["train"]["eval_batch_size"]
+        batch_size = run.recipe.train.eval_batch_size
         probability = pseudo_labels.predicted(
-            run.inputs["teachers"], fold.number, labels.part, positions, sides.device, batch_size
+            run.inputs.teachers, fold.number, labels.part, positions, sides.device, batch_size
         )
         write_frame(prediction_frame(ids, probability, run.spec.classes), path)
     probability = predictions(pd.read_parquet(path))
@@ -73,17 +73,18 @@ def _labelled(
 
 def _seen_in_validation(test: pd.DataFrame, stores: dict[str, Store], sides: Sides) -> np.ndarray:
     """(N,) bool: test rows of a group, or with the content, of a validated row."""
-    seen = np.zeros(len(test), bool)
+    seen: np.ndarray = np.zeros(len(test), bool)
     if "group" in test and "group" in sides.rows:
         seen |= test["group"].astype(str).isin(set(sides.rows["group"][sides.validated].astype(str))).to_numpy()
     validated = {row.tobytes() for row in stores["train"].digests()[sides.validated]}
-    return seen | np.array([row.any() and row.tobytes() in validated for row in stores["test"].digests()], bool)
+    copied = [bool(row.any()) and row.tobytes() in validated for row in stores["test"].digests()]
+    seen |= np.array(copied, bool)
+    return seen
 
 
-def _made(run: Run, fold: Fold, sides: Sides, seed: int, note: Callable[[str], None]) -> Extra:
-    way: Way = build.build(run.config["synthetic"], "synthetic")
+def _made(run: Run, fold: Fold, sides: Sides, way: Way, seed: int, note: Callable[[str], None]) -> Extra:
     path = fold.folder / "synthetic.npz"
-    source = run.config["synthetic"]["_target_"].rpartition(".")[2].lower()
+    source = parts.name(run.recipe.synthetic)
     if not path.exists():
         x, target = training_rows(sides, source)
         made, labels = way(x, target, seed)

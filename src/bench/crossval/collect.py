@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.atomic import read_json, write_json
+from bench.atomic import read_json
 from bench.datasets.base import open_to, serves, targets
 from bench.metrics import accuracy
+from bench.runs import scores
 from bench.runs.frames import PLAIN, prediction_frame, predictions, write_frame
 from bench.runs.run import Run
+from bench.runs.scores import OneView, Scores
 from bench.spec import Metric
 
 
-def collect(run: Run, metric: Metric) -> dict[str, Any]:
-    """Writes oof.parquet, test.parquet and scores.json from the folds that are done; returns the scores.
+def collect(run: Run, metric: Metric) -> tuple[Scores, list[str]]:
+    """Writes oof.parquet, test.parquet and scores.json from the folds that are done.
 
-    ``oof`` is the metric on all validated rows at once, ``folds`` each fold's own, ``std`` their population
-    standard deviation; ``baseline`` is the metric of always predicting the training side's mean target, on the
-    same rows. ``without_tta`` are the scores of one view of each row, where there are many; ``predictions`` is a hash
-    of what was predicted; ``complete`` says whether every fold is in. ``notes`` (not written) are sentences for the
-    person.
+    Returns the scores, and sentences for the person.
     """
     inputs = run.inputs
     done = [fold for fold in run.folds if fold.finished]
@@ -35,37 +32,37 @@ def collect(run: Run, metric: Metric) -> dict[str, Any]:
     notes = _average_test(run, [fold.number for fold in done])
     target, probability, number = targets(oof).astype(np.float64), predictions(oof), oof["fold"].to_numpy()
     folds = [metric.score(target[number == f.number], probability[number == f.number]) for f in done]
-    scores = {
-        "metric": metric.name,
-        "direction": metric.direction,
-        "oof": metric.score(target, probability),
-        "folds": folds,
-        "fold_numbers": [fold.number for fold in done],
-        "mean": float(np.mean(folds)),
-        "std": float(np.std(folds)),
-        "baseline": _baseline(metric, target, _training_means(rows)[order[oof["id"]].to_numpy()], number),
-        "rows": len(oof),
-        "accuracy": accuracy(target, probability),
-        "without_tta": _plain_scores(metric, oof, [f.number for f in done]),
-        "predictions": hashlib.sha256(probability.tobytes()).hexdigest()[:16],
-        "also": {other.name: other.score(target, probability) for other in metric.also},
-        "complete": len(done) == inputs["n_splits"],
-        "simulated": inputs["simulated"],
-        "identity": run.identity,
-        "group": inputs["group"],
-    }
-    write_json(run.scores_path, scores)
-    return {**scores, "notes": notes}
+    found = Scores(
+        metric=metric.name,
+        direction=metric.direction,
+        oof=metric.score(target, probability),
+        folds=tuple(folds),
+        fold_numbers=tuple(fold.number for fold in done),
+        mean=float(np.mean(folds)),
+        std=float(np.std(folds)),
+        baseline=_baseline(metric, target, _training_means(rows)[order[oof["id"]].to_numpy()], number),
+        rows=len(oof),
+        accuracy=accuracy(target, probability),
+        without_tta=_one_view(metric, oof, [f.number for f in done]),
+        predictions=hashlib.sha256(probability.tobytes()).hexdigest()[:16],
+        also={other.name: other.score(target, probability) for other in metric.also},
+        complete=len(done) == inputs.n_splits,
+        simulated=inputs.simulated,
+        identity=run.identity,
+        group=inputs.group,
+    )
+    scores.write(run.folder, found)
+    return found, notes
 
 
-def _plain_scores(metric: Metric, oof: pd.DataFrame, numbers: list[int]) -> dict[str, Any] | None:
+def _one_view(metric: Metric, oof: pd.DataFrame, numbers: list[int]) -> OneView | None:
     """The scores of one view of each row, beside those of many; None where there is one alone."""
     plain = predictions(oof, PLAIN)
     if not plain.shape[1]:
         return None
     target, fold = targets(oof).astype(np.float64), oof["fold"].to_numpy()
     folds = [metric.score(target[fold == k], plain[fold == k]) for k in numbers]
-    return {"oof": metric.score(target, plain), "folds": folds, "mean": float(np.mean(folds))}
+    return OneView(oof=metric.score(target, plain), folds=tuple(folds), mean=float(np.mean(folds)))
 
 
 def _baseline(metric: Metric, target: np.ndarray, mean: np.ndarray, fold: np.ndarray) -> float:
@@ -76,8 +73,8 @@ def _baseline(metric: Metric, target: np.ndarray, mean: np.ndarray, fold: np.nda
     """
     found = [(metric.score(target[fold == k], mean[fold == k]), int((fold == k).sum())) for k in np.unique(fold)]
     judged = [(score, rows) for score, rows in found if np.isfinite(score)] or found
-    scores, rows = zip(*judged, strict=True)
-    return float(np.average(scores, weights=rows))
+    values, weights = zip(*judged, strict=True)
+    return float(np.average(values, weights=weights))
 
 
 def _training_means(rows: pd.DataFrame) -> np.ndarray:
@@ -92,12 +89,13 @@ def _training_means(rows: pd.DataFrame) -> np.ndarray:
     for k in np.unique(fold):
         seen = open_to(rows, k)
         means[fold == k] = count[seen] @ target[seen] if k >= 0 else np.nan  # what no fold validates has none
-    return means / means.sum(1, keepdims=True)
+    shares: np.ndarray = means / means.sum(1, keepdims=True)
+    return shares
 
 
 def _average_test(run: Run, numbers: list[int]) -> list[str]:
     """test.parquet: the mean of the probabilities of the folds that saw today's test files; says which did not."""
-    path, today = run.folder / "test.parquet", run.inputs["test"]
+    path, today = run.folder / "test.parquet", run.inputs.test
     fresh = [k for k in numbers if run.fold(k).test.exists() and read_json(run.fold(k).done)["test"] == today]
     if not fresh or not len(pd.read_parquet(run.folder / "test_ids.parquet")):
         path.unlink(missing_ok=True)

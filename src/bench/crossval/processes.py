@@ -19,6 +19,7 @@ from typing import Any
 from bench.allocator import ALLOCATOR
 from bench.crossval.progress import Display
 from bench.runs.run import Fold, Run
+from bench.training.device import choose
 
 LAST_LINES = 12
 
@@ -44,7 +45,7 @@ def side_by_side(parallel: int | None, n_splits: int, device: str) -> tuple[int,
     sums in another order, and a resumed run would end in other bits.
     """
     cores = os.cpu_count() or 1
-    on_gpu = device == "cuda" or (device == "auto" and _has_cuda())
+    on_gpu = choose(device).type == "cuda"
     parallel = parallel or (1 if on_gpu else min(cores, n_splits))
     return parallel, max(1, cores // parallel)
 
@@ -56,7 +57,7 @@ def train(
 
     KeyboardInterrupt ends the running folds first; each goes on from its last epoch when the run is started again.
     """
-    parallel, threads = side_by_side(parallel, run.inputs["n_splits"], device)
+    parallel, threads = side_by_side(parallel, run.inputs.n_splits, device)
     options = ["--device", device, "--threads", str(threads)] + (["--compile"] if compiled else [])
     events: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
     waiting, running, failed = list(numbers), dict[int, subprocess.Popen[bytes]](), []
@@ -105,12 +106,6 @@ def _start(
 
     threading.Thread(target=listen, daemon=True).start()
     return process
-
-
-def _has_cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _stop(processes: list[subprocess.Popen[bytes]]) -> None:

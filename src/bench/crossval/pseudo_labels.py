@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 
-from bench import build
 from bench.crossval import warm_start
+from bench.crossval.opened import Opened
 from bench.data.batches import Batches
-from bench.data.open import open_store
 from bench.data.store import Store
 from bench.datasets.base import Dataset, open_to, serves
+from bench.runs.inputs import Teacher
+from bench.runs.recipe import Recipe
 from bench.runs.run import Run
 from bench.spec import Part, UserError
-from bench.training import inference
+from bench.training import inference, parts
 from bench.training.loading import trained_fold
+
+PARTS: tuple[Part, ...] = ("train", "test")
 
 
 class Teachers:
@@ -75,65 +78,70 @@ class Teachers:
         return keep, target.astype(np.float32)
 
 
-def labels_of(config: Mapping[str, Any]) -> Teachers | None:
-    """The config's choice, or None."""
-    node = config["pseudo"]
-    return None if node["_target_"] == "none" else build.build(node, "pseudo")
-
-
 def candidates(rows: pd.DataFrame, fold: int) -> np.ndarray:
     """(N,) bool: rows that no fold trains on, among those that this fold may see."""
-    return ~serves(rows, "trained") & open_to(rows, fold)
+    untrained: np.ndarray = ~serves(rows, "trained") & open_to(rows, fold)
+    return untrained
 
 
-def open_teachers(
-    config: dict[str, Any], dataset: Dataset, simulated: bool, rows: pd.DataFrame, folds: list[int]
-) -> list[dict[str, Any]]:
-    """What a fold needs of each teacher: its folder, and its features' stores of this data set.
-
-    Raises UserError for a teacher of another data set or other classes, for one that saw what a fold validates, and
-    for one that was trained on what it would label, unless told.
-    """
-    labels = labels_of(config)
+def refuse_unfit(recipe: Recipe, dataset: Dataset, simulated: bool, folds: list[int]) -> None:
+    """What can be told before the rows are split: teachers of another data set, of other classes, or not finished."""
+    labels = parts.pseudo_labels(recipe.pseudo)
     if labels is None:
-        return []
+        return
+    if labels.rows == "test" and not len(dataset.table("test")):
+        raise UserError(f"pseudo.rows=test: {dataset.root} has no test rows")
+    for path in labels.runs:
+        run = Run.open(path)
+        ours = (recipe.dataset["_target_"], simulated, dataset.classes)
+        if (run.recipe.dataset["_target_"], run.inputs.simulated, run.spec.classes) != ours:
+            raise UserError(f"pseudo.runs: {path} is of another data set, or of other classes; choose one of this")
+        warm_start.digest("pseudo.runs", path)  # all of its folds are done
+        warm_start.source_run("pseudo.runs", path, folds)
+
+
+def refuse_leaks(recipe: Recipe, simulated: bool, rows: pd.DataFrame, folds: list[int]) -> None:
+    """Refuses a teacher that saw what a fold validates, or was trained on what it would label, unless told."""
+    labels = parts.pseudo_labels(recipe.pseudo)
+    if labels is None:
+        return
     if labels.rows == "rest" and not any(candidates(rows, k).any() for k in folds):
         raise UserError(
             "pseudo.rows=rest: every row is trained on, so there is none to label; keep those that a threshold leaves "
             "out (dataset.keep_rest=true, where the data set has it) or choose pseudo.rows=test"
         )
-    if labels.rows == "test" and not len(dataset.table("test")):
-        raise UserError(f"pseudo.rows=test: {dataset.root} has no test rows")
-    teachers = []
     for path in labels.runs:
-        run = Run.open(path)
-        own = (config["dataset"]["_target_"], simulated, dataset.classes)
-        if (run.config["dataset"]["_target_"], run.inputs["simulated"], run.spec.classes) != own:
-            raise UserError(f"pseudo.runs: {path} is of another data set, or of other classes; choose one of this")
-        warm_start.digest("pseudo.runs", path)  # all of its folds are done
-        warm_start.refuse_leak("pseudo.runs", path, own[0], simulated, rows, folds)
+        warm_start.refuse_leak("pseudo.runs", path, recipe.dataset["_target_"], simulated, rows, folds)
         if labels.rows == "rest" and not labels.trained_too:
-            _refuse_trained(path, run, rows, folds)
-        features = build.build(run.config["features"], "features")
-        parts: tuple[Part, ...] = ("train", "test")
-        stores = {part: str(open_store(config, dataset, features, part).folder.resolve()) for part in parts}
-        teachers.append({"run": str(run.folder), "stores": stores, "window": run.inputs["window"]})
-    return teachers
+            _refuse_trained(path, Run.open(path), rows, folds)
+
+
+def open_teachers(recipe: Recipe, opened: Opened) -> tuple[Teacher, ...]:
+    """What a fold needs of each teacher: its folder, and its features' stores of this data set."""
+    labels = parts.pseudo_labels(recipe.pseudo)
+    teachers = []
+    for path in labels.runs if labels else ():
+        run = Run.open(path)
+        features = parts.features(run.recipe.features)
+        stores: dict[str, str] = {part: str(opened.store(recipe, part, features).folder.resolve()) for part in PARTS}
+        teachers.append(Teacher(run=str(run.folder), stores=stores, window=run.inputs.window))
+    return tuple(teachers)
 
 
 def predicted(
-    teachers: list[dict[str, Any]], fold: int, part: str, positions: np.ndarray, device: torch.device, batch_size: int
+    teachers: Sequence[Teacher], fold: int, part: Part, positions: np.ndarray, device: torch.device, batch_size: int
 ) -> np.ndarray:
     """(N, K) float64: the mean probability of the teachers' folds of this number, of the part's rows at positions."""
     found = []
     for teacher in teachers:
-        run = Run.open(teacher["run"])
+        run = Run.open(teacher.run)
         model, device_half = trained_fold(run, fold, device)
         none = np.zeros((len(positions), run.spec.n_classes), np.float32)
-        side = Batches(Store(Path(teacher["stores"][part])), positions, none, None, device, teacher["window"])
-        precision = run.config["train"]["precision"]
+        side = Batches(Store(Path(teacher.stores[part])), positions, none, None, device, teacher.window)
+        precision = run.recipe.train.precision
         found.append(inference.probabilities(inference.logits(model, device_half, side, batch_size, precision)))
-    return np.mean(found, axis=0)
+    mean: np.ndarray = np.mean(found, axis=0)
+    return mean
 
 
 def _refuse_trained(path: str, run: Run, rows: pd.DataFrame, folds: list[int]) -> None:

@@ -94,24 +94,37 @@ def refuse_leak(key: str, source: str, dataset: str, simulated: bool, rows: pd.D
     the fold of its number, and for all where the runs have no row in common (a pre-training on other data). What the
     source itself started from, or learned from, is followed.
     """
-    path = Path(source)
-    alone = _fold_of(path)
-    if not path.is_dir() and alone is None:
+    run, alone = source_run(key, source, folds)
+    if run is None:
         return
-    run = Run.open(alone.folder.parents[1] if alone else path)
-    lacking = [k for k in folds if alone is None and k >= run.inputs["n_splits"]]
-    if lacking:
-        raise UserError(
-            f"{key}={source} is a run of {run.inputs['n_splits']} folds, and has none for fold {lacking[0]}; "
-            f"split alike, or name one of its folds for all, as in {key}={source}/folds/0"
-        )
-    if run.config["dataset"]["_target_"] == dataset and run.inputs["simulated"] == simulated:
+    recipe = run.recipe
+    if recipe.dataset["_target_"] == dataset and run.inputs.simulated == simulated:
         _refuse_shared(key, source, run, alone, rows, folds)
-    earlier = [run.config.get("init_from"), *(run.config.get("pseudo") or {}).get("runs", [])]
+    earlier = [recipe.init_from, *recipe.pseudo.get("runs", [])]
     for before in filter(None, earlier):
         if alone and _fold_of(Path(before)) is None:  # that fold started from its own number there
             before = f"{before}/folds/{alone.number}"
         refuse_leak(key, before, dataset, simulated, rows, folds)
+
+
+def source_run(key: str, source: str, folds: list[int]) -> tuple[Run | None, Fold | None]:
+    """The run that a source is of, and its fold where it is one alone; None for a file from elsewhere.
+
+    Raises UserError for a run that has too few folds.
+    """
+    path = Path(source)
+    alone = _fold_of(path)
+    if not path.is_dir() and alone is None:
+        return None, None
+    run = Run.open(alone.folder.parents[1] if alone else path)
+    n_splits = run.inputs.n_splits
+    lacking = [k for k in folds if alone is None and k >= n_splits]
+    if lacking:
+        raise UserError(
+            f"{key}={source} is a run of {n_splits} folds, and has none for fold {lacking[0]}; "
+            f"split alike, or name one of its folds for all, as in {key}={source}/folds/0"
+        )
+    return run, alone
 
 
 def _refuse_shared(key: str, given: str, run: Run, alone: Fold | None, rows: pd.DataFrame, folds: list[int]) -> None:

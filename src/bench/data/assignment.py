@@ -104,6 +104,18 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
     return assignment
 
 
+def with_copies(
+    early: Assignment, table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict: bool = True
+) -> Assignment:
+    """The assignment that was made before the contents were known, or, where rows share content, one that ties them.
+
+    Without copies the contents change nothing, so the rows are not split again.
+    """
+    content = _content(digests)
+    shared = np.bincount(content[content >= 0], minlength=1).max() > 1
+    return assign(table, digests, splitter, strict) if shared else early
+
+
 def _crossings(
     table: pd.DataFrame, fold: np.ndarray, group: np.ndarray, example: np.ndarray, content: np.ndarray
 ) -> list[str]:

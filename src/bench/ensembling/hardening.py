@@ -7,8 +7,8 @@ target_nk, metric)``, which gives (N, K) → (N, K) and what it found; ``fitted`
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -20,9 +20,12 @@ GRID = np.round(np.arange(0.3, 1.001, 0.01), 2)
 """Thresholds that are tried; at 1 nothing is hardened."""
 
 
-class Hardening(Protocol):
+class Hardening(ABC):
+    """See this module's docstring."""
+
     fitted: bool
 
+    @abstractmethod
     def fit(self, p_nk: np.ndarray, target_nk: np.ndarray, metric: Metric) -> tuple[Harden, dict[str, float]]: ...
 
 
@@ -55,7 +58,7 @@ def margin(p_nk: np.ndarray, above: float, lead: float) -> np.ndarray:
     return np.where(certain[:, None], np.eye(p_nk.shape[1])[order[:, 0]], normalised(two))
 
 
-class Threshold:
+class Threshold(Hardening):
     """``threshold`` with a given ``above``; null finds the one of 0.30, 0.31, … 1 that scores best by the metric.
 
     Source: fifth write-up's 0.49 for every class, in the order 1, 2, 3, 0.
@@ -77,7 +80,7 @@ class Threshold:
         return lambda p_nk: threshold(p_nk, above, self.order), {"above": above}
 
 
-class Margin:
+class Margin(Hardening):
     """``margin`` with 0.5 and 0.04: published for the heartbeat competition."""
 
     fitted = False

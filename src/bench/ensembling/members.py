@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench import build
 from bench.atomic import read_json
 from bench.datasets.base import TARGET
 from bench.ensembling.ways import geometric, normalised
 from bench.runs.frames import PREDICTION, predictions
 from bench.runs.run import Run
 from bench.spec import Metric, UserError
+from bench.training import parts
 
 SUM = 1e-3
 """How far a row of probabilities may be from summing to 1: float16 could; what is written here is far nearer."""
@@ -43,11 +43,11 @@ class Members:
     @property
     def target(self) -> np.ndarray:
         """(N, K) float64."""
-        return self.rows[[c for c in self.rows.columns if c.startswith(TARGET)]].to_numpy(np.float64)
+        return np.asarray(self.rows[[c for c in self.rows.columns if c.startswith(TARGET)]], np.float64)
 
     @property
     def fold(self) -> np.ndarray:
-        return self.rows["fold"].to_numpy()
+        return np.asarray(self.rows["fold"])
 
 
 def read(runs: Sequence[Run], folds: str) -> Members:
@@ -68,7 +68,7 @@ def read(runs: Sequence[Run], folds: str) -> Members:
     _, rows, test = found[0]
     aligned = [_in_order(oof, rows["id"]) for _, oof, _ in found]
     tests = [_in_order(theirs, test["id"]) for _, _, theirs in found if theirs is not None and test is not None]
-    metric: Metric = build.locate(runs[0].config["dataset"], "dataset").metric  # type: ignore[attr-defined]
+    metric = parts.metric(runs[0].made_by.dataset)
     return Members(
         [run for run, _, _ in found],
         [digests[m] for m in order],
@@ -84,16 +84,17 @@ def _refuse_other_kind(first: Run, run: Run) -> None:
     """What can be told from the runs' inputs alone."""
     ours, theirs = first.inputs, run.inputs
     for key, what in (("dataset", "data set"), ("simulated", "mark of simulated data"), ("metric", "metric")):
-        if ours[key] != theirs[key]:
-            raise _other(first, run, f"its {what} is {theirs[key]}, not {ours[key]}")
+        own, other = getattr(ours, key), getattr(theirs, key)
+        if own != other:
+            raise _other(first, run, f"its {what} is {other}, not {own}")
     here, there = first.spec.classes, run.spec.classes
     if here != there:
         odd = next((f"{b}, not {a}" for a, b in zip(here, there, strict=False) if a != b), None)
         raise _other(
             first, run, f"its classes are {len(there)}, not {len(here)}" if odd is None else f"a class is {odd}"
         )
-    if ours["n_splits"] != theirs["n_splits"]:
-        raise _other(first, run, f"it has {theirs['n_splits']} folds, not {ours['n_splits']}")
+    if ours.n_splits != theirs.n_splits:
+        raise _other(first, run, f"it has {theirs.n_splits} folds, not {ours.n_splits}")
 
 
 def _refuse_other_rows(first: Run, run: Run, ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
@@ -146,7 +147,7 @@ def _oof(run: Run) -> pd.DataFrame:
     path = run.folder / "oof.parquet"
     classes = run.spec.classes
     frame = _frame(path, ["id", "fold", *(f"{TARGET}{c}" for c in classes), *(f"{PREDICTION}{c}" for c in classes)])
-    lacking = set(range(run.inputs["n_splits"])) - set(frame["fold"])
+    lacking = set(range(run.inputs.n_splits)) - set(frame["fold"])
     if lacking:
         raise UserError(f"{path} has no row of fold {min(lacking)}; run the command that trained it again")
     return frame
@@ -164,7 +165,7 @@ def _test(run: Run, folds: str) -> pd.DataFrame | None:
     frame = _frame(path, columns)
     if folds == "arithmetic":
         return frame
-    fresh = [fold for fold in run.folds if fold.test.exists() and _saw(fold.done) == run.inputs["test"]]
+    fresh = [fold for fold in run.folds if fold.test.exists() and _saw(fold.done) == run.inputs.test]
     if not fresh:
         raise UserError(
             f"folds={folds}: no fold of {run.folder} has a test.parquet; run its command again, or leave it out"

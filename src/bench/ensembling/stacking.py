@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.ensembling.ways import Blend, normalised
+from bench.ensembling.ways import Blend, Way, normalised
 from bench.metrics import SMALLEST
 from bench.spec import Metric, UserError
 
@@ -19,7 +19,7 @@ def side_by_side(p_mnk: np.ndarray) -> np.ndarray:
     return p_mnk.transpose(1, 0, 2).reshape(p_mnk.shape[1], -1)
 
 
-class Network:
+class Network(Way):
     """Linear → 64, batch norm, leaky ReLU, → 128, batch norm, leaky ReLU, → K, softmax, on the probabilities.
 
     Source: section 3.3 of the fifth write-up, which leaves open how it is trained: here by Adam on cross entropy with
@@ -61,6 +61,8 @@ class Network:
         import torch
         from torch import nn
 
+        from bench.training.batch_statistics import along, measuring
+
         x, y = torch.from_numpy(side_by_side(p_mnk).astype(np.float32)), torch.from_numpy(target_nk.astype(np.float32))
         layers, width = [], x.shape[1]
         for wide in self.hidden:
@@ -75,10 +77,13 @@ class Network:
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()
                     optimizer.step()
+        if len(x) > 1:
+            with measuring(net, along(net)):  # of some tens of steps running averages are what the start was like
+                net(x)
         return net.eval()
 
 
-class Ridge:
+class Ridge(Way):
     """Ridge regression of the targets on the probabilities, cut off below 0 and made to sum to 1."""
 
     fitted, threads = True, False
@@ -95,7 +100,7 @@ class Ridge:
         return Blend(lambda p_mnk: normalised(np.maximum(model.predict(side_by_side(p_mnk)), 0)))
 
 
-class Logistic:
+class Logistic(Way):
     """Multinomial logistic regression on the logarithms of the probabilities; a soft target is a row a class.
 
     ``C`` is scikit-learn's: larger means freer. A class without a row to learn from gets nothing.

@@ -8,9 +8,10 @@ on the predictions are in ``stacking.py``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +28,13 @@ class Blend:
     found: dict[str, Any] = field(default_factory=dict)
 
 
-class Way(Protocol):
+class Way(ABC):
+    """See this module's docstring."""
+
     fitted: bool
     threads: bool
 
+    @abstractmethod
     def fit(self, p_mnk: np.ndarray, target_nk: np.ndarray, metric: Metric) -> Blend: ...
 
 
@@ -71,7 +75,7 @@ def rank_mean(p_mnk: np.ndarray) -> np.ndarray:
     return normalised(np.stack([share(p_mnk[:, :, k]) for k in range(p_mnk.shape[2])], axis=1))
 
 
-class Mean:
+class Mean(Way):
     """The arithmetic mean of the members' probabilities."""
 
     fitted, threads = False, True
@@ -80,7 +84,7 @@ class Mean:
         return Blend(arithmetic, _equal(p_mnk))
 
 
-class Geometric:
+class Geometric(Way):
     """The geometric mean of the members' probabilities."""
 
     fitted, threads = False, True
@@ -89,7 +93,7 @@ class Geometric:
         return Blend(geometric, _equal(p_mnk))
 
 
-class Rank:
+class Rank(Way):
     """The mean of the members' ranks among the rows that are predicted together: a fold's, or the test rows."""
 
     fitted, threads = False, True
@@ -98,7 +102,7 @@ class Rank:
         return Blend(rank_mean, _equal(p_mnk))
 
 
-class Weights:
+class Weights(Way):
     """A weighted arithmetic mean: weights of 0 or more that sum to 1, of the smallest cross entropy.
 
     Cross entropy and not the competition's metric: it is convex in the weights, so there is one optimum, and it is
@@ -138,7 +142,7 @@ def simplex_weights(p_mnk: np.ndarray, target_nk: np.ndarray) -> np.ndarray:
     return weights / weights.sum()
 
 
-class Logits:
+class Logits(Way):
     """softmax(Σ weight · log p + bias of the class): a weight a member and a bias a class, of smallest cross entropy.
 
     Source: the 4th place at HMS blended so. ``decay`` pulls towards equal weights that sum to 1 and no bias: members
@@ -183,7 +187,7 @@ class Logits:
         return Blend(apply, tuple(map(float, weights)), {"bias": [float(b) for b in bias]})
 
 
-class HillClimbing:
+class HillClimbing(Way):
     """Members added one at a time, each as often as it helps, to the mean that scores best by the metric itself.
 
     Begins with the best single member and ends where none improves the score, after ``rounds`` at most; the first

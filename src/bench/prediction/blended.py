@@ -13,14 +13,15 @@ import numpy as np
 import pandas as pd
 
 from bench.datasets.base import Dataset
-from bench.ensembling import blend, members
+from bench.ensembling import blend, fitting, members
 from bench.ensembling.ways import Blend, Rank, Way, normalised
+from bench.extensions import add as add_extensions
 from bench.prediction.predictor import Predictor
 from bench.runs import submission
 from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE, select
 from bench.spec import UserError
-from bench.training.loading import device_named
+from bench.training.device import choose
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class Blended(Predictor):
         workers: int | None = None,
         outputs: str | Path = "outputs",
     ) -> None:
-        self.run, self.device = run, device_named(device)
-        runs = [found(run, Path(member["run"]), Path(outputs)) for member in run.inputs["members"]]
+        self.run, self.device = run, choose(device)
+        runs = [found(run, Path(member.run), Path(outputs)) for member in run.inputs.members]
         way, self._blend = refit(run, runs)
         self._ranks = isinstance(way, Rank)
-        made, how = [], (folds, tta, device, store, workers, outputs, run.config["folds"])
+        made, how = [], (folds, tta, device, store, workers, outputs, run.ensemble.folds)
         for member in runs:
             with naming(member):
                 made.append(opened(member, *how))
@@ -138,16 +139,17 @@ def refit(ensemble: Run, runs: list[Run]) -> tuple[Way, Blend]:
     ``runs`` are the members in the order of the ensemble's inputs.json. No way leaves anything to chance, so this is
     the blend that predicted the ensemble's test rows. UserError naming a member that predicts otherwise by now.
     """
-    way, harden = blend.parts(ensemble.config, ensemble.inputs["names"])
-    given = members.read(runs, ensemble.config["folds"])
+    recipe = ensemble.ensemble
+    way, harden = blend.parts(recipe)
+    given = members.read(runs, recipe.folds)
     digests = {run.folder: digest for run, digest in zip(given.runs, given.digests, strict=True)}
-    for run, noted in zip(runs, ensemble.inputs["members"], strict=True):
-        if digests[run.folder] != noted["predictions"]:
+    for run, noted in zip(runs, ensemble.inputs.members, strict=True):
+        if digests[run.folder] != noted.predictions:
             raise UserError(
                 f"{run.folder} no longer predicts what was blended in {ensemble.folder}; make the blend again: python "
                 "-m bench.ensemble with the same runs"
             )
-    return way, blend.fit(way, harden, given.p_mnk, given.target, given.metric)
+    return way, fitting.fit(way, harden, given.p_mnk, given.target, given.metric)
 
 
 @contextmanager
@@ -156,7 +158,7 @@ def naming(member: Run) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if str(member.folder) in str(error) or member.inputs["model"] == ENSEMBLE:
+        if str(member.folder) in str(error) or member.inputs.model == ENSEMBLE:
             raise
         raise UserError(f"{member.folder}, a member: {error}") from error
 
@@ -164,7 +166,7 @@ def naming(member: Run) -> Iterator[None]:
 def _places(first: Predictor, ours: Dataset, member: Predictor, theirs: Dataset) -> np.ndarray:
     """(N,) where the rows of the first member's test table stand in another member's."""
     wanted, there = ours.table("test")["id"], theirs.table("test")["id"]
-    places = pd.Index(there).get_indexer(wanted)
+    places: np.ndarray = pd.Index(there).get_indexer(wanted)
     if len(wanted) != len(there) or (places < 0).any():
         raise UserError(
             f"{first.run.folder} and {member.run.folder} find other test rows in {theirs.root} ({len(wanted)} and "
@@ -184,7 +186,7 @@ def opened(
     mean: str = "arithmetic",
 ) -> Predictor:
     """The run, ready to predict; below ``outputs`` lie members of an ensemble that are not where they were."""
-    if run.inputs["model"] != ENSEMBLE:
+    if run.inputs.model != ENSEMBLE:
         return Predictor(run, folds, tta, device, store, workers, mean)
     return Blended(run, folds, tta, device, store, workers, outputs)  # no mean: its folds predict one and the same
 
@@ -195,11 +197,15 @@ def load(
     device: str = "auto",
     outputs: str | Path = "outputs",
     store: str | Path = "data/store",
+    extensions: Sequence[str] = (),
 ) -> Predictor:
     """The run that a folder, an identity, ``latest`` or a query names, ready to predict; see ``Predictor.predict``.
 
+    ``extensions`` are packages of one's own that the run was made with; the run itself can't name them.
+
     An ensemble's members that are not where they were are looked for beside it and below ``outputs``.
     """
+    add_extensions(extensions)
     return opened(chosen(str(run), Path(outputs)), folds, None, device, store, None, outputs)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench import build
 from bench.atomic import read_json, write_json
-from bench.datasets import root as roots
+from bench.cli.schema import Predict
+from bench.datasets.base import Dataset
+from bench.datasets.root import is_simulated
 from bench.prediction.blended import chosen, opened
 from bench.runs import submission
 from bench.runs.frames import prediction_frame, write_frame
@@ -20,92 +22,91 @@ from bench.runs.outcome import Outcome
 from bench.runs.run import Run, identity
 from bench.spec import UserError
 from bench.tell import say
+from bench.training import parts
 
 
-def predict(config: dict[str, Any]) -> Outcome:
-    """What ``python -m bench.predict`` does with its config; the last line on standard output names the folder."""
-    if not config["run"]:
+def predict(asked: Predict) -> Outcome:
+    """What ``python -m bench.predict`` does; the last line on standard output names the folder."""
+    if not asked.run:
         raise UserError("run= names no run; give a finished run's folder or identity, latest, or a query")
-    run = chosen(config["run"], Path(config["outputs"]))
-    if config["register"] is not None:
+    run = chosen(asked.run, Path(asked.outputs))
+    if asked.register is not None:
         from bench.prediction.registering import register
 
-        register(run, config)
-        return Outcome(run, run.scores(), [], None)
-    if config["export"]:
+        register(run, asked)
+    elif asked.export:
         from bench.prediction.export import export
 
-        export(run, config)
-        return Outcome(run, run.scores(), [], None)
-    how = (config[key] for key in ("folds", "tta", "device", "store", "workers", "outputs"))
-    predictor = opened(run, *how)
+        export(run, asked)
+    else:
+        _predict(run, asked)
+    return Outcome(run, run.scores(), [], None)
+
+
+def _predict(run: Run, asked: Predict) -> None:
+    """Predictions and a submission, in a folder of their own."""
+    predictor = opened(run, asked.folds, asked.tta, asked.device, asked.store, asked.workers, asked.outputs)
     say(f"run       {run.folder} (folds {', '.join(map(str, predictor.folds))} on {predictor.device})")
     for member in predictor.members:
         say(f"member    {member.run.folder}")
-    source = Path(config["input"]) if config["input"] else own_files(run, Path(config["data"]))
+    source = Path(asked.input) if asked.input else own_files(run, Path(asked.data))
     dataset = predictor.open(source)
-    if config["excel"] and not dataset.excel:
+    if asked.excel and not dataset.excel:
         raise UserError(f"excel=true: {dataset.name} takes a CSV alone; leave it out")
-    simulated = run.inputs["simulated"] or roots.is_simulated(source)
+    simulated = run.inputs.simulated or is_simulated(source)
     ids = dataset.table("test")["id"].tolist()
     say(f"input     {source}: {len(ids)} rows" + (" (SIMULATED)" if simulated else ""))
     uniform = np.full((len(ids), len(dataset.classes)), 1 / len(dataset.classes))
     with tempfile.TemporaryDirectory() as scratch:  # its ids don't depend on hours of computing
         submission.write(dataset, Path(scratch) / "submission.csv", ids, uniform)
     store = predictor.store(dataset)
-    said = {
+    decides = {
         "run": run.identity,
         "test": hashlib.sha256(f"{store.digest} {[str(i) for i in ids]}".encode()).hexdigest()[:32],
         "folds": predictor.folds,
         "tta": predictor.tta,
     }
-    folder = Path(config["output"]) if config["output"] else run.folder / "predictions" / identity(said)
-    folder = folder.resolve()
-    if _there(folder, said):
+    folder = (Path(asked.output) if asked.output else run.folder / "predictions" / identity(decides)).resolve()
+    if _there(folder, decides):
         say("predict   they are there already")
     else:
         probability = predictor.of(store, ids)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as building:
-            made = Path(building) / "made"
-            made.mkdir()
-            write_frame(
-                prediction_frame(dataset.table("test")["id"], probability, dataset.classes), made / "test.parquet"
-            )
-            submission.write(dataset, made / "submission.csv", ids, probability)
-            more = {"input": str(source.resolve()), "rows": len(ids), "simulated": simulated}
-            write_json(made / "inputs.json", said | more | {"device": str(predictor.device)})
-            os.replace(made, folder)
-    if config["excel"]:
+        more = {"input": str(source.resolve()), "rows": len(ids), "simulated": simulated}
+        _write(folder, dataset, probability, decides | more | {"device": str(predictor.device)})
+    if asked.excel:
         submission.write_excel(folder / "submission.csv", folder / "submission.xlsx")
     print(f"predictions {folder}", flush=True)
-    return Outcome(run, run.scores(), [], None)
+
+
+def _write(folder: Path, dataset: Dataset, probability: np.ndarray, about: Mapping[str, Any]) -> None:
+    """The predictions' folder, whole or not there."""
+    ids = dataset.table("test")["id"]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as building:
+        made = Path(building) / "made"
+        made.mkdir()
+        write_frame(prediction_frame(ids, probability, dataset.classes), made / "test.parquet")
+        submission.write(dataset, made / "submission.csv", ids.tolist(), probability)
+        write_json(made / "inputs.json", about)
+        os.replace(made, folder)
 
 
 def own_files(run: Run, data: Path) -> Path:
     """The folder of the files that the run was trained on, by training's own rule; simulated ones are made again."""
-    node = run.config["dataset"]
-    name = build.locate({k: v for k, v in node.items() if k != "simulator"}, "dataset").name  # type: ignore[attr-defined]
-    usual = Path(node["root"] or data / name)
-    if not run.inputs["simulated"] or node["root"]:
-        if not usual.is_dir():
-            raise UserError(f"{usual}, on which the run was trained, is not here; give a folder of test files: input=…")
-        return usual
-    if usual.is_dir():
-        raise UserError(f"the run was trained on simulated files, and {usual} is real; say which to predict: input=…")
-    settings = {k: v for k, v in node["simulator"].items() if k != "_target_"}
-    simulate = build.partial(node["simulator"], "dataset.simulator", 1)
-    return roots.find(name, None, data, settings, lambda folder: simulate(folder), say)
+    try:
+        return parts.files(run.made_by.dataset, data).as_trained(run.inputs.simulated)
+    except UserError as error:
+        raise UserError(f"{error}; say which to predict: input=<folder of test files>") from error
 
 
-def _there(folder: Path, said: dict[str, Any]) -> bool:
+def _there(folder: Path, decides: Mapping[str, Any]) -> bool:
     """Whether these very predictions are in the folder; UserError where something else is."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not folder.is_dir() or not (folder / "inputs.json").exists():
         raise UserError(f"output={folder} holds other files, and nothing is overwritten; name another folder")
     found = read_json(folder / "inputs.json")
-    if {key: found.get(key) for key in said} != said:
+    if {key: found.get(key) for key in decides} != decides:
         raise UserError(
             f"{folder} holds the predictions of other folds, files, views or another run, and nothing is overwritten; "
             "name another output="

@@ -10,14 +10,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench.atomic import read_json, replacing, write_json
+from bench.cli.schema import Predict
 from bench.prediction.predictor import Predictor
+from bench.runs.recipe import NOTHING
 from bench.runs.run import Run
 from bench.spec import UserError
 from bench.tell import say
@@ -39,22 +40,22 @@ class Averaged(nn.Module):
         return torch.stack(each).mean(0)
 
 
-def export(run: Run, config: dict[str, Any]) -> Path:
+def export(run: Run, asked: Predict) -> Path:
     """Writes <run>/exports/folds-<numbers>.onnx or .pt2, and beside it a .json that says what goes in and comes out.
 
     The device half is in it, test-time views are not; the batch may have any size. Raises UserError, and writes
     nothing, where the run can't be exported, or where what was exported answers differently.
     """
-    kind = config["export"]
+    kind = asked.export
     if kind not in SUFFIX:
         raise UserError(f"export={kind} is not one of {', '.join(SUFFIX)}")
     for key in ("input", "tta", "excel"):
-        if config[key]:
+        if getattr(asked, key):
             raise UserError(f"export={kind} writes the model, of one view, and predicts nothing; leave {key} out")
     if kind == "onnx":
         _need_onnx()
-    predictor = Predictor(run, config["folds"], {"_target_": "none"}, "cpu")
-    folder = (Path(config["output"]) if config["output"] else run.folder / "exports").resolve()
+    predictor = Predictor(run, asked.folds, NOTHING, "cpu")
+    folder = (Path(asked.output) if asked.output else run.folder / "exports").resolve()
     path = folder / f"folds-{'-'.join(map(str, predictor.folds))}{SUFFIX[kind]}"
     about = path.with_name(path.name + ".json")
     said = {"run": run.identity, "folds": predictor.folds}
@@ -80,7 +81,7 @@ def export(run: Run, config: dict[str, Any]) -> Path:
         temporary.write_bytes(content)
     more = {
         "input": {"shape": ["batch", *x.shape[1:]], "dtype": str(x.dtype).removeprefix("torch.")},
-        "features": run.config["features"],  # whose stored half the input is
+        "features": run.recipe.features,  # whose stored half the input is
         "output": {"shape": ["batch", len(predictor.classes)], "dtype": "float32", "classes": list(predictor.classes)},
         "largest_difference": float(difference),
         "torch": torch.__version__,
@@ -94,7 +95,7 @@ def export(run: Run, config: dict[str, Any]) -> Path:
 def examples(predictor: Predictor, n: int = 3) -> np.ndarray:
     """(n, *stored shape) random numbers in the stored type, of open length the window's."""
     run, features = predictor.run, predictor.features
-    shape = [size or run.inputs["window"] for size in features.stored_shape(SimpleNamespace(**predictor.facts))]
+    shape = [size or run.inputs.window or 0 for size in features.stored_shape(SimpleNamespace(**predictor.facts))]
     dtype = np.dtype(features.stored_dtype)
     rng = np.random.default_rng(0)
     if dtype.kind == "f":

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from bench import build
 from bench.crossval import checks
 from bench.data.batches import Batches
 from bench.data.filling import is_finite
@@ -27,11 +26,13 @@ from bench.ensembling.ways import geometric
 from bench.features.base import Features
 from bench.runs import submission
 from bench.runs.frames import prediction_frame
+from bench.runs.recipe import Recipe
 from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE
 from bench.spec import UserError
-from bench.training import inference
-from bench.training.loading import device_named, finished_folds, trained_fold
+from bench.training import inference, parts
+from bench.training.device import choose
+from bench.training.loading import finished_folds, trained_fold
 from bench.training.seeds import VIEWS, epoch_seed
 
 
@@ -56,18 +57,16 @@ class Predictor:
         workers: int | None = None,
         mean: str = "arithmetic",
     ) -> None:
-        if run.inputs["model"] == ENSEMBLE:
+        if run.inputs.model == ENSEMBLE:
             raise UserError(f"{run.folder} is an ensemble, which has no weights of its own; export its members")
-        self.run, self.folds, self.device = run, finished_folds(run, folds), device_named(device)
-        self.tta: Any = dict(tta) if tta is not None else run.config["tta"]
+        self.run, self.folds, self.device = run, finished_folds(run, folds), choose(device)
+        self.recipe: Recipe = run.recipe
+        self.tta: Any = dict(tta if tta is not None else self.recipe.tta)
         self.mean = mean
-        self._where = {"store": str(store), "workers": workers}
+        self._store, self._workers = store, workers
         self._models: dict[int, tuple[nn.Module, nn.Module]] = {}
-        self.features: Features = build.build(run.config["features"], "features")
-        augment = build.each(run.config["augment"], "augment", features=self.features)
-        self._views = []
-        if self.tta["_target_"] != "none":
-            self._views = build.build(self.tta, "tta").views(self.features, augment)
+        self.features: Features = parts.features(self.recipe.features)
+        self._views = parts.views(self.tta, self.features, parts.augment(self.recipe.augment, self.features))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -97,10 +96,7 @@ class Predictor:
 
     def open(self, folder: Path) -> Dataset:
         """The data set of the run on a folder of test files; UserError where the run can't predict what is there."""
-        node = {k: v for k, v in self.run.config["dataset"].items() if k not in ("root", "simulator")}
-        cls: Any = build.locate(node, "dataset")
-        options = build.check(cls, node, "dataset", 0, {"root": str(folder)})
-        dataset: Dataset = cls.remembered(self.facts, folder, **options)
+        dataset = parts.dataset_to_predict(self.recipe.dataset, self.facts, folder)
         if self.features.spec(dataset) != self.run.spec:
             raise UserError(
                 f"{self.run.folder}/inputs.json does not agree with itself on classes or sizes ({self.run.spec} and "
@@ -118,7 +114,7 @@ class Predictor:
 
     def store(self, dataset: Dataset) -> Any:
         """The computed features of the folder's test part; they are kept, and found again."""
-        return self._fitting(open_store(self._where, dataset, self.features, "test"))
+        return self._fitting(open_store(dataset, self.features, "test", self._store, self._workers))
 
     def of(self, source: Any, ids: Sequence[Any]) -> np.ndarray:
         """(N, K) float64 probabilities of what ``store`` or ``stored`` gave; ``ids`` name a row that has none."""
@@ -136,26 +132,22 @@ class Predictor:
         return self._models[number]
 
     def _of_fold(self, number: int, source: Source) -> np.ndarray:
-        train, none = self.run.config["train"], np.zeros((len(source), len(self.classes)), np.float32)
-        rows = Batches(source, np.arange(len(source)), none, None, self.device, self.run.inputs["window"])
-        how = (*self.models(number), rows, train["eval_batch_size"], train["precision"])
+        train, none = self.recipe.train, np.zeros((len(source), len(self.classes)), np.float32)
+        rows = Batches(source, np.arange(len(source)), none, None, self.device, self.run.inputs.window)
+        how = (*self.models(number), rows, train.eval_batch_size, train.precision)
         if not self._views:
             return inference.probabilities(inference.logits(*how))
-        return inference.averaged(
-            *how, self._views, lambda view: epoch_seed(self.run.config["seed"], number, VIEWS, view)
-        )
+        return inference.averaged(*how, self._views, lambda view: epoch_seed(self.recipe.seed, number, VIEWS, view))
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """What the run remembers of its training files, which features ask a data set."""
-        facts: dict[str, Any] = self.run.inputs.get("facts", {})
-        return facts
+        return self.run.inputs.facts
 
     def stored(self, raw: Sequence[Any]) -> Any:
         """Raw examples' stored half, in memory; UserError naming the first that can't be used."""
         shape = self.features.stored_shape(SimpleNamespace(**self.facts))
-        kind: Any = build.locate({"_target_": self.run.config["dataset"]["_target_"]}, "dataset")
-        promised = kind.raw(self.facts, self.features.reads)
+        promised = parts.dataset_class(self.run.recipe.dataset).raw(dict(self.facts), self.features.reads)
         arrays = []
         for place, example in enumerate(raw):
             try:
@@ -169,7 +161,7 @@ class Predictor:
                     raise ValueError("its features are not finite")
             except (ValueError, IndexError, TypeError, AttributeError, KeyError) as error:
                 raise UserError(
-                    f"raw example {place} can't be used ({error}); give what {self.run.inputs['dataset']}'s "
+                    f"raw example {place} can't be used ({error}); give what {self.run.inputs.dataset}'s "
                     "Dataset.read returns, in a list where there are several"
                 ) from error
             arrays.append(stored)
@@ -177,7 +169,7 @@ class Predictor:
 
     def _fitting(self, source: Any) -> Any:
         """The source, unless its examples can't be looked at as ``tta`` says."""
-        checks.stores({"synthetic": {"_target_": "none"}, "tta": self.tta}, {"train": source})
+        checks.lengths(source.open, self.tta)
         return source
 
 

@@ -2,56 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from bench import build
-from bench.datasets.base import Dataset
-from bench.features.base import Features
+from bench.cli.schema import Predict
 from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE
 from bench.spec import UserError
 from bench.tell import figure, say
 from bench.tracking import registry
 from bench.tracking.mirror import TrackingError, default_uri
+from bench.tracking.wording import before_looking
+from bench.training import parts
 from bench.training.loading import finished_folds, trained_fold
 
 
-def register(run: Run, config: Mapping[str, Any]) -> str:
-    """Registers the run's folds under ``config["register"]``; the version's address models:/<name>/<version>.
+def register(run: Run, asked: Predict) -> str:
+    """Registers the run's folds under ``asked.register``; the version's address models:/<name>/<version>.
 
     The last line on standard output names it. Raises UserError, and sends nothing, where the run or the name can't be
     registered; where the tracking server does not take it, what was sent is used by the next attempt.
     """
-    name = config["register"]
+    name = asked.register or ""
     for key in ("export", "input", "output", "tta", "excel"):
-        if config[key]:
+        if getattr(asked, key):
             raise UserError(f"register={name} registers the run as it predicts, and predicts nothing; leave {key} out")
-    if run.inputs["model"] == ENSEMBLE:
+    if run.inputs.model == ENSEMBLE:
         raise UserError(f"{run.folder} is an ensemble, and only trained runs can be registered; register its members")
     registry.refuse_name(name)
-    folds = finished_folds(run, config["folds"])
+    folds = finished_folds(run, asked.folds)
     for number in folds:
         trained_fold(run, number, torch.device("cpu"))  # what does not load here would not load elsewhere
-    uri = (run.config.get("tracking") or {}).get("uri") or default_uri(run.folder.parents[2])
-    features: Features = build.build(run.config["features"], "features")
-    dataset: type[Dataset] = build.locate(run.config["dataset"], "dataset")  # type: ignore[assignment]
-    arrays = dataset.raw(run.inputs.get("facts", {}), features.reads)
+    recipe, known = run.recipe, run.inputs
+    uri = recipe.tracking.uri or default_uri(run.folder.parents[2])
+    arrays = parts.dataset_class(recipe.dataset).raw(dict(known.facts), parts.features(recipe.features).reads)
     try:
         version = registry.register(run, uri, name, files(run, folds), marks(run, folds), arrays)
     except TrackingError as error:
         raise UserError(f"register={name}: {error}; the same command again registers it, nothing is lost") from error
-    mark = " (SIMULATED data)" if run.inputs["simulated"] else ""
+    mark = " (SIMULATED data)" if known.simulated else ""
     if version.new:
         held = f"{len(folds)} fold{'s' * (len(folds) > 1)}, {version.size / 1e6:.1f} MB"
         say(f"register  version {version.number} of {name}: {held}{mark}")
     else:
         say(f"register  version {version.number} of {name} is it already{mark}")
-    how = "" if uri.startswith("http") else "make ui, then "
-    say(f"MLflow    {how}{registry.page(uri, version)}")
+    say(f"MLflow    {before_looking(uri)}{registry.page(uri, version)}")
     print(f"model {version.uri}", flush=True)
     return version.uri
 
@@ -66,16 +62,16 @@ def files(run: Run, folds: list[int]) -> list[Path]:
 
 def marks(run: Run, folds: list[int]) -> dict[str, str]:
     """The version's tags; ``score`` is the mean of these folds', where they have been scored."""
-    inputs, scores = run.inputs, run.scores() or {"fold_numbers": [], "folds": []}
-    said = {
+    known, scores = run.inputs, run.scores()
+    tags = {
         "identity": run.identity,
-        "dataset": str(inputs["dataset"]),
-        "model": str(inputs["model"]),
-        "metric": str(inputs["metric"]),
-        "folds": f"{', '.join(map(str, folds))} of {inputs['n_splits']}",
-        "simulated": str(bool(inputs["simulated"])).lower(),
+        "dataset": known.dataset,
+        "model": known.model,
+        "metric": known.metric,
+        "folds": f"{', '.join(map(str, folds))} of {known.n_splits}",
+        "simulated": str(known.simulated).lower(),
     }
-    of = dict(zip(scores["fold_numbers"], scores["folds"], strict=True))
-    if set(folds) <= set(of):
-        said["score"] = figure(sum(of[k] for k in folds) / len(folds))
-    return said
+    scored = dict(zip(scores.fold_numbers, scores.folds, strict=True)) if scores else {}
+    if set(folds) <= set(scored):
+        tags["score"] = figure(sum(scored[k] for k in folds) / len(folds))
+    return tags

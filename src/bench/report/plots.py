@@ -32,7 +32,7 @@ def draw(run: Run) -> list[Path]:
     histories = {fold.number: history for fold in run.folds if (history := fold.history())}
     if histories:
         drawn.append(_save(run, _learning_curves(run, histories), plots / "learning_curves.png"))
-    scores = run.scores()
+    scores: Any = run.scores()
     if scores and scores["folds"]:
         drawn.append(_save(run, _folds(run, scores), plots / "folds.png"))
     if (run.folder / "oof.parquet").exists():

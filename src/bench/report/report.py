@@ -21,6 +21,7 @@ from bench.report.page import page
 from bench.report.rows import Judged, judge
 from bench.report.tables import amount, figure, number, table
 from bench.runs.run import Run
+from bench.runs.scores import Scores
 
 __all__ = ["Judged", "judge", "write"]
 
@@ -31,7 +32,7 @@ def write(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacking:
     ``examples``: inputs of the model, (C, T) or (C, H, W), by their place in splits.parquet, for those of
     ``judged.worst()`` that are to be drawn; ``lacking`` says in a sentence why there are none.
     """
-    scores = run.scores()
+    scores: Any = run.scores()
     assert scores is not None, "collect comes first"
     histories = {fold.number: history for fold in run.folds if (history := fold.history())}
     chart, error = charts.reliability(judged.target, judged.probability)
@@ -68,11 +69,11 @@ def write(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacking:
     return run.folder / "report.html"
 
 
-def _better(scores: dict[str, Any]) -> str:
+def _better(scores: Scores) -> str:
     return "lower is better" if scores["direction"] == "min" else "higher is better"
 
 
-def _about(run: Run, scores: dict[str, Any], histories: dict[int, Any]) -> str:
+def _about(run: Run, scores: Scores, histories: dict[int, Any]) -> str:
     done, all_folds = len(scores["folds"]), run.inputs["n_splits"]
     said = [f"{done} of {all_folds} folds" if done < all_folds else f"{done} folds", f"{amount(scores['rows'])} rows"]
     ends = [end for history in histories.values() if (end := history[-1].get("time"))]
@@ -81,11 +82,11 @@ def _about(run: Run, scores: dict[str, Any], histories: dict[int, Any]) -> str:
     return " · ".join(said)
 
 
-def _spread(scores: dict[str, Any]) -> str:
+def _spread(scores: Scores) -> str:
     return f"{number(scores['mean'])} ± {number(scores['std'])}"
 
 
-def _tiles(scores: dict[str, Any]) -> str:
+def _tiles(scores: Scores) -> str:
     metric = escape(scores["metric"])
     tiles = [
         (f"{metric}, out of fold", number(scores["oof"]), _better(scores)),
@@ -100,7 +101,7 @@ def _tiles(scores: dict[str, Any]) -> str:
     return '<dl class="tiles">' + "".join(f"<div{k}>{c}</div>" for k, c in zip(kinds, cells, strict=True)) + "</dl>"
 
 
-def _scores(run: Run, scores: dict[str, Any], judged: Judged) -> str:
+def _scores(run: Run, scores: Scores, judged: Judged) -> str:
     plain, metric = scores.get("without_tta"), escape(scores["metric"])
     done = {k: read_json(path) if (path := run.fold(k).done).exists() else {} for k in scores["fold_numbers"]}
     kept = all("kept_epoch" in said for said in done.values())
@@ -129,8 +130,7 @@ def _scores(run: Run, scores: dict[str, Any], judged: Judged) -> str:
     notes = ""
     if not scores.get("complete", True):
         notes += f'<p class="warn">{len(scores["folds"])} of {run.inputs["n_splits"]} folds are in these numbers.</p>'
-    worse = scores["oof"] - scores["baseline"] if scores["direction"] == "min" else scores["baseline"] - scores["oof"]
-    if worse >= 0:
+    if scores.no_better:
         notes += '<p class="warn">Out of fold, this run is no better than always predicting the training means.</p>'
     return f"{notes}<p>{metric}: {_better(scores)}.</p>{table(head, rows, kinds=kinds)}"
 
@@ -153,7 +153,7 @@ def _notes(run: Run) -> str:
     return f"<ul>{notes}</ul>" if notes else ""
 
 
-def _curves(scores: dict[str, Any], histories: dict[int, list[dict[str, float]]]) -> str:
+def _curves(scores: Scores, histories: dict[int, list[dict[str, float]]]) -> str:
     if not histories:
         return ""
     metric = scores["metric"]

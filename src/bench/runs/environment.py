@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from bench.atomic import write_json
-from bench.runs.facts import public
 from bench.runs.run import Run
+from bench.tell import public
 
 
 def write_environment(run: Run) -> None:

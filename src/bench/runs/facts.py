@@ -1,4 +1,4 @@
-"""Facts about a run's folder: whether its command lives, its config's leaves, what may be shown of an address."""
+"""Facts about a run's folder: whether its command lives, its config's leaves, short names and hashes."""
 
 from __future__ import annotations
 
@@ -62,8 +62,3 @@ def content(value: Any) -> str:
     """A short hash of bytes or of anything JSON takes."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return hashlib.sha256(data).hexdigest()[:16]
-
-
-def public(uri: str) -> str:
-    """The URI without a user's name and password: what may be printed and noted."""
-    return re.sub(r"//[^/@]*@", "//", uri)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from bench.runs.run import Run
+from bench.runs.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,6 @@ class Outcome:
     """What a door tells: the run, its scores (None where no fold is done), the folds that failed and a sentence."""
 
     run: Run
-    scores: dict[str, Any] | None
+    scores: Scores | None
     failed: list[int]
     sentence: str | None

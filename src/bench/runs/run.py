@@ -21,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.atomic import read_json, write_json
+from bench.runs import inputs, recipe, scores
+from bench.runs.inputs import Inputs
+from bench.runs.recipe import EnsembleRecipe, Recipe
+from bench.runs.scores import Scores
 from bench.spec import InputSpec, UserError
 
 
@@ -114,34 +118,51 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved recipe as plain containers (``build`` turns its nodes into objects)."""
-        import yaml
+        """config.yaml as it stands, for what lists it whole; ``recipe`` and ``made_by`` say what it means."""
+        return recipe.mapping(self.folder)
 
-        return yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+    @cached_property
+    def made_by(self) -> Recipe | EnsembleRecipe:
+        """What the run was asked for: a training's recipe, or an ensemble's."""
+        return recipe.read(self.folder)
 
     @property
-    def inputs(self) -> dict[str, Any]:
-        """names, dataset, model, metric, direction, simulated, n_splits, spec, stores, test (a digest)."""
-        return read_json(self.folder / "inputs.json")
+    def recipe(self) -> Recipe:
+        """A trained run's; UserError for an ensemble."""
+        if isinstance(self.made_by, Recipe):
+            return self.made_by
+        raise UserError(f"{self.folder} is an ensemble, which was not trained itself; name one of its members")
+
+    @property
+    def ensemble(self) -> EnsembleRecipe:
+        """An ensemble's recipe; UserError for a trained run."""
+        if isinstance(self.made_by, EnsembleRecipe):
+            return self.made_by
+        raise UserError(f"{self.folder} is no ensemble; name a run that python -m bench.ensemble made")
+
+    @property
+    def inputs(self) -> Inputs:
+        """Read anew each time: the folder is the truth."""
+        return inputs.read(self.folder)
 
     @property
     def spec(self) -> InputSpec:
-        spec = self.inputs["spec"]
-        return InputSpec(spec["channels"], tuple(spec["size"]), tuple(spec["classes"]), spec["sample_rate"])
+        return self.inputs.spec
 
     @property
     def scores_path(self) -> Path:
-        return self.folder / "scores.json"
+        return self.folder / scores.FILE
 
-    def scores(self) -> dict[str, Any] | None:
-        return read_json(self.scores_path) if self.scores_path.exists() else None
+    def scores(self) -> Scores | None:
+        """None while no fold is collected."""
+        return scores.read(self.folder)
 
     def fold(self, number: int) -> Fold:
         return Fold(self.folder / "folds" / str(number), number)
 
     @property
     def folds(self) -> list[Fold]:
-        return [self.fold(k) for k in range(self.inputs["n_splits"])]
+        return [self.fold(k) for k in range(self.inputs.n_splits)]
 
     def state(self) -> dict[str, Any]:
         """status: running, finished, partial (asked for some folds only), failed or killed; pid, host, command."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.runs import inputs, recipe
 from bench.runs.facts import alive, leaves
 from bench.runs.run import Run
 from bench.spec import UserError
@@ -61,7 +62,7 @@ def select(wanted: str | Sequence[str], outputs: Path, key: str = "runs") -> Sel
 def problem(run: Run) -> str | None:
     """What keeps a run from being used, as the rest of a sentence that began with its folder; None for a whole one."""
     again = "the command that trained it makes it whole"
-    if not (run.folder / "inputs.json").exists():
+    if not (run.folder / inputs.FILE).exists():
         return "has not begun to train; wait for it"
     if alive(run):
         return f"is being worked on by another command (pid {run.state().get('pid')}); wait for it"
@@ -69,10 +70,10 @@ def problem(run: Run) -> str | None:
     lacking = [fold for fold in run.folds if not fold.finished]
     if lacking:
         names = ", ".join(f"folds/{fold.number}" for fold in lacking)
-        if scores and scores.get("complete"):
+        if scores and scores.complete:
             return f"no longer has {lacking[0].oof if lacking[0].done.exists() else lacking[0].done}; {again}"
-        return f"is not finished: {names} of {run.inputs['n_splits']} not trained; {again}"
-    if not scores or not scores.get("complete") or not (run.folder / "oof.parquet").exists():
+        return f"is not finished: {names} of {run.inputs.n_splits} not trained; {again}"
+    if not scores or not scores.complete or not (run.folder / "oof.parquet").exists():
         return f"has trained folds that were never collected: it lacks a complete scores.json or oof.parquet; {again}"
     return None
 
@@ -111,7 +112,13 @@ def _named(word: str, outputs: Path, key: str) -> Run:
 
 def _asked(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[list[Run], list[str]]:
     query = ",".join("=".join(pair) for pair in conditions)
-    everything = {run.folder: _facts(run) for run in _all(outputs)}
+    everything: dict[Path, dict[str, str]] = {}
+    unreadable = []
+    for run in _all(outputs):
+        try:
+            everything[run.folder] = _facts(run)
+        except UserError as error:  # one broken folder is no reason to refuse all the others
+            unreadable.append(str(error))
     if ("model", ENSEMBLE) not in conditions:
         everything = {folder: facts for folder, facts in everything.items() if facts["model"] != ENSEMBLE}
     for name, _ in conditions:
@@ -126,19 +133,18 @@ def _asked(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[
         raise UserError(f"{key}: none of the {len(everything)} runs in {outputs} meets {query}; {HOW}")
     troubles = [(run, problem(run)) for run in met]
     whole = [run for run, trouble in troubles if trouble is None]
-    said = [f"{run.folder} {trouble}" for run, trouble in troubles if trouble]
+    left_out = [f"{run.folder} {trouble}" for run, trouble in troubles if trouble]
     if not whole:
-        raise UserError(f"{key}: no run that meets {query} is finished: {said[0]}")
-    return whole, said
+        raise UserError(f"{key}: no run that meets {query} is finished: {left_out[0]}")
+    return whole, unreadable + left_out
 
 
 def _facts(run: Run) -> dict[str, str]:
     """What a query can ask of a run. A group's chosen option goes before what stands under it in the config."""
-    inputs = run.inputs
-    config = leaves(run.config) if (run.folder / "config.yaml").exists() else {}
-    names = {name: str(option) for name, option in inputs.get("names", {}).items()}
-    own = {name: str(inputs.get(name, "")) for name in ("dataset", "model", "metric", "simulated", "group")}
-    return {**config, **names, **own, "identity": run.identity}
+    known = run.inputs
+    config = leaves(run.config) if (run.folder / recipe.FILE).exists() else {}
+    own = {name: str(getattr(known, name)) for name in ("dataset", "model", "metric", "simulated", "group")}
+    return {**config, **known.names, **own, "identity": run.identity}
 
 
 def _same(fact: str | None, value: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from bench.atomic import replacing
+from bench.runs import frames
+from bench.runs.run import Run
 from bench.spec import UserError
 
 
@@ -37,9 +39,27 @@ def write(dataset: Submitting, path: Path, ids: Sequence[Any], probability: np.n
             refuse_other(temporary, sample, dataset.root)
 
 
+def submit(run: Run, dataset: Callable[[], Submitting]) -> str | None:
+    """submission.csv of a run's test predictions, where it has some, by the data set that is opened for it.
+
+    A sentence where that can't be, such as for a sample file of other rows; then there is no submission.csv.
+    """
+    test, path = run.folder / "test.parquet", run.folder / "submission.csv"
+    if not test.exists():
+        path.unlink(missing_ok=True)
+        return None
+    frame = pd.read_parquet(test)
+    try:
+        write(dataset(), path, frame["id"].tolist(), frames.predictions(frame))
+    except ValueError as error:  # a UserError, or a data set's own on what it is given
+        path.unlink(missing_ok=True)
+        return f"test      submission.csv is not written: {error}"
+    return None
+
+
 def sample_ids(sample: Path) -> list[str]:
     """The first column of the sample, as text."""
-    return _read(sample).iloc[:, 0].tolist()
+    return list(_read(sample).iloc[:, 0])
 
 
 def in_order(ids: Sequence[Any], probability: np.ndarray, wanted: Sequence[str]) -> tuple[list[Any], np.ndarray]:

@@ -8,8 +8,8 @@ number of threads; the caller's random state is left as it was. ``notes`` then s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -20,11 +20,12 @@ SURE = 0.5  # the largest share of a target from which its row stands for that c
 SHOWN = 8  # examples a class and classes in a run's picture
 
 
-class Way(Protocol):
+class Way(ABC):
     """See this module's docstring."""
 
     notes: list[str]
 
+    @abstractmethod
     def __call__(self, x: np.ndarray, target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.spec import UserError
-from bench.synthetic.base import by_class, refuse_large, together
+from bench.synthetic.base import Way, by_class, refuse_large, together
 
 FEWEST = 4  # rows of a class: two batches of the two that BatchNorm needs
 AT_ONCE = 1024  # rows that are made together, and normalised over each other
@@ -45,7 +45,7 @@ class Discriminator(nn.Module):
         return self.layers(x_bn)
 
 
-class Gan:
+class Gan(Way):
     """Makes ``share`` as many new rows of every class as it has: the classes' proportions stay as they are.
 
     Each class has a pair of networks of its own, trained for ``epochs`` on its rows alone, one step of the

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from bench.spec import UserError
-from bench.synthetic.base import by_class, refuse_large, together
+from bench.synthetic.base import Way, by_class, refuse_large, together
 
 
-class Smote:
+class Smote(Way):
     """Fills every class up to ``share`` of the largest one, with imbalanced-learn's SMOTE on flattened rows.
 
     A new row lies between a row and one of its ``k_neighbors`` nearest of the same class. A class of no more rows than

@@ -62,6 +62,35 @@ def start_mirror(run: Run, uri: str, wait_s: float = 30.0) -> MirrorProcess:
     return MirrorProcess(process, wait_s)
 
 
+def send(folders: list[str], uri: str | None, follows: bool, wait_s: float, held: bool) -> bool:
+    """Sends what MLflow lacks of the runs, and says so; False where a server or database did not take all.
+
+    With ``follows`` it stays with the one run until that ends (see ``follow``). Raises UserError for what is no run.
+    """
+    from bench.runs.run import Run
+    from bench.spec import UserError
+    from bench.tracking.mirror import Mirror, TrackingError, default_uri, page
+
+    runs, taken = [Run.open(folder) for folder in folders], True
+    if follows and len(runs) > 1:
+        raise UserError("--follow takes one run; start one process for each")
+    for run in runs:
+        to = uri or run.made_by.tracking.uri or default_uri(run.folder.parents[2])
+        mirror = Mirror(run, to)
+        if follows:
+            return follow(mirror, wait_s, held) == 0
+        try:
+            complete = mirror.sync()
+        except TrackingError as error:
+            print(f"{run.folder}: {error}; start it or give another --uri, and run this again", file=sys.stderr)
+            taken = False
+            continue
+        sent = ", ".join(f"{count} {what}" for what, count in mirror.sent.items()) or "nothing new"
+        later = "" if complete else " (it goes on)"
+        print(f"{run.folder}: sent {sent}{later}; {page(to, run.folder / 'tracking.json')}")
+    return taken
+
+
 def follow(mirror: Mirror, wait_s: float, held: bool) -> int:
     """Mirrors until stdin ends (``held`` by a training) or the run does; 0 when everything was sent."""
     from bench.tracking.mirror import TrackingError

@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.atomic import read_json, write_json
-from bench.runs import facts
+from bench.runs import facts, records
 from bench.runs.run import Fold, Run
+from bench.runs.scores import Scores
+from bench.tell import public
 from bench.tracking import wording
 from bench.tracking.wording import Point, comparison, page
 
@@ -94,7 +96,7 @@ class Mirror:
         note, scores, leaves = self.note, run.scores(), facts.leaves(run.config)
         if "run_id" not in note:
             began = (run.folder / "config.yaml").stat().st_mtime
-            note["run_id"] = self._create(f"{self.inputs['model']} {run.identity[:6]}", began, {})
+            note["run_id"] = self._create(f"{self.inputs.model} {run.identity[:6]}", began, {})
             self._save("runs")
         self._params(note, note["run_id"], leaves)
         for fold in run.folds:
@@ -108,7 +110,7 @@ class Mirror:
         for path in [*(run.folder / name for name in FILES), *pages]:
             if path.exists():
                 self._artifact(note["run_id"], path, None if path.parent == run.folder else path.parent.name)
-        self._table(scores or {})
+        self._table(scores)
         ended = wording.last_sign(run.folder, ["state.json", "folds/*/done.json", "folds/*/history.json"])
         self._status(note, note["run_id"], wording.run_status(run, self.alive), ended)
 
@@ -166,7 +168,7 @@ class Mirror:
 
     def _experiment(self, client: MlflowClient, artifacts: str | None) -> str:
         # Simulated runs never share a page with real ones: nobody should read one as the other.
-        name = self.inputs["dataset"] + (" (simulated)" if self.inputs.get("simulated") else "")
+        name = self.inputs.dataset + (" (simulated)" if self.inputs.simulated else "")
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
@@ -177,7 +179,7 @@ class Mirror:
             found = client.get_experiment_by_name(name)
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
-        key, view = wording.view(self.inputs["metric"], self.inputs["direction"])
+        key, view = wording.view(self.inputs.metric, self.inputs.direction)
         if key not in found.tags:
             with suppress(Exception):  # a convenience that MLflow does not document
                 client.set_experiment_tag(found.experiment_id, key, view)
@@ -201,16 +203,17 @@ class Mirror:
         write_json(self.run.folder / "tracking.json", self.note)  # the token is on the disk before a run bears it
 
     def _create(self, name: str, began: float, tags: dict[str, str]) -> str:
+        made_by = self.run.made_by
         common = {
             TOKEN: self.note["token"],
-            "group": str(self.inputs["model"]),
-            "model": str(self.inputs["model"]),
-            "dataset": str(self.inputs["dataset"]),
-            "loss": facts.short_name(self.run.config.get("loss")),
+            "group": self.inputs.model,
+            "model": self.inputs.model,
+            "dataset": self.inputs.dataset,
+            "loss": facts.short_name(made_by.loss),
             "identity": self.run.identity,
-            "seed": str(self.run.config.get("seed", "")),
-            "seeds": str(self.inputs.get("group", "")),  # of the runs that differ in their seed alone
-            "simulated": str(bool(self.inputs.get("simulated"))).lower(),
+            "seed": "" if made_by.seed is None else str(made_by.seed),
+            "seeds": self.inputs.group,  # of the runs that differ in their seed alone
+            "simulated": str(self.inputs.simulated).lower(),
             "folder": f"{socket.gethostname()}:{self.run.folder}",
             "mlflow.user": wording.user(),
             "mlflow.source.name": str(self.state.get("command") or "bench.train"),
@@ -248,10 +251,10 @@ class Mirror:
             self.note["files"][name] = [run_id, digest]
             self._save("files")
 
-    def _table(self, scores: dict[str, Any]) -> None:
+    def _table(self, scores: Scores | None) -> None:
         """Score and fold table as what the run's page opens with, and as a file."""
         rows = wording.fold_table(self.run, scores, self.note["folds"], self.alive)
-        if self.note.get("table") != (digest := facts.content([rows, scores])):
+        if self.note.get("table") != (digest := facts.content([rows, records.plain(scores)])):
             self.client.log_text(self.note["run_id"], "".join(",".join(row) + "\n" for row in rows), "folds.csv")
             text = wording.headline(scores) + wording.markdown(rows)
             self.client.set_tag(self.note["run_id"], "mlflow.note.content", text)
@@ -277,12 +280,12 @@ class Mirror:
         return self._digests[path][1]
 
     def _new_note(self) -> dict[str, Any]:
-        return {"uri": facts.public(self.uri), "token": uuid.uuid4().hex, "files": {}, "folds": {}}
+        return {"uri": public(self.uri), "token": uuid.uuid4().hex, "files": {}, "folds": {}}
 
     def _read_note(self) -> dict[str, Any]:
         path = self.run.folder / "tracking.json"
         note = read_json(path) if path.exists() else self._new_note()
-        return note if note["uri"] == facts.public(self.uri) else {**self._new_note(), "token": note["token"]}
+        return note if note["uri"] == public(self.uri) else {**self._new_note(), "token": note["token"]}
 
     def _save(self, what: str, count: int = 1) -> None:
         write_json(self.run.folder / "tracking.json", self.note)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bench
+from bench import extensions, targets
 from bench.runs.run import Run
 from bench.spec import UserError
 from bench.tracking import wording
@@ -108,12 +109,19 @@ def register(
 def digest(run: Run, files: Sequence[Path]) -> str:
     """Hash of what a version holds: the run's files, and the source that reads them."""
     total = hashlib.sha256()
-    source = [path for path in sorted(SOURCE.rglob("*")) if path.is_file() and path.parent.name != "__pycache__"]
-    for root, paths in ((run.folder, files), (SOURCE, source)):
+    code = [(root, [path for path in sorted(root.rglob("*")) if path.is_file()]) for root in sources(run)]
+    for root, paths in [(run.folder, files), *code]:
         for path in paths:
+            if path.parent.name == "__pycache__":
+                continue
             with path.open("rb") as file:
                 total.update(f"{path.relative_to(root)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()[:32]
+
+
+def sources(run: Run) -> list[Path]:
+    """The packages that make a model of the run's files: bench, and the extensions that it was made with."""
+    return [SOURCE, *(extensions.source(name) for name in targets.extensions_of(run.config))]
 
 
 def describe(tags: Mapping[str, str]) -> str:
@@ -182,10 +190,10 @@ def _log(mirror: Mirror, files: Sequence[Path], tags: dict[str, str], arrays: Ma
             mlflow_model=described,
             python_model=str(Path(__file__).with_name("served.py")),
             artifacts={"run": str(kept)},
-            code_paths=[str(SOURCE)],
+            code_paths=[str(path) for path in sources(run)],
             pip_requirements=requirements(),
             signature=_signature(arrays, run.spec.classes),
-            model_config={"device": "auto"},
+            model_config={"device": "auto", "extensions": targets.extensions_of(run.config)},
         )
         client.log_model_artifacts(logged.model_id, str(whole))
     client.log_outputs(note["run_id"], [LoggedModelOutput(logged.model_id, step=0)])

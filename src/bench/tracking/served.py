@@ -25,7 +25,9 @@ class RunModel(PythonModel):
 
         run = Path(context.artifacts["run"])
         folds = sorted(int(done.parent.name) for done in run.glob("folds/*/done.json"))
-        self.predictor = bench.load(run, folds=folds, device=(context.model_config or {}).get("device", "auto"))
+        config = context.model_config or {}
+        packages = config.get("extensions", ())  # their source lies in this model
+        self.predictor = bench.load(run, folds=folds, device=config.get("device", "auto"), extensions=packages)
 
     # The annotation is for MLflow: one that it knows it cannot check keeps it from rewriting or questioning the input.
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.atomic import read_json
-from bench.runs.facts import alive, public, short
+from bench.runs.facts import alive, short
 from bench.runs.run import Fold, Run
+from bench.runs.scores import Scores
+from bench.tell import public
 
 VIEW = "bench"
 FEW = ("model", "loss", "optimizer", "seed")  # what a fold's page repeats of its run's parameters
@@ -47,21 +49,21 @@ def epoch_points(entry: dict[str, float], start: float) -> list[Point]:
     return points(values, entry.get("time", start + epoch / 1000), epoch)
 
 
-def run_points(scores: dict[str, Any], when: float) -> list[Point]:
+def run_points(scores: Scores, when: float) -> list[Point]:
     """The run's own metrics. None has the name of a fold's: a chart would draw the run as one more fold."""
-    metric = scores["metric"]
+    metric = scores.metric
     single = {
-        f"cv/{metric}_mean": scores.get("mean"),
-        f"cv/{metric}_std": scores.get("std"),
-        f"oof/{metric}": scores.get("oof"),
-        "oof/accuracy": scores.get("accuracy"),
-        **{f"oof/{name}": score for name, score in scores.get("also", {}).items()},
-        f"oof/{metric}_one_view": (scores.get("without_tta") or {}).get("oof"),
-        f"baseline/{metric}": scores.get("baseline"),
+        f"cv/{metric}_mean": scores.mean,
+        f"cv/{metric}_std": scores.std,
+        f"oof/{metric}": scores.oof,
+        "oof/accuracy": scores.accuracy,
+        **{f"oof/{name}": score for name, score in scores.also.items()},
+        f"oof/{metric}_one_view": scores.without_tta.oof if scores.without_tta else None,
+        f"baseline/{metric}": scores.baseline,
     }
     profile = [
         point
-        for fold, score in zip(scores["fold_numbers"], scores["folds"], strict=True)
+        for fold, score in zip(scores.fold_numbers, scores.folds, strict=True)
         for point in points({f"cv/{metric}_by_fold": score}, when, fold)
     ]
     return points(single, when, 0) + profile
@@ -82,10 +84,10 @@ def fold_status(fold: Fold, state: dict[str, Any], living: bool) -> str:
     return "RUNNING" if living else "KILLED"
 
 
-def fold_table(run: Run, scores: dict[str, Any], known: Iterable[str], living: bool) -> list[tuple[str, ...]]:
+def fold_table(run: Run, scores: Scores | None, known: Iterable[str], living: bool) -> list[tuple[str, ...]]:
     """Head and one row a fold: fold, status, score."""
-    values = dict(zip(scores.get("fold_numbers", []), scores.get("folds", []), strict=True))
-    rows: list[tuple[str, ...]] = [("fold", "status", str(scores.get("metric", "score")))]
+    values = dict(zip(scores.fold_numbers, scores.folds, strict=True)) if scores else {}
+    rows: list[tuple[str, ...]] = [("fold", "status", scores.metric if scores else "score")]
     for fold in run.folds:
         status = fold_status(fold, run.state(), living) if str(fold.number) in known else "waiting"
         value = values.get(fold.number)
@@ -97,14 +99,13 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], ("---",) * len(rows[0]), *rows[1:]])
 
 
-def headline(scores: dict[str, Any]) -> str:
+def headline(scores: Scores | None) -> str:
     """The result in one line of Markdown; nothing where no fold has finished."""
-    if scores.get("mean") is None:
+    if scores is None:
         return ""
-    spread = f" ± {short(scores['std'], 2)}" if scores.get("std") else ""
-    rest = {"out of fold": scores.get("oof"), "baseline": scores.get("baseline")}
-    said = "".join(f" · {name} {short(value)}" for name, value in rest.items() if value is not None)
-    return f"**{scores['metric']} {short(scores['mean'])}{spread}** over {len(scores['folds'])} folds{said}\n\n"
+    spread = f" ± {short(scores.std, 2)}" if scores.std else ""
+    rest = f" · out of fold {short(scores.oof)} · baseline {short(scores.baseline)}"
+    return f"**{scores.metric} {short(scores.mean)}{spread}** over {len(scores.folds)} folds{rest}\n\n"
 
 
 def last_sign(folder: Path, names: Iterable[str]) -> float:
@@ -147,10 +148,21 @@ def comparison(uri: str, tracking_json: Path) -> str:
     return _address(uri, note, f"runs?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}")
 
 
+def before_looking(uri: str) -> str:
+    """What has to be started before a browser finds what was sent to ``uri``, with ", then "; nothing for a server."""
+    if uri.startswith(("http://", "https://")):
+        return ""
+    makefile = Path("Makefile")  # of a checkout, whose make ui shows the database of outputs/
+    usual = uri == f"sqlite:///{Path('outputs').resolve() / 'mlflow.db'}"
+    if usual and makefile.is_file() and "\nui:" in makefile.read_text(encoding="utf-8", errors="replace"):
+        return "make ui, then "
+    return f"mlflow server --port 5000 --backend-store-uri {public(uri)}, then "
+
+
 def server(uri: str) -> str:
     """Where a browser finds what is sent to ``uri``."""
     web = uri.startswith(("http://", "https://"))
-    return public(uri).rstrip("/") if web else "http://127.0.0.1:5000"  # where ``make ui`` shows a database
+    return public(uri).rstrip("/") if web else "http://127.0.0.1:5000"  # as ``before_looking`` says
 
 
 def _address(uri: str, note: dict[str, Any], rest: str) -> str:

@@ -10,12 +10,12 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from bench import build
 from bench.data.batches import Batches
 from bench.data.store import Store
+from bench.runs import inputs
 from bench.runs.run import Run
 from bench.spec import UserError
-from bench.training import checkpoint
+from bench.training import checkpoint, parts
 
 
 def finished_folds(run: Run, wanted: Sequence[int] | None) -> list[int]:
@@ -23,7 +23,7 @@ def finished_folds(run: Run, wanted: Sequence[int] | None) -> list[int]:
 
     Raises UserError where one is not there, is not trained to its end, or has lost its weights.
     """
-    n = run.inputs["n_splits"]
+    n = run.inputs.n_splits
     numbers = sorted(set(wanted)) if wanted is not None else list(range(n))
     if not numbers or not set(numbers) <= set(range(n)):
         raise UserError(f"folds={list(wanted or [])} must name folds from 0 to {n - 1}")
@@ -50,10 +50,8 @@ def trained_fold(run: Run, number: int, device: torch.device) -> tuple[nn.Module
     fold = run.fold(number)
     if not fold.weights.exists():
         raise UserError(f"{fold.weights} is not there; train that fold: folds.only=[{number}]")
-    sources = {"pretrained": False, "weights": None}  # what it started from has been trained over
-    node = run.config["model"]
-    model: nn.Module = build.build(node | {k: v for k, v in sources.items() if k in node}, "model", run.spec)
-    device_half = build.build(run.config["features"], "features").device_half()
+    model = parts.trained_model(run.recipe.model, run.spec)
+    device_half = parts.features(run.recipe.features).device_half()
     for path, module in ((fold.weights, model), (fold.features, device_half)):
         if path == fold.weights or path.exists():
             try:
@@ -71,28 +69,19 @@ def model_inputs(run: Run, rows: list[int]) -> tuple[dict[int, np.ndarray], str]
 
     An ensemble's are those of its first member.
     """
-    while (run.folder / "inputs.json").exists() and "members" in run.inputs:
-        run = Run(Path(run.inputs["members"][0]["run"]))
-    folder = Path(run.inputs["stores"]["train"]) if (run.folder / "inputs.json").exists() else None
-    if folder is None or not (folder / "manifest.json").exists():
+    while (run.folder / inputs.FILE).exists() and run.inputs.members:
+        run = Run(Path(run.inputs.members[0].run))
+    known = run.inputs if (run.folder / inputs.FILE).exists() else None
+    folder = Path(known.stores["train"]) if known and "train" in known.stores else None
+    if known is None or folder is None or not (folder / "manifest.json").exists():
         where = f" ({folder})" if folder else ""
         return {}, f"They are not drawn: the computed features are not there any more{where}."
-    device_half = build.build(run.config["features"], "features").device_half().eval()
+    device_half = parts.features(run.recipe.features).device_half().eval()
     fitted = next((fold.features for fold in run.folds if fold.features.exists()), None)
     if fitted:
         checkpoint.load_weights(fitted, device_half)
     none = np.zeros((len(rows), run.spec.n_classes), np.float32)
-    batches = Batches(Store(folder), np.array(rows), none, None, torch.device("cpu"), run.inputs.get("window"))
+    batches = Batches(Store(folder), np.array(rows), none, None, torch.device("cpu"), known.window)
     with torch.inference_mode():
         shown = [x for batch in batches.in_order(4) for x in device_half(batch.x).float().numpy()]
     return dict(zip(rows, shown, strict=True)), ""
-
-
-def device_named(name: str) -> torch.device:
-    """auto, cpu or cuda → the device; UserError for another name, or where there is no GPU."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device={name} is not one of auto, cpu, cuda")
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise UserError("device=cuda, but torch sees no CUDA device here; use device=cpu or device=auto")
-    return torch.device("cuda" if there and name != "cpu" else "cpu")

@@ -5,10 +5,10 @@ The plain prediction is always made beside it, and both are scored.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress, product
-from typing import Protocol
 
 from bench.augment.base import Augmentation
 from bench.augment.horizontal_flip import HorizontalFlip
@@ -33,16 +33,17 @@ class View:
 PLAIN = View()
 
 
-class Views(Protocol):
+class Views(ABC):
     """What a choice in conf/tta is: from the run's features and augmentation to the views."""
 
+    @abstractmethod
     def views(self, features: Features, augment: Sequence[Augmentation]) -> list[View]: ...
 
 
 FLIPS = ("vertical", "horizontal", "left_right")
 
 
-class Flips:
+class Flips(Views):
     """Every combination of ``flips``: one gives two views, two give four."""
 
     def __init__(self, flips: Sequence[str]) -> None:
@@ -64,7 +65,7 @@ class Flips:
         return VerticalFlip(p=1.0) if name == "vertical" else HorizontalFlip(p=1.0)
 
 
-class Crops:
+class Crops(Views):
     """``n`` windows, evenly spread over an example that is longer than one."""
 
     def __init__(self, n: int = 5) -> None:
@@ -76,7 +77,7 @@ class Crops:
         return [View(share=(i + 0.5) / self.n) for i in range(self.n)]
 
 
-class Random:
+class Random(Views):
     """``n`` times the recipe's own augmentation, without what mixes rows. Source: 59th place at SETI, n = 16."""
 
     def __init__(self, n: int = 16) -> None:

@@ -1,0 +1,78 @@
+"""The comparison command: from its config to tables on the screen, a folder and its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from bench.cli.schema import Compare
+from bench.comparison import comparison, sending, tables
+from bench.comparison import page as comparison_page
+from bench.comparison.comparison import Comparison
+from bench.comparison.rows import Inputs, shown_rows
+from bench.runs import selection
+from bench.runs.recipe import Tracking
+from bench.spec import UserError
+from bench.tell import say
+from bench.training import parts
+from bench.training.loading import model_inputs
+
+
+def compare(asked: Compare) -> Path:
+    """Selects and compares the runs, tells, and writes the folder, which the last line on standard output names."""
+    _refuse(asked)
+    chosen = selection.select(asked.runs or "", outputs := Path(asked.outputs))
+    rows, probabilities = comparison.read(chosen.runs)
+    metric = parts.metric(chosen.runs[0].made_by.dataset)
+    compared = comparison.compare(chosen.runs, rows, probabilities, metric, asked.resamples, asked.seed)
+    tables.tell(compared, [f"left out: {left}" for left in chosen.left_out])
+    folder = tables.write(compared, outputs)
+    _show(compared, folder, asked.tracking)
+    print(f"comparison {folder}", flush=True)
+    return folder
+
+
+def _refuse(asked: Compare) -> None:
+    """UserError for values that types alone can't judge."""
+    for key, value, least in (
+        ("resamples", asked.resamples, 100),
+        ("seed", asked.seed, 0),
+        ("tracking.wait", asked.tracking.wait, 1),
+    ):
+        if value < least:
+            raise UserError(f"{key}={value:g} must be {least} or more")
+    if not asked.outputs:
+        raise UserError("outputs is empty: name the folder that the runs are in")
+    if not asked.runs:
+        raise UserError("runs is not given: name two or more finished runs, as runs=[<folder>,<folder>]")
+
+
+def _show(compared: Comparison, folder: Path, tracking: Tracking) -> None:
+    """The page, its copies in the runs' folders, and those in MLflow; a comparison is not lost for them."""
+    try:
+        page = comparison_page.write(compared, folder, _inputs(compared))
+        lines = sending.leave(page, compared.runs)
+        if tracking.enabled:
+            lines += sending.send(folder.name, compared.runs, tracking.uri, tracking.wait)
+    except Exception as error:
+        lines = [f"report    not written: {type(error).__name__}: {error}"]
+    for line in lines:
+        say(line)
+
+
+def _inputs(compared: Comparison) -> Inputs:
+    """What the rows that the runs tell differently look like to the best of them whose features are still there."""
+    rows = list(dict.fromkeys(row for _, shown in shown_rows(compared) for row in shown))
+    ids, sentences = compared.rows.table["id"].to_numpy()[rows], []
+    for run in compared.runs if rows else []:
+        places = pd.Index(pd.read_parquet(run.folder / "splits.parquet", columns=["id"])["id"].astype(str))
+        at = places.get_indexer(ids).tolist()
+        try:
+            shown, lacking = model_inputs(run, at)
+        except Exception as error:  # a device half of the person's own may raise anything
+            shown, lacking = {}, f"They are not drawn: {type(error).__name__}: {error}."
+        if shown:
+            return Inputs(run, dict(zip(rows, (shown[place] for place in at), strict=True)))
+        sentences.append(lacking)
+    return Inputs(lacking=next(iter(sentences), ""))

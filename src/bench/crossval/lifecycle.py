@@ -1,0 +1,138 @@
+"""A run's life: held by one command, marked as what becomes of it, mirrored while it is worked on, and told at its end.
+
+Training and ensembling share it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.runs.facts import content
+from bench.runs.recipe import Tracking
+from bench.runs.run import Run
+from bench.runs.scores import Scores
+from bench.spec import UserError
+from bench.tell import figure, public, say
+from bench.tracking.follower import start_mirror
+from bench.tracking.mirror import default_uri
+from bench.tracking.where import tell_where
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Rows = Sequence[tuple[str, ...]]
+IMPATIENT = 10.0
+"""Seconds that a person who pressed Ctrl-C waits for the mirror at most."""
+
+
+@dataclass
+class Work:
+    """What a block of ``working`` says of its end, unless it raises: the status, and the folds that failed."""
+
+    status: str = "finished"
+    failed: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Life:
+    """A run that this command holds. ``before`` is the state that an earlier one left."""
+
+    run: Run
+    tracking: Tracking
+    uri: str | None
+    before: dict[str, Any]
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether nothing is left to send: all is with this very server, or nobody wants it."""
+        return self.uri is None or self.before.get("tracked") == content(self.uri.encode())
+
+    @contextmanager
+    def working(self) -> Iterator[Work]:
+        """The run is marked as running, and mirrored, until the block ends; then as what the block says.
+
+        A block that raises leaves it marked as failed, or as killed where it was interrupted.
+        """
+        run, wait_s = self.run, self.tracking.wait
+        command = public(shlex.join(sys.orig_argv))
+        run.write_state(status="running", pid=os.getpid(), host=os.uname().nodename, command=command, failed=[])
+        mirror = start_mirror(run, self.uri, wait_s) if self.uri is not None else None
+        work = Work()
+        try:
+            yield work
+            run.write_state(status=work.status, failed=work.failed)
+        except KeyboardInterrupt:
+            run.write_state(status="killed")
+            wait_s = min(wait_s, IMPATIENT)
+            raise
+        except BaseException:
+            run.write_state(status="failed")
+            raise
+        finally:
+            sent = mirror is not None and mirror.finish(wait_s)
+            run.write_state(tracked=content(self.uri.encode()) if sent and self.uri else None)
+            if mirror is not None and not sent:
+                say(f"tracking  MLflow has not taken everything; later: python -m bench.track {run.folder}")
+
+    def conclude(self, scores: Scores | None, rows: Rows, heads: Sequence[str], *sentences: str) -> None:
+        """A table of ``rows`` below ``heads`` and of what every run has; sentences; last, where everything is."""
+        from rich.console import Console
+
+        console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+        if scores:
+            console.print(_table(scores, rows, heads))
+        for sentence in sentences:
+            say(sentence)
+        if scores and scores.no_better:
+            say(
+                f"score     out of fold, this is no better than always predicting the training means: {scores.metric} "
+                f"{figure(scores.oof)} against {figure(scores.baseline)}"
+            )
+        tell_where(self.run, self.uri, console)
+
+
+@contextmanager
+def held(run: Run, tracking: Tracking, outputs: str, doing: str, instead: str) -> Iterator[Life]:
+    """The run's folder, made where it is not there, and held until the block ends.
+
+    UserError where another command holds it: ``doing`` it, and what a person can do ``instead``.
+    """
+    from filelock import FileLock, Timeout
+
+    run.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        who = f"another command (pid {run.state().get('pid')})"
+        raise UserError(f"{run.folder} is being {doing} by {who}; wait for it{instead}") from None
+    try:
+        uri = (tracking.uri or default_uri(Path(outputs).resolve())) if tracking.enabled else None
+        yield Life(run, tracking, uri, run.state())
+    finally:
+        lock.release()
+
+
+def _table(scores: Scores, rows: Rows, heads: Sequence[str]) -> Table:
+    from rich.table import Table
+
+    better = "lower" if scores.direction == "min" else "higher"
+    mark = "  SIMULATED data" if scores.simulated else ""
+    table = Table(title=f"{scores.metric} ({better} is better){mark}", box=None, title_justify="left")
+    for head in ("", *heads):
+        table.add_column(head, justify="right" if head else "left")
+    for row in rows:
+        table.add_row(*row)
+    table.add_row("mean ± std over folds", f"{figure(scores.mean)} ± {figure(scores.std)}")
+    table.add_row("baseline (training means)", figure(scores.baseline))
+    table.add_row("accuracy", f"{scores.accuracy:.4f}")
+    for name, score in scores.also.items():
+        table.add_row(name, figure(score))
+    return table

@@ -1,0 +1,65 @@
+"""What of a recipe stands for something else, put in its place: default features and schedule, paths made whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from bench import extensions
+from bench.runs.recipe import CONSTANT, Node, Recipe
+from bench.spec import UserError
+from bench.training import parts
+
+
+def settle(recipe: Recipe, names: Mapping[str, str]) -> tuple[Recipe, dict[str, str]]:
+    """The recipe and the groups' chosen options (group → name), with nothing left that stands for something else.
+
+    Raises UserError for a data set that has no features for the model.
+    """
+    features_name, features = _features(recipe, names)
+    scheduler = recipe.scheduler
+    if not parts.named(scheduler):
+        scheduler = (recipe.recipe or {}).get("scheduler") or CONSTANT
+    settled = replace(
+        recipe,
+        features=features,
+        scheduler=scheduler,
+        model=_whole(recipe.model, "weights"),
+        pseudo=_whole(recipe.pseudo, "runs"),
+        init_from=_path(recipe.init_from) if recipe.init_from else recipe.init_from,
+    )
+    return settled, {**names, "features": features_name, "augment": ",".join(recipe.augment) or "none"}
+
+
+def _features(recipe: Recipe, names: Mapping[str, str]) -> tuple[str, Node]:
+    """The chosen features, or the recipe's for this pair, or the dataset's own for what the model takes."""
+    if parts.named(recipe.features):
+        return names.get("features", "custom"), recipe.features
+    import yaml
+
+    own, takes = parts.dataset_class(recipe.dataset).features, parts.model_class(recipe.model).takes
+    name = (recipe.recipe or {}).get("features") or own.get(takes)
+    if name is None:
+        kinds = " or ".join(map(a, own))
+        raise UserError(
+            f"dataset={names.get('dataset')} has no features for a model that takes {a(takes)}; "
+            f"choose a model that takes {kinds}, or name features="
+        )
+    return name, yaml.safe_load(extensions.option("features", name).read_text(encoding="utf-8"))
+
+
+def _whole(node: Node, key: str) -> Node:
+    """The node with whole paths below its key, where it has some."""
+    paths = node.get(key)
+    if not paths:
+        return node
+    return {**node, key: _path(paths) if isinstance(paths, str) else [_path(path) for path in paths]}
+
+
+def _path(path: str) -> str:
+    return str(Path(path).resolve())
+
+
+def a(kind: str) -> str:
+    return f"an {kind}" if kind == "image" else f"a {kind}"

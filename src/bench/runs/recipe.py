@@ -1,0 +1,199 @@
+"""A run's recipe: the resolved config, typed; what of it decides the result; and its file, config.yaml.
+
+The same dataclasses are the types of the command line's keys (``cli/schema.py`` hands them to Hydra). A key that an
+earlier version did not write has its default here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from bench import targets
+from bench.atomic import write_text
+from bench.runs import records
+from bench.spec import UserError
+from bench.tell import public
+
+Node = Mapping[str, Any]
+"""A group's choice: a ``_target_`` and its options, which ``training/parts.py`` turns into an object."""
+NOTHING = {"_target_": "none"}
+CONSTANT: Node = {"_target_": "bench.training.schedules.constant"}
+FILE = "config.yaml"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+    """How long and how a fold is trained. ``clip`` is a gradient norm, ``ema`` the decay of an average of weights.
+
+    ``epochs`` None: ``crossval/length.py`` finds them before a run is planned; a run's own recipe has their number.
+    """
+
+    epochs: int | None = None
+    min_steps: int | None = None
+    batch_size: int
+    eval_batch_size: int
+    precision: Literal["float32", "bf16"]
+    clip: float | None = None
+    keep: Literal["last", "loss", "metric"]
+    patience: int | None = None
+    accumulate: int = 1
+    ema: float | None = None
+    ema_every: Literal["step", "epoch"] = "step"
+    batch_stats: Literal["exact", "running"] = "running"
+    balanced: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Folds:
+    """Which folds a command trains (None: all), and how many side by side (None: as the machine has it)."""
+
+    only: tuple[int, ...] | None = None
+    parallel: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """Where runs are mirrored. ``uri`` None is a database in the outputs; ``wait`` is in seconds."""
+
+    enabled: bool = True
+    uri: str | None = None
+    wait: float = 30.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What ``python -m bench.train`` was asked for: conf/train.yaml says what each key means."""
+
+    dataset: Node
+    model: Node
+    features: Node
+    loss: Node
+    split: Node
+    augment: Node = dataclasses.field(default_factory=dict)
+    row_weights: Node = dataclasses.field(default_factory=NOTHING.copy)
+    synthetic: Node = dataclasses.field(default_factory=NOTHING.copy)
+    pseudo: Node = dataclasses.field(default_factory=NOTHING.copy)
+    tta: Node = dataclasses.field(default_factory=NOTHING.copy)
+    optimizer: Node
+    scheduler: Node
+    recipe: Node | None = dataclasses.field(default=None, metadata={"keys": ("features", "n_splits", "scheduler")})
+    init_from: str | None = None
+    pretrain: tuple[str, ...] | None = None
+    seed: int = 0
+    device: str = "auto"
+    compile: bool = False
+    outputs: str = "outputs"
+    data: str = "data"
+    store: str = "data/store"
+    workers: int | None = None
+    extensions: tuple[str, ...] | None = None
+    train: Train
+    folds: Folds = dataclasses.field(default_factory=Folds)
+    tracking: Tracking = dataclasses.field(default_factory=Tracking)
+
+    elsewhere: ClassVar[tuple[str, ...]] = (
+        "recipe", "pretrain", "device", "compile", "outputs", "data", "store", "workers", "extensions", "folds",
+        "tracking",
+    )  # fmt: skip
+    """Keys that say where or how fast, or are found again in others: runs that differ in these alone are one run."""
+    within: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "dataset": ("root", "simulator"),
+        "split": ("strict",),
+        "train": ("min_steps",),
+    }
+    """Keys of groups that decide nothing either."""
+    settled: ClassVar[tuple[str, ...]] = ()
+    """Keys that the command does not have."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnsembleRecipe:
+    """What ``python -m bench.ensemble`` was asked for; once it is settled, ``runs`` are the members' folders.
+
+    ``dataset`` and ``data`` are the first member's.
+    """
+
+    dataset: Node = dataclasses.field(default_factory=dict)
+    blend: Node
+    harden: Node
+    folds: Literal["arithmetic", "geometric"] = "arithmetic"
+    runs: Any = None
+    root: str | None = None
+    outputs: str = "outputs"
+    data: str = "data"
+    extensions: tuple[str, ...] | None = None
+    tracking: Tracking = dataclasses.field(default_factory=Tracking)
+
+    elsewhere: ClassVar[tuple[str, ...]] = ("dataset", "runs", "root", "outputs", "data", "extensions", "tracking")
+    """What the members predict decides, in place of where they are."""
+    within: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    settled: ClassVar[tuple[str, ...]] = ("dataset", "data")
+    seed: ClassVar[None] = None
+    loss: ClassVar[None] = None
+
+
+Kind = TypeVar("Kind", Recipe, EnsembleRecipe)
+
+
+def composed(kind: type[Kind], config: Any, module: str) -> Kind:
+    """The recipe of a composed command of ``module``, such as bench.train; UserError for a group that is no group."""
+    for name in groups(kind):
+        if name in config and not isinstance(config[name], Mapping):
+            raise UserError(f"{name}={config[name]} names nothing; python -m {module} --help lists the options")
+    return records.parse(kind, config, None)
+
+
+def groups(kind: type[Recipe] | type[EnsembleRecipe]) -> list[str]:
+    """The keys whose values are options of a group of conf/."""
+    hints = typing.get_type_hints(kind)
+    return [field.name for field in dataclasses.fields(kind) if hints[field.name] == Node]
+
+
+def deciding(recipe: Recipe | EnsembleRecipe) -> dict[str, Any]:
+    """What decides the result, as plain containers: the rest says where it is done, and how fast.
+
+    Paths of files stand for their content, which the caller puts in their place.
+    """
+    decides = {}
+    for field in dataclasses.fields(recipe):
+        if field.name not in recipe.elsewhere:
+            value, without = records.plain(getattr(recipe, field.name)), recipe.within.get(field.name)
+            decides[field.name] = {k: v for k, v in value.items() if k not in without} if without else value
+    return decides
+
+
+def read(folder: Path) -> Recipe | EnsembleRecipe:
+    """The recipe in a run's folder; UserError naming the file, and what is wrong with it."""
+    path = folder / FILE
+    content = mapping(folder)
+    if "blend" in content:
+        return records.parse(EnsembleRecipe, content, str(path))
+    return records.parse(Recipe, content, str(path))
+
+
+def mapping(folder: Path) -> dict[str, Any]:
+    """The recipe's file as plain containers; targets that have moved have the names of today."""
+    import yaml
+
+    path = folder / FILE
+    try:
+        content = records.read(path, lambda path: yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} can't be read as YAML ({' '.join(str(error).split())}); {records.AGAIN}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no mapping of keys to values; {records.AGAIN}")
+    named_as_today: dict[str, Any] = targets.renamed(content)
+    return named_as_today
+
+
+def write(folder: Path, recipe: Recipe | EnsembleRecipe) -> None:
+    """config.yaml, with an address that is without its password."""
+    import yaml
+
+    shown = records.plain(recipe)
+    shown["tracking"]["uri"] = recipe.tracking.uri and public(recipe.tracking.uri)
+    write_text(folder / FILE, yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,70 @@
+"""A run's scores.json: what its out-of-fold predictions are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.atomic import write_json
+from bench.runs import records
+
+FILE = "scores.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneView(records.Mapped):
+    """The scores of one view of each row, where a run predicts from many."""
+
+    oof: float
+    folds: tuple[float, ...]
+    mean: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores(records.Mapped):
+    """``oof`` is the metric on all validated rows at once, ``folds`` each fold's own (of ``fold_numbers``), ``std``
+    their population standard deviation.
+
+    ``baseline`` is the metric of always predicting the training side's mean target, on the same rows. ``predictions``
+    is a hash of what was predicted, ``also`` other scores by their name; ``complete`` says whether every fold is in.
+    """
+
+    metric: str
+    direction: Literal["min", "max"]
+    oof: float
+    folds: tuple[float, ...]
+    fold_numbers: tuple[int, ...]
+    mean: float
+    std: float
+    baseline: float
+    rows: int
+    accuracy: float
+    without_tta: OneView | None = None
+    predictions: str = ""
+    also: Mapping[str, float] = field(default_factory=dict)
+    complete: bool
+    simulated: bool
+    identity: str
+    group: str = ""
+
+    @property
+    def no_better(self) -> bool:
+        """Whether always predicting the training means scores as well, or better."""
+        return self.oof >= self.baseline if self.direction == "min" else self.oof <= self.baseline
+
+
+def of(content: Any, source: str) -> Scores:
+    """From what JSON holds; UserError naming ``source``."""
+    return records.parse(Scores, content, source)
+
+
+def read(folder: Path) -> Scores | None:
+    """None where no fold has been collected; UserError naming a file that is not whole."""
+    path = folder / FILE
+    return records.from_json(Scores, path) if path.exists() else None
+
+
+def write(folder: Path, scores: Scores) -> None:
+    write_json(folder / FILE, records.plain(scores))

@@ -1,0 +1,161 @@
+"""The one place that knows how an option of each group is built: which of its arguments are given, which are to come.
+
+Checking, training, predicting, loading and listing build with these. Nothing heavy is imported before it is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import build
+from bench.datasets.root import Files
+from bench.runs.recipe import Node
+from bench.targets import PLACEHOLDERS
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from bench.augment.base import Augmentation
+    from bench.data.assignment import Splitter
+    from bench.data.row_weights import RowWeights
+    from bench.datasets.base import Dataset
+    from bench.features.base import Features
+    from bench.spec import InputSpec, Metric
+    from bench.training.loop import Loss
+    from bench.training.schedules import Schedule
+    from bench.training.tta import View
+
+
+GIVEN: Mapping[str, int] = {
+    "dataset": 0, "model": 1, "features": 0, "loss": 3, "split": 1, "row_weights": 3, "synthetic": 0, "pseudo": 0,
+    "tta": 0, "optimizer": 1, "scheduler": 4,
+}  # fmt: skip
+"""group → how many arguments of its target are not the config's: a model's input spec, a loss's logits …"""
+BESIDES: Mapping[str, str] = {"dataset": "simulator", "split": "strict"}
+"""group → a key of its node that its target is not given."""
+
+
+def named(node: Node) -> bool:
+    """Whether a group's option names something to build."""
+    return node.get("_target_") not in PLACEHOLDERS
+
+
+def bound(group: str, node: Node) -> Callable[..., Any]:
+    """An option's target with its own keys; what is ``GIVEN`` is to come. UserError for a key that it does not take."""
+    return build.partial(_own(group, node), group, GIVEN[group])
+
+
+def dataset_class(node: Node) -> type[Dataset]:
+    return build.locate(node, "dataset")  # type: ignore[return-value]
+
+
+def metric(node: Node) -> Metric:
+    """The competition's, of a data set's node."""
+    return dataset_class(node).metric
+
+
+def files(node: Node, data: str | Path) -> Files:
+    """Where a data set's files are, and how they are simulated where there are none."""
+    simulator: Node = node.get("simulator") or {}
+    settings = {key: value for key, value in simulator.items() if key != "_target_"}
+
+    def simulate(folder: Path) -> None:
+        build.partial(simulator, "dataset.simulator", 1)(folder)
+
+    given = Path(node["root"]) if node.get("root") is not None else None
+    return Files(dataset_class(node).name, given, Path(data), settings, simulate if simulator else None)
+
+
+def dataset(node: Node, root: Path) -> Dataset:
+    """The data set on a folder of its files; UserError for one that lacks some."""
+    opened: Dataset = bound("dataset", {**node, "root": str(root)})()
+    return opened
+
+
+def dataset_to_predict(node: Node, facts: Mapping[str, Any], folder: Path) -> Dataset:
+    """The data set on a folder of test files alone; ``facts`` are what a run knows of the training files."""
+    kind = dataset_class(node)
+    options = {key: value for key, value in _own("dataset", node).items() if key != "root"}
+    checked = build.check(kind, options, "dataset", 0, {"root": str(folder)})
+    return kind.remembered(dict(facts), folder, **checked)
+
+
+def features(node: Node) -> Features:
+    made: Features = bound("features", node)()
+    return made
+
+
+def model_class(node: Node) -> Any:
+    """The class, which says what it ``takes``."""
+    return build.locate(node, "model")
+
+
+def model(node: Node, spec: InputSpec) -> nn.Module:
+    made: nn.Module = bound("model", node)(spec)
+    return made
+
+
+def trained_model(node: Node, spec: InputSpec) -> nn.Module:
+    """The model without the weights that it started from: they have been trained over, and may be gone."""
+    sources = {"pretrained": False, "weights": None}
+    return model({**node, **{key: value for key, value in sources.items() if key in node}}, spec)
+
+
+def loss(node: Node) -> Loss:
+    return bound("loss", node)
+
+
+def judging_loss(node: Node) -> Loss:
+    """What validation rows are judged by: every one of them counts."""
+    return loss({**node, "mask_above": None} if "mask_above" in node else node)
+
+
+def optimizer(node: Node, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    made: torch.optim.Optimizer = bound("optimizer", node)(parameters)
+    return made
+
+
+def schedule(node: Node) -> Schedule:
+    return bound("scheduler", node)
+
+
+def augment(node: Node, features: Features) -> list[Augmentation]:
+    """The changes to a training batch, in the order of the command line."""
+    return build.each(node, "augment", features=features)
+
+
+def views(node: Node, features: Features, augment: Sequence[Augmentation]) -> list[View]:
+    """The views of a row whose predictions are averaged; none where it is looked at once, as it is."""
+    return bound("tta", node)().views(features, augment) if named(node) else []
+
+
+def row_weights(node: Node) -> RowWeights | None:
+    return bound("row_weights", node) if named(node) else None
+
+
+def synthetic(node: Node) -> Any:
+    """A ``synthetic.base.Way``, or None."""
+    return bound("synthetic", node)() if named(node) else None
+
+
+def pseudo_labels(node: Node) -> Any:
+    """A ``crossval.pseudo_labels.Teachers``, or None."""
+    return bound("pseudo", node)() if named(node) else None
+
+
+def split(node: Node) -> tuple[Splitter, bool]:
+    """The splitter, and whether a split that leaks is refused."""
+    return bound("split", node), bool(node.get("strict", True))
+
+
+def name(node: Node) -> str:
+    """The last word of what an option names, small: smote."""
+    return str(node.get("_target_", "")).rpartition(".")[2].lower()
+
+
+def _own(group: str, node: Node) -> dict[str, Any]:
+    """What of a node its target is given."""
+    return {key: value for key, value in node.items() if key != BESIDES.get(group)}

@@ -1,0 +1,118 @@
+"""One life of a run: held by one command, marked by how its work ends, mirrored, with its files in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.atomic import write_json
+from bench.crossval import lifecycle
+from bench.crossval.lifecycle import held
+from bench.datasets.root import MARK, Files
+from bench.runs.recipe import Tracking
+from bench.runs.run import Run
+from bench.spec import UserError
+from bench.training import device
+
+SILENT = Tracking(enabled=False)
+
+
+def files(data: Path, given: Path | None = None, **settings: int) -> Files:
+    def simulate(folder: Path) -> None:
+        (folder / "made.csv").write_text(str(settings))
+
+    return Files("beats", given, data, settings, simulate)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, "finished"), (KeyboardInterrupt(), "killed"), (ValueError("x"), "failed")]
+)
+def test_a_run_is_marked_by_how_its_work_ends(tmp_path: Path, error: BaseException | None, status: str) -> None:
+    run = Run(tmp_path / "run")
+    with held(run, SILENT, str(tmp_path), "trained", "") as life:
+        try:
+            with life.working():
+                assert run.state()["status"] == "running"
+                if error is not None:
+                    raise error
+        except (KeyboardInterrupt, ValueError):
+            pass
+        assert run.state()["status"] == status
+
+
+def test_work_says_itself_which_folds_failed(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    with held(run, SILENT, str(tmp_path), "trained", "") as life, life.working() as work:
+        work.status, work.failed = "failed", [1]
+    assert (run.state()["status"], run.state()["failed"]) == ("failed", [1])
+
+
+def test_one_command_holds_a_run_and_leaves_it_when_it_is_done(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    with held(run, SILENT, str(tmp_path), "trained", ""):
+        inside = held(run, SILENT, str(tmp_path), "trained", ", or change the seed")
+        with pytest.raises(UserError, match=r"is being trained by another command .*; wait for it, or change"), inside:
+            pass
+    with held(run, SILENT, str(tmp_path), "trained", "") as life:
+        assert life.mirrored, "nobody wants it mirrored"
+
+
+def test_an_interruption_waits_for_the_mirror_no_longer_than_a_person_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    class Mirror:
+        def finish(self, timeout: float) -> bool:
+            waited.append(timeout)
+            return True
+
+    monkeypatch.setattr(lifecycle, "start_mirror", lambda *_: Mirror())
+    run, tracking = Run(tmp_path / "run"), Tracking(uri="http://nowhere", wait=100.0)
+    with held(run, tracking, str(tmp_path), "trained", "") as life:
+        with life.working():
+            pass
+        with pytest.raises(KeyboardInterrupt), life.working():
+            raise KeyboardInterrupt
+    assert waited == [100.0, lifecycle.IMPATIENT]
+    with held(run, tracking, str(tmp_path), "trained", "") as life:
+        assert life.mirrored, "all was sent to this server"
+    with held(run, Tracking(uri="http://other"), str(tmp_path), "trained", "") as life:
+        assert not life.mirrored
+
+
+def test_the_folder_given_goes_before_the_usual_one_and_that_before_simulated_files(tmp_path: Path) -> None:
+    simulated = files(tmp_path, seed=0).find()
+    assert simulated == tmp_path / "simulated" / "beats"
+    assert files(tmp_path, seed=0).find() == simulated, "made once"
+    other = files(tmp_path, seed=1).find()
+    assert other.name.startswith("beats-")
+    assert files(tmp_path, seed=1).find() == other
+    (tmp_path / "beats").mkdir()
+    assert files(tmp_path, seed=0).find() == tmp_path / "beats"
+    assert files(tmp_path, tmp_path / "elsewhere", seed=0).find() == tmp_path / "elsewhere"
+
+
+def test_the_files_that_a_run_was_trained_on_are_found_by_the_same_rule(tmp_path: Path) -> None:
+    assert files(tmp_path, seed=3).as_trained(True) == files(tmp_path, seed=3).find()
+    with pytest.raises(UserError, match="on which the run was trained, is not here"):
+        files(tmp_path, seed=3).as_trained(False)
+    (tmp_path / "beats").mkdir()
+    assert files(tmp_path, seed=3).as_trained(False) == tmp_path / "beats"
+    with pytest.raises(UserError, match=r"trained on simulated files, and .* is real"):
+        files(tmp_path, seed=3).as_trained(True)
+    write_json(tmp_path / "beats" / MARK, {})
+    with pytest.raises(UserError, match=r"trained on real files, and .* is simulated"):
+        files(tmp_path, seed=3).as_trained(False)
+
+
+def test_one_place_chooses_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    for available, wanted in ((False, "cpu"), (True, "cuda")):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=available: there)
+        assert (device.choose("auto").type, device.choose("cpu").type) == (wanted, "cpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="torch sees no CUDA device"):
+        device.choose("cuda")
+    with pytest.raises(UserError, match="device=tpu is not one of auto, cpu, cuda"):
+        device.choose("tpu")
