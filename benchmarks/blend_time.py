@@ -25,10 +25,11 @@ import yaml
 from bench import build
 from bench.atomic import write_json, write_text
 from bench.crossval import collect
-from bench.ensembling import blend, members
+from bench.ensembling import blend, fitting, members
 from bench.metrics import MAP3
 from bench.paths import conf
 from bench.runs import frames
+from bench.runs.recipe import EnsembleRecipe, Tracking
 from bench.runs.run import Run
 
 RUNS, ROWS, CLASSES, FOLDS = 20, 20_000, 41, 5
@@ -79,20 +80,18 @@ def main() -> None:
         for name in ways:
             node = yaml.safe_load((conf() / "ensemble" / "blend" / f"{name}.yaml").read_text(encoding="utf-8"))
             began = time.perf_counter()
-            honest, _, _, _ = blend.nested(build.build(node, "blend"), None, given)
+            honest, _, _, _ = fitting.nested(build.build(node, "blend"), None, given)
             fit = time.perf_counter() - began
-            config = {
-                "runs": [str(run.folder) for run in runs],
-                "folds": "arithmetic",
-                "root": None,
-                "outputs": folder,
-                "blend": node,
-                "harden": {"_target_": "none"},
-                "tracking": {"enabled": False, "uri": None, "wait": 0},
-            }
+            recipe = EnsembleRecipe(
+                runs=[str(run.folder) for run in runs],
+                outputs=folder,
+                blend=node,
+                harden={"_target_": "none"},
+                tracking=Tracking(enabled=False),
+            )
             began, processor = time.perf_counter(), time.process_time()
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                blend.ensemble(config, {"blend": name, "harden": "none"})
+                blend.ensemble(recipe, {"blend": name, "harden": "none"})
             whole, processor = time.perf_counter() - began, time.process_time() - processor
             bound = f"  bound {BOUND[name]:.0f} s" if name in BOUND else ""
             score = MAP3.score(given.target, honest)
