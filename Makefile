@@ -8,13 +8,22 @@ PORT ?= 5000
 .DEFAULT_GOAL := help
 .PHONY: help setup train test lint bench ui clean
 
+# Of what a person is likely to write instead: it would be taken by no rule, and the main job would start.
+WRONG := $(foreach name,args Args arguments,$(if $(filter command,$(origin $(name))),$(name)))
+ifneq ($(strip $(WRONG)),)
+$(error $(strip $(WRONG))= is not read; write ARGS="dataset=… model=…", in capitals)
+endif
+
 help:  ## What can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/\$$\(PORT\)/$(PORT)/' \
+		| awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready  ## Install into .venv (done by the others when needed)
 
 # The marker comes last, so an interrupted installation is gone through again.
 $(VENV)/.ready: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || command -v $(PYTHON) >/dev/null \
+		|| { echo "PYTHON=$(PYTHON) is not a program here; name a Python of 3.11 or later, as PYTHON=python3.12"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@

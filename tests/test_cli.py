@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
-from bench import build
+from bench import __main__, build, train
 from bench.atomic import read_json
+from bench.cli.door import run
 from bench.crossval.plan import make_plan
 from bench.spec import UserError
 from conftest import Composed, small_overrides
+
+ROOT = Path(__file__).parents[1]
 
 
 def bench(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -55,6 +61,124 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(override: str, sentence: str,
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("+limit=50", "there is no key limit here; python -m bench.train --cfg job prints all keys"),
+        ("+lr=3", "there is no key lr here; did you mean optimizer.lr?"),
+        ("+trainer.fast_dev_run=true", "there is no key trainer here; did you mean train?"),
+        ("+train.lr=3", "there is no key train.lr here; did you mean optimizer.lr?"),
+        ("+recipe.lr=3", "there is no key recipe.lr here; did you mean optimizer.lr?"),
+        ("+features.width=3", "features.width would do nothing: name the option it belongs to"),
+        ("+dataset.simulator.n_eegs=3", "dataset.simulator.n_eegs is not an option of simulate; it takes n_train"),
+        ("--model wavenet", "--model is not written as key=value; write model=wavenet"),
+        ("dataset=heartbeat --lr=0.1", "--lr=0.1 is not written as key=value; write optimizer.lr=0.1"),
+        ("--epochs 3 model=mlp", "--epochs is not written as key=value; write train.epochs=3"),
+        ("--resume", "--resume is not needed: the same command again goes on"),
+        ("--dry-run", "--dry-run is not an option; keys are written as key=value"),
+        ("~train.clip", "~train.clip takes nothing away, as train.clip is null already"),
+        ("~train.batch_size", "~train.batch_size can't be used: every command has this key"),
+        ("~trian", "there is no key trian here; did you mean train?"),
+        (
+            "init_from=a=b.ckpt",
+            "init_from: 'a=b.ckpt' holds special characters; put the value in quotes twice: ",
+        ),
+        ("pretrain=[dataset.edition=withdrawn]", "pretrain: overrides in a list stand in quotes"),
+        ("seed=${oc.env:NO_SUCH_SEED}", "seed: the environment variable NO_SUCH_SEED is not set"),
+        ("train.epochs=${epochs}", "train.epochs: Interpolation key 'epochs' not found"),
+        ("+seed=3", "seed is there already: write it without the plus"),
+        ("seed=range(1,3)", "seed=range(1,3) names several: -m trains each in turn"),
+        (
+            "hydra/launcher=joblib",
+            "there is no hydra/launcher=joblib; Hydra has basic, others are packages of their own",
+        ),
+        ("--config-name nope", "there is no config nope in the folder that --config-path"),
+        ("model=wavnet", "there is no model=wavnet; did you mean wavenet? choose model= one of"),
+    ],
+)
+def test_words_that_nothing_reads_are_one_sentence(
+    words: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(train.COMMAND, [f"outputs={tmp_path}", f"data={tmp_path}", "dataset=heartbeat", *words.split()]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"bench: {sentence}")
+    assert len(err.splitlines()) == 1
+    assert not any(tmp_path.iterdir()), "nothing was started"
+
+
+def test_flags_are_taken_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tiny.yaml").write_text("_target_: bench.models.mlp.MLP\nhidden: [2]\n")
+    assert run(train.COMMAND, ["dataset=heartbeat", "model=tiny", "--cfg", "job", "--config-dir", str(tmp_path)]) == 0
+    assert "hidden:\n  - 2" in capsys.readouterr().out
+
+
+def test_python_without_assertions_reads_all_but_what_hydra_can_not(tmp_path: Path) -> None:
+    done = bench("-m", "dataset=heartbeat", "seed=range(1,3)", f"outputs={tmp_path}", PYTHONOPTIMIZE="1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("bench: Hydra can't read seed=range(1,3) where Python leaves assertions out")
+
+
+def test_the_commands_are_listed_and_started_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert __main__.main([]) == 0
+    page = capsys.readouterr().out
+    for name in __main__.COMMANDS:
+        assert re.search(rf"^  {name} +[A-Z].+[.?)]", page, re.MULTILINE)
+        assert __main__.main([name, "--help"]) == 0
+        assert capsys.readouterr().out.startswith(f"usage: python -m bench.{name} ")
+    assert __main__.main(["trian", "model=mlp"]) == 2
+    assert "did you mean train?" in capsys.readouterr().err
+    assert __main__.main(["model=mlp"]) == 2
+    assert "bench train model=mlp" in capsys.readouterr().err
+    assert __main__.main(["--version"]) == 0
+
+
+def test_a_run_is_trained_again_from_its_own_config(
+    small: Callable[..., Composed], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(*small("model.hidden=[8]", "augment=[mixup]", "train.epochs=3"))
+    plan.run.folder.mkdir(parents=True)
+    plan.write()
+    config = yaml.safe_load((plan.run.folder / "config.yaml").read_text())
+    hostile = {"outputs": "/nowhere", "extensions": ["os"], "hydra": {"callbacks": {"x": {"_target_": "os.abort"}}}}
+    (plan.run.folder / "config.yaml").write_text(yaml.safe_dump(config | hostile))
+    again: list[Composed] = []
+    monkeypatch.setattr("bench.crossval.stages.train", lambda recipe, names, _: again.append((recipe, names)))
+    folder = ["--config-path", str(plan.run.folder), "--config-name", "config"]
+    own = [f"outputs={tmp_path / 'outputs'}", f"store={tmp_path / 'store'}", "tracking.enabled=false", "device=cpu"]
+    assert run(train.COMMAND, [*folder, *own]) == 0, capsys.readouterr().err
+    assert make_plan(*again[0]).run.folder == plan.run.folder
+    assert again[0][0].extensions is None
+    assert run(train.COMMAND, [*own, *folder, "seed=3", "model.hidden=[4]"]) == 0
+    assert (again[1][0].seed, again[1][0].model["hidden"]) == (3, [4])
+    assert run(train.COMMAND, [*folder, "model=wavenet"]) == 2
+    assert "a run that is repeated keeps its options" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "said"),
+    [
+        ("help", 0, "//127.0.0.1:5000"),
+        ("train args=x", 2, "write ARGS="),
+        ("-n train ARGS=model=mlp", 0, "model=mlp"),
+    ],
+)
+def test_make_says_what_is_wrong(word: str, code: int, said: str) -> None:
+    done = subprocess.run(["make", *word.split()], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+    assert "$(" not in done.stdout
+
+
+def test_make_names_a_python_that_is_not_there(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = subprocess.run(["make", "setup", "PYTHON=nosuch"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "PYTHON=nosuch is not a program here" in done.stdout + done.stderr
+
+
 def test_the_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
     done = bench("dataset=heartbeat", "dataset.root=/nowhere", f"outputs={tmp_path}", HYDRA_FULL_ERROR="1")
     assert "Traceback" in done.stderr
@@ -69,7 +193,7 @@ def test_the_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
         ("model.dropout=much", r"model.dropout='much' is not of the type that MLP takes: float"),
         ("+model.depth=7", "model.depth is not an option of MLP; it takes hidden, dropout"),
         ("optimizer.lr=fast", r"optimizer.lr='fast' is not of the type that Adam takes: float"),
-        ("+loss.gamma=2", "loss.gamma is not an option of l1; it takes label_smoothing"),
+        ("+loss.gamma=2", r"loss.gamma is not an option of l1; it takes label_smoothing, .*\(loss=focal has gamma\)"),
         ("train.epochs=0", "train.epochs=0 must be 1 or more"),
         ("train.keep=best", "train.keep=best is not one of last, loss, metric"),
         ("train.precision=fp8", "train.precision=fp8 is not one of float32, bf16"),
@@ -86,6 +210,12 @@ def test_the_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
         ("split.n_splits=1", "split.n_splits=1 must be 2 or more"),
         ("+scheduler.warmup=9", "scheduler.warmup would do nothing: name the option it belongs to"),
         ("+augment.noise=5", "augment.noise would do nothing"),
+        ("optimizer._target_=torch.optim.SGD", "betas is not an option of SGD; .*; optimizer=sgd has keys that fit"),
+        (
+            "optimizer._target_=torch.optim.Adagrad",
+            "betas is not an option of Adagrad; .*; ~optimizer.betas leaves",
+        ),
+        ("scheduler._target_=torch.optim.lr_scheduler.StepLR", "scheduler takes functions .* choose scheduler= one of"),
         ("model._target_=os.system", "model._target_=os.system is refused"),
         ("model._target_=bench.models.mlp.Nothing", "can't be found"),
     ],

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from bench import build
+from bench.cli.compose import compose as as_composed
+from bench.cli.schema import SCHEMAS, unread
 from bench.datasets.base import Dataset
 from bench.paths import conf
 from bench.runs.records import plain
@@ -56,7 +58,8 @@ def test_every_recipe_composes_with_its_pair(recipe: str) -> None:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes(experiment: str) -> None:
-    compose(f"+experiments={experiment}")
+    config, _ = as_composed("train", [f"+experiments={experiment}"])
+    assert unread(config, SCHEMAS["train"]) == [], "nothing would read these keys"
 
 
 @pytest.mark.parametrize(("group", "option"), [(g, o) for g, o in OPTIONS if o not in ("default", "none")])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.crossval import checks, length
+from bench.crossval import checks, length, progress
 from bench.crossval.lifecycle import Life
 from bench.crossval.plan import make_plan
 from bench.runs.recipe import Recipe, Tracking
@@ -121,3 +121,17 @@ def test_a_run_no_better_than_the_training_means_is_told_in_the_terminal(
     )  # fmt: skip
     Life(Run(tmp_path), Tracking(enabled=False), None, {}).conclude(scores, [], ["kl"])
     assert ("no better than always predicting the training means" in capfd.readouterr().err) == told
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(3, [1, 2, 3]), (100, list(range(1, 101))), (250, [1, 4, 7])])
+def test_a_log_has_a_line_an_epoch_and_at_most_a_hundred_a_fold(
+    capfd: pytest.CaptureFixture[str], epochs: int, told: list[int]
+) -> None:
+    lines = progress.Lines("kl", epochs)
+    figures = {"train/loss": 1.0, "valid/loss": 1.0, "valid/kl": 1.0, "valid/accuracy": 0.5, "seconds": 0.1}
+    for epoch in range(1, epochs + 1):
+        lines.event(0, {"kind": "epoch", "epoch": epoch, **figures})
+    said = [int(line.split("epoch ")[1].split("/")[0]) for line in capfd.readouterr().err.splitlines()]
+    assert said[: len(told)] == told
+    assert said[-1] == epochs
+    assert len(said) <= 100

@@ -107,19 +107,15 @@ def _unknown(node: Mapping[str, Any], where: str, key: str, name: str, options: 
     if near := difflib.get_close_matches(key, options, 1, 0.7):
         return f"{sentence}. Did you mean {where}.{near[0]}?"
     path = targets.current(str(node.get("_target_")))
-    files = {option: _yaml(where, option) for option in targets.options(where)}
+    files = {option: extensions.option(where, option).read_text(encoding="utf-8") for option in targets.options(where)}
     mine = [option for option, text in files.items() if f"_target_: {path}\n" in text]
-    if not mine:  # the rest of the node may be that of another option
-        return f"{sentence}; a key that stands in conf/{where} is left out with ~{where}.{key}"
-    owners = [f"{where}={option}" for option, text in files.items() if f"\n{key}:" in text and option not in mine]
-    if f"\n{key}:" in files[mine[0]] or not owners:
-        return f"{sentence}; {where}={mine[0]} has them"
-    return f"{sentence}; it belongs to {' and '.join(owners)}"
-
-
-def _yaml(group: str, option: str) -> str:
-    path = extensions.option(group, option)
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+    others = [f"{where}={option}" for option, text in files.items() if f"\n{key}:" in text and option not in mine]
+    if others:
+        sentence += f" ({', '.join(others[:3])} {'has' if len(others) == 1 else 'have'} {key})"
+    if not others:
+        return sentence
+    # The target may have been replaced, and the keys be those of another option.
+    return f"{sentence}; {where}={mine[0]} has keys that fit" if mine else f"{sentence}; ~{where}.{key} leaves it out"
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -8,11 +8,11 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import extensions
 from bench.cli.command import Command
-from bench.cli.errors import FAILED, INTERRUPTED, MISTAKE, code_of, say_mistake, sentence
+from bench.cli.errors import FAILED, INTERRUPTED, MISTAKE, code_of, say_mistake, sentence, unknown_key
 from bench.cli.help import help_page
 from bench.cli.words import arranged, name_extensions
 from bench.spec import UserError
@@ -50,31 +50,31 @@ def _composed(command: Command, words: list[str]) -> int:
     import hydra
     from omegaconf import DictConfig
 
-    from bench.cli import compose, sweep
+    from bench.cli import compose, repeat, sweep
+
+    config, repeated = str(command.config), {}
+    if config == "train" and (folder := repeat.run_of(flags)):
+        flags, repeated = repeat.without_folder(flags), repeat.register(folder, overrides)
 
     @hydra.main(
-        version_base="1.3", config_path=str(extensions.primary(str(command.config)).parent), config_name=command.config
+        version_base="1.3",
+        config_path=str(extensions.primary(config).parent),
+        config_name=repeat.NAME if repeated else config,
     )
-    def job(config: DictConfig) -> None:
-        def work() -> Outcome | None:
-            plain, names = compose.plain(config)
-            extensions.add(plain.get("extensions"))  # a launcher's process has not read the words
-            made: Outcome | None = command.work(plain, names)
-            return made
-
-        _job(work, command)
+    def job(composed: DictConfig) -> None:
+        _job(lambda: _work(command, *compose.plain(composed), repeated), command)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    compose.prepare(str(command.config))
+    compose.prepare(config)
     sweep.begin()
     before, own = signal.signal(signal.SIGTERM, interrupt), sys.argv  # a scheduler's polite end is like Ctrl-C
     sys.argv = [own[0], *flags, *overrides]
     try:
         job()
     except Exception as error:
-        if isinstance(error, UserError) or code_of(error) == MISTAKE:
+        if code_of(error) == MISTAKE:
             raise
         raise UserError(_unexpected(error, overrides)) from error
     finally:
@@ -83,14 +83,23 @@ def _composed(command: Command, words: list[str]) -> int:
     return sweep.exit_code()
 
 
+def _work(command: Command, config: dict[str, Any], names: dict[str, str], repeated: dict[str, str]) -> Outcome | None:
+    """One job's work, unless the config has keys that nothing reads."""
+    from bench.cli.schema import SCHEMAS, unread
+
+    for key in unread(config, SCHEMAS[str(command.config)]):
+        raise UserError(unknown_key(key, command))
+    extensions.add(config.get("extensions"))  # a launcher's process has not read the words
+    outcome: Outcome | None = command.work(config, repeated | names)
+    return outcome
+
+
 def _unexpected(error: Exception, words: list[str]) -> str:
     """The sentence on what Hydra did not expect either."""
-    text = f"{error} ({type(error).__name__} while composing {' '.join(words)})"
-    if sys.flags.optimize and "(" in " ".join(words):
-        return (
-            f"Hydra can't read {' '.join(w for w in words if '(' in w)} without Python's checks; unset PYTHONOPTIMIZE"
-        )
-    return text
+    calls = " ".join(word for word in words if "(" in word)
+    if sys.flags.optimize and calls:  # its grammar's own steps stand in assertions
+        return f"Hydra can't read {calls} where Python leaves assertions out; unset PYTHONOPTIMIZE, start without -O"
+    return f"{error} ({type(error).__name__} while composing {' '.join(words)})"
 
 
 def _job(work: Callable[[], Outcome | None], command: Command) -> None:

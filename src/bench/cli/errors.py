@@ -107,7 +107,9 @@ def unknown_key(key: str, command: Command) -> str:
         return f"{key} belongs to {named}: choose that too, or leave {key} out"
     if key == "experiments":
         return "an experiment is added with a plus: +experiments=<name>"
-    close = difflib.get_close_matches(key, keys, 1, 0.7) or [k for k in keys if k.endswith(f".{key}")][:1]
+    close = difflib.get_close_matches(key, keys, 1, 0.85)
+    close = close or [known for known in keys if known.endswith(f".{key.rpartition('.')[2]}")][:1]
+    close = close or difflib.get_close_matches(key, keys, 1, 0.7)
     meant = f"did you mean {close[0]}? " if close else ""
     return f"there is no key {key} here; {meant}python -m {command.module} --cfg job prints all keys of this command"
 
@@ -131,7 +133,10 @@ def _no_option(wanted: str, options: object, command: Command) -> str:
     """The sentence on a group's option that is not there."""
     group, _, name = wanted.rpartition("/")
     if not group:
-        return f"there is no config {wanted} in the folder that --config-path or --config-dir names"
+        return (
+            f"there is no config {wanted or 'of that name'} in the folder that --config-path or --config-dir names; a "
+            "run is trained again with --config-path <run> --config-name config"
+        )
     known = sorted(file.stem for file in groups_of(str(command.config)).get(group, []))
     names = known or sorted(str(option) for option in (options if isinstance(options, list | tuple) else ()))
     if group.startswith("hydra/"):

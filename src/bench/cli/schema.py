@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from bench.runs.recipe import EnsembleRecipe, Node, Recipe, Tracking
@@ -46,14 +47,39 @@ class Compare:
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
 
+SCHEMAS: Mapping[str, type[Any]] = {
+    "train": Recipe,
+    "predict": Predict,
+    "ensemble": EnsembleRecipe,
+    "compare": Compare,
+}
+"""command → its keys; conf/<command>.yaml asks for them as <command>_schema."""
+
+
+def unread(config: Mapping[str, Any], kind: type[Any], above: str = "") -> list[str]:
+    """The dotted keys of a composed config that its dataclass does not have: nothing would read them.
+
+    Of groups, whose keys are the callee's, ``build`` says so.
+    """
+    known = {item.name: item for item in dataclasses.fields(kind) if item.name not in getattr(kind, "settled", ())}
+    hints = typing.get_type_hints(kind)
+    odd = []
+    for key, value in config.items():
+        if key not in known:
+            odd.append(f"{above}{key}")
+        elif isinstance(value, Mapping) and dataclasses.is_dataclass(hints[key]):
+            odd += unread(value, hints[key], f"{above}{key}.")
+        elif isinstance(value, Mapping) and "keys" in known[key].metadata:
+            odd += [f"{above}{key}.{name}" for name in value if name not in known[key].metadata["keys"]]
+    return odd
+
+
 def register() -> None:
-    """Makes the schemas known to Hydra under the names that the files of conf/ ask for."""
+    """Makes the schemas known to Hydra."""
     from hydra.core.config_store import ConfigStore
 
-    ConfigStore.instance().store("schema", schema(Recipe))
-    ConfigStore.instance().store("predict_schema", schema(Predict))
-    ConfigStore.instance().store("ensemble_schema", schema(EnsembleRecipe))
-    ConfigStore.instance().store("compare_schema", schema(Compare))
+    for name, kind in SCHEMAS.items():
+        ConfigStore.instance().store(f"{name}_schema", schema(kind))
 
 
 def schema(kind: type[Any]) -> type[Any]:

@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 
 from bench.augment.base import Augmentation
-from bench.crossval import length, warm_start
+from bench.crossval import keys, length, warm_start
 from bench.data.batches import Batch
-from bench.datasets.base import serves
+from bench.datasets.base import open_to, serves
 from bench.features.base import Features
 from bench.runs.recipe import Node, Recipe
 from bench.spec import InputSpec, UserError
@@ -19,12 +19,11 @@ from bench.training import batch_statistics, device, parts
 
 NOT_BUILT = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AssertionError)
 """What a model or a loss raises of options that it can't be built of."""
-DECIDED = {"channels", "size", "classes", "sample_rate", "n_classes", "num_classes", "in_chans", "in_channels"}
-"""Options of models that the data decides."""
 
 
 def values(recipe: Recipe) -> None:
     """The values that types alone can't judge."""
+    keys.refuse_unread(recipe)
     if "?" in recipe.outputs and recipe.tracking.enabled and recipe.tracking.uri is None:
         raise UserError(f"outputs={recipe.outputs}: MLflow's database can't lie below a folder with '?' in its name")
     train = recipe.train
@@ -52,8 +51,6 @@ def buildable(recipe: Recipe, spec: InputSpec, features: Features) -> None:
 
 def _model(recipe: Recipe, spec: InputSpec) -> None:
     node, source = recipe.model, recipe.init_from
-    for key in sorted(DECIDED & set(node)):
-        raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
     if (weights := node.get("weights")) and (Path(weights).is_dir() or warm_start.of_a_run(weights)):
         raise UserError(f"model.weights={weights} is of a run, and may leak; start from it with init_from={weights}")
     if source:
@@ -146,7 +143,7 @@ def row_weights(recipe: Recipe, rows: pd.DataFrame) -> None:
     examples = rows["example"] if "example" in rows else rows["id"]
     for epoch in range(epochs):
         counts = (own * weights(rows, epoch, epochs) > 0) & serves(rows, "trained")
-        empty = [k for k in rows["fold"].unique() if examples[counts & (rows["fold"] != k)].nunique() < 2]
+        empty = [k for k in range(int(rows["fold"].max()) + 1) if examples[counts & open_to(rows, k)].nunique() < 2]
         if empty:
             raise UserError(
                 f"row_weights leaves fold {min(empty)} fewer than two examples to train on in epoch {epoch + 1}; "

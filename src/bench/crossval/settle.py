@@ -11,20 +11,12 @@ from bench.runs.recipe import CONSTANT, Node, Recipe
 from bench.spec import UserError
 from bench.training import parts
 
-OPTIONAL = ("scheduler", "row_weights", "synthetic", "pseudo", "tta")
-"""Groups whose option may name nothing."""
-
 
 def settle(recipe: Recipe, names: Mapping[str, str]) -> tuple[Recipe, dict[str, str]]:
     """The recipe and the groups' chosen options (group → name), with nothing left that stands for something else.
 
-    Raises UserError for options of a group that names nothing, and for a data set that has no features for the model.
+    Raises UserError for a data set that has no features for the model.
     """
-    for key in OPTIONAL:
-        node: Node = getattr(recipe, key)
-        if not parts.named(node) and len(node) > 1:
-            extra = ", ".join(f"{key}.{k}" for k in node if k != "_target_")
-            raise UserError(f"{extra} would do nothing: name the option it belongs to, {key}=<name>, as well")
     features_name, features = _features(recipe, names)
     scheduler = recipe.scheduler
     if not parts.named(scheduler):

@@ -13,6 +13,7 @@ from bench.spec import UserError
 from bench.tell import figure, say
 from bench.tracking import registry
 from bench.tracking.mirror import TrackingError, default_uri
+from bench.tracking.wording import before_looking
 from bench.training import parts
 from bench.training.loading import finished_folds, trained_fold
 
@@ -46,8 +47,7 @@ def register(run: Run, asked: Predict) -> str:
         say(f"register  version {version.number} of {name}: {held}{mark}")
     else:
         say(f"register  version {version.number} of {name} is it already{mark}")
-    how = "" if uri.startswith("http") else "make ui, then "
-    say(f"MLflow    {how}{registry.page(uri, version)}")
+    say(f"MLflow    {before_looking(uri)}{registry.page(uri, version)}")
     print(f"model {version.uri}", flush=True)
     return version.uri
 

@@ -80,7 +80,7 @@ class Recipe:
     tta: Node = dataclasses.field(default_factory=NOTHING.copy)
     optimizer: Node
     scheduler: Node
-    recipe: Node | None = None
+    recipe: Node | None = dataclasses.field(default=None, metadata={"keys": ("features", "n_splits", "scheduler")})
     init_from: str | None = None
     pretrain: tuple[str, ...] | None = None
     seed: int = 0
@@ -186,7 +186,8 @@ def mapping(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} can't be read as YAML ({' '.join(str(error).split())}); {records.AGAIN}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is no mapping of keys to values; {records.AGAIN}")
-    return targets.renamed(content)
+    named_as_today: dict[str, Any] = targets.renamed(content)
+    return named_as_today
 
 
 def write(folder: Path, recipe: Recipe | EnsembleRecipe) -> None:

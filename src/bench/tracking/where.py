@@ -11,9 +11,10 @@ def tell_where(run: Run, uri: str | None, console: Console) -> None:
     """Where MLflow shows the run, and last its folder."""
     if uri is not None:
         from bench.tracking.mirror import comparison, page
+        from bench.tracking.wording import before_looking
 
         tracking = run.folder / "tracking.json"
         if tracking.exists():
-            console.print(f"MLflow    make ui, then {page(uri, tracking)}", soft_wrap=True)
+            console.print(f"MLflow    {before_looking(uri)}{page(uri, tracking)}", soft_wrap=True)
             console.print(f"          by model: {comparison(uri, tracking)}", soft_wrap=True)
     print(f"run {run.folder}", flush=True)

@@ -149,10 +149,21 @@ def comparison(uri: str, tracking_json: Path) -> str:
     return _address(uri, note, f"runs?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}")
 
 
+def before_looking(uri: str) -> str:
+    """What has to be started before a browser finds what was sent to ``uri``, with ", then "; nothing for a server."""
+    if uri.startswith(("http://", "https://")):
+        return ""
+    makefile = Path("Makefile")  # of a checkout, whose make ui shows the database of outputs/
+    usual = uri == f"sqlite:///{Path('outputs').resolve() / 'mlflow.db'}"
+    if usual and makefile.is_file() and "\nui:" in makefile.read_text(encoding="utf-8", errors="replace"):
+        return "make ui, then "
+    return f"mlflow server --port 5000 --backend-store-uri {public(uri)}, then "
+
+
 def server(uri: str) -> str:
     """Where a browser finds what is sent to ``uri``."""
     web = uri.startswith(("http://", "https://"))
-    return public(uri).rstrip("/") if web else "http://127.0.0.1:5000"  # where ``make ui`` shows a database
+    return public(uri).rstrip("/") if web else "http://127.0.0.1:5000"  # as ``before_looking`` says
 
 
 def _address(uri: str, note: dict[str, Any], rest: str) -> str:

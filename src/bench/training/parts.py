@@ -5,7 +5,7 @@ Checking, training, predicting, loading and listing build with these. Nothing he
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bench.augment.base import Augmentation
+    from bench.data.assignment import Splitter
     from bench.data.row_weights import RowWeights
-    from bench.data.splits import Splitter
     from bench.datasets.base import Dataset
     from bench.features.base import Features
     from bench.spec import InputSpec, Metric
@@ -29,13 +29,27 @@ if TYPE_CHECKING:
     from bench.training.tta import View
 
 
+GIVEN: Mapping[str, int] = {
+    "dataset": 0, "model": 1, "features": 0, "loss": 3, "split": 1, "row_weights": 3, "synthetic": 0, "pseudo": 0,
+    "tta": 0, "optimizer": 1, "scheduler": 4,
+}  # fmt: skip
+"""group → how many arguments of its target are not the config's: a model's input spec, a loss's logits …"""
+BESIDES: Mapping[str, str] = {"dataset": "simulator", "split": "strict"}
+"""group → a key of its node that its target is not given."""
+
+
 def named(node: Node) -> bool:
     """Whether a group's option names something to build."""
     return node.get("_target_") not in PLACEHOLDERS
 
 
+def bound(group: str, node: Node) -> Callable[..., Any]:
+    """An option's target with its own keys; what is ``GIVEN`` is to come. UserError for a key that it does not take."""
+    return build.partial(_own(group, node), group, GIVEN[group])
+
+
 def dataset_class(node: Node) -> type[Dataset]:
-    return build.locate(_own(node), "dataset")  # type: ignore[return-value]
+    return build.locate(node, "dataset")  # type: ignore[return-value]
 
 
 def metric(node: Node) -> Metric:
@@ -57,20 +71,20 @@ def files(node: Node, data: str | Path) -> Files:
 
 def dataset(node: Node, root: Path) -> Dataset:
     """The data set on a folder of its files; UserError for one that lacks some."""
-    opened: Dataset = build.build({**_own(node), "root": str(root)}, "dataset")
+    opened: Dataset = bound("dataset", {**node, "root": str(root)})()
     return opened
 
 
 def dataset_to_predict(node: Node, facts: Mapping[str, Any], folder: Path) -> Dataset:
     """The data set on a folder of test files alone; ``facts`` are what a run knows of the training files."""
     kind = dataset_class(node)
-    options = {key: value for key, value in _own(node).items() if key != "root"}
+    options = {key: value for key, value in _own("dataset", node).items() if key != "root"}
     checked = build.check(kind, options, "dataset", 0, {"root": str(folder)})
     return kind.remembered(dict(facts), folder, **checked)
 
 
 def features(node: Node) -> Features:
-    made: Features = build.build(node, "features")
+    made: Features = bound("features", node)()
     return made
 
 
@@ -80,7 +94,7 @@ def model_class(node: Node) -> Any:
 
 
 def model(node: Node, spec: InputSpec) -> nn.Module:
-    made: nn.Module = build.build(node, "model", spec)
+    made: nn.Module = bound("model", node)(spec)
     return made
 
 
@@ -91,7 +105,7 @@ def trained_model(node: Node, spec: InputSpec) -> nn.Module:
 
 
 def loss(node: Node) -> Loss:
-    return build.partial(node, "loss", 3)
+    return bound("loss", node)
 
 
 def judging_loss(node: Node) -> Loss:
@@ -100,12 +114,12 @@ def judging_loss(node: Node) -> Loss:
 
 
 def optimizer(node: Node, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    made: torch.optim.Optimizer = build.build(node, "optimizer", parameters)
+    made: torch.optim.Optimizer = bound("optimizer", node)(parameters)
     return made
 
 
 def schedule(node: Node) -> Schedule:
-    return build.partial(node, "scheduler", 4)
+    return bound("scheduler", node)
 
 
 def augment(node: Node, features: Features) -> list[Augmentation]:
@@ -115,27 +129,26 @@ def augment(node: Node, features: Features) -> list[Augmentation]:
 
 def views(node: Node, features: Features, augment: Sequence[Augmentation]) -> list[View]:
     """The views of a row whose predictions are averaged; none where it is looked at once, as it is."""
-    return build.build(node, "tta").views(features, augment) if named(node) else []
+    return bound("tta", node)().views(features, augment) if named(node) else []
 
 
 def row_weights(node: Node) -> RowWeights | None:
-    return build.partial(node, "row_weights", 3) if named(node) else None
+    return bound("row_weights", node) if named(node) else None
 
 
 def synthetic(node: Node) -> Any:
     """A ``synthetic.base.Way``, or None."""
-    return build.build(node, "synthetic") if named(node) else None
+    return bound("synthetic", node)() if named(node) else None
 
 
 def pseudo_labels(node: Node) -> Any:
     """A ``crossval.pseudo_labels.Teachers``, or None."""
-    return build.build(node, "pseudo") if named(node) else None
+    return bound("pseudo", node)() if named(node) else None
 
 
 def split(node: Node) -> tuple[Splitter, bool]:
     """The splitter, and whether a split that leaks is refused."""
-    own = {key: value for key, value in node.items() if key != "strict"}
-    return build.partial(own, "split", 1), bool(node.get("strict", True))
+    return bound("split", node), bool(node.get("strict", True))
 
 
 def name(node: Node) -> str:
@@ -143,6 +156,6 @@ def name(node: Node) -> str:
     return str(node.get("_target_", "")).rpartition(".")[2].lower()
 
 
-def _own(node: Node) -> dict[str, Any]:
-    """A data set's node without what simulates its files."""
-    return {key: value for key, value in node.items() if key != "simulator"}
+def _own(group: str, node: Node) -> dict[str, Any]:
+    """What of a node its target is given."""
+    return {key: value for key, value in node.items() if key != BESIDES.get(group)}

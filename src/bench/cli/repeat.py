@@ -1,0 +1,87 @@
+"""A run trained again from its own config.yaml: ``--config-path <run> --config-name config``.
+
+Of the folder only what decides the result is taken: where files are, where runs go and where they are tracked is the
+command's own, and so are extensions. What a folder says may come from anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import extensions
+from bench.runs import recipe
+from bench.runs.records import plain
+from bench.runs.run import Run
+from bench.spec import UserError
+
+NAME = "repeat"
+"""What Hydra calls the config that is composed of a run's."""
+FOLDER = ("-cp", "--config-path", "-cd", "--config-dir")
+CONFIG = ("-cn", "--config-name")
+
+
+def run_of(flags: Sequence[str]) -> Path | None:
+    """The run's folder that Hydra's flags name; None for any other folder, or none."""
+    folder, name = _value(flags, FOLDER), _value(flags, CONFIG)
+    if folder is None or (name or "config").removesuffix(".yaml") != "config":
+        return None
+    path = Path(folder).resolve()
+    return path if all((path / file).exists() for file in ("config.yaml", "inputs.json")) else None
+
+
+def without_folder(flags: Sequence[str]) -> list[str]:
+    """Hydra's flags without those that name the run."""
+    kept, left = [], list(flags)
+    while left:
+        flag = left.pop(0)
+        if flag.partition("=")[0] in (*FOLDER, *CONFIG):
+            left = left if "=" in flag else left[1:]
+        else:
+            kept.append(flag)
+    return kept
+
+
+def register(folder: Path, words: Sequence[str]) -> dict[str, str]:
+    """Makes the run's recipe known to Hydra under ``NAME``; returns the names of its groups' options.
+
+    UserError for a folder that holds no recipe of a training, and for words that would choose another option.
+    """
+    import yaml
+    from hydra.core.config_store import ConfigStore
+
+    own = yaml.safe_load(extensions.primary("train").read_text(encoding="utf-8"))
+    run = Run.open(folder)
+    try:
+        made, names = run.recipe, run.inputs.names
+    except UserError as error:
+        raise UserError(f"{error}; repeat the run by its command") from error
+    if "${" in (folder / recipe.FILE).read_text(encoding="utf-8"):
+        raise UserError(f"{folder / recipe.FILE} is not the recipe of a training; repeat the run by its command")
+    for word in words:
+        key = word.partition("=")[0].lstrip("+~")
+        if key in recipe.groups(recipe.Recipe):
+            raise UserError(
+                f"{word}: a run that is repeated keeps its options; set their keys ({key}.<key>=…), or write the whole "
+                "command for others"
+            )
+    defaults = [entry for entry in own.pop("defaults") if not isinstance(entry, dict) or _is_hydras(entry)]
+    node: dict[str, Any] = {"defaults": defaults, **own}
+    node |= {key: value for key, value in plain(made).items() if key not in made.elsewhere}
+    ConfigStore.instance().store(NAME, node)
+    return dict(names)
+
+
+def _is_hydras(entry: dict[str, Any]) -> bool:
+    return any("hydra/" in key for key in entry)
+
+
+def _value(flags: Sequence[str], names: Sequence[str]) -> str | None:
+    """The value of the last of such flags."""
+    value = None
+    for place, flag in enumerate(flags):
+        name, equals, text = flag.partition("=")
+        if name in names:
+            value = text if equals else next(iter(flags[place + 1 :]), None)
+    return value
