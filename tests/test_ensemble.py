@@ -35,7 +35,7 @@ from bench.runs import recipe as recipes
 from bench.runs.recipe import EnsembleRecipe, Tracking
 from bench.runs.run import Run
 from bench.runs.selection import select
-from bench.spec import UserError
+from bench.spec import Metric, UserError
 from conftest import Composed, train_here
 from fake_run import rewrite, write_member, write_run
 from tiny import load, options
@@ -78,7 +78,7 @@ class Three:
 
 @pytest.fixture
 def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Three:
-    def draw(run: Run) -> None:  # the real one takes a second each
+    def draw(run: Run, metric: Metric) -> None:  # the real one takes a second each
         (run.folder / "plots").mkdir(exist_ok=True)
         (run.folder / "report.html").touch()
 
