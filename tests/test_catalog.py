@@ -237,7 +237,7 @@ def test_a_split_is_listed_from_the_table_alone(capsys: pytest.CaptureFixture[st
     assert "8 rows come first in time" in out
 
 
-@pytest.mark.parametrize("name", ["freesound", "heartbeat", "hms", "seti"])
+@pytest.mark.parametrize("name", ["freesound", "hms", "seti"])
 def test_every_data_sets_table_is_read_without_its_recordings(
     name: str, capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
 ) -> None:
