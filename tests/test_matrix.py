@@ -160,7 +160,7 @@ def trained(plan: Plan, losses: list[str], folder: Path) -> None:
     sides = Sides(plan, torch.device("cpu"))
     spec = plan.inputs.spec
     half = parts.features(plan.recipe.features).device_half()
-    if hasattr(half, "fit"):
+    if half.learns:
         half.fit(batch.x for batch in sides.train.in_order(4))
     assert tuple(half(next(sides.valid.in_order(4)).x).shape[1:]) == spec.shape
     model = parts.model(plan.recipe.model, spec)
