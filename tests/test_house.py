@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bench"
-GROUND = {"spec", "atomic", "allocator", "build", "extensions", "metrics", "paths", "targets", "tell"}
+GROUND = {"spec", "atomic", "allocator", "build", "extensions", "metrics", "mistake", "paths", "targets", "tell"}
 PARTS = {"signal", "losses", "models", "simulators", "synthetic", "features", "datasets"}
 # room → the rooms below it that it may import, besides itself and the ground (which imports the ground alone)
 MAY = {
