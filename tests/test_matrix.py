@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def roots(folder: Path) -> Roots:
-    """Raw files of a data set, made once; heartbeat's have a fold column of one's own."""
+    """Raw files of a data set, made once; heartbeat's have columns `fold` and `time` of one's own."""
 
     def of(name: str) -> Path:
         root = folder / "raw" / name
@@ -73,7 +73,9 @@ def roots(folder: Path) -> Roots:
             raw_files(name, root)
             if name == "heartbeat":
                 rows = pd.read_csv(root / "train.csv")
-                rows.assign(fold=np.arange(len(rows)) % 2).to_csv(root / "train.csv", index=False)
+                rows.assign(fold=np.arange(len(rows)) % 2, time=np.arange(len(rows))).to_csv(
+                    root / "train.csv", index=False
+                )
         return root
 
     return of
