@@ -222,6 +222,7 @@ def test_every_other_option_serves_some_data_set_and_the_others_are_told_what_to
     for dataset in DATASETS:
         two = [] if option == "predefined" else ["split.n_splits=2"]
         two += ["augment=[gain]"] if option == "random" else []
+        two += ["split.strict=false"] if option == "time" else []  # a rare class may come late
         overrides = command(folder, roots(dataset), dataset, f"model={model}", f"{group}={option}", *two)
         try:
             plan = make_plan(*compose(*overrides))
