@@ -25,6 +25,7 @@ from bench.data import splits
 from bench.datasets.base import targets
 from bench.metrics import L1_20K
 from bench.report import report
+from bench.report.judged import judge
 from bench.runs import inputs
 from bench.runs.frames import predictions
 from bench.runs.records import plain
@@ -296,7 +297,7 @@ def test_a_sample_of_other_ids_costs_the_submission_and_not_the_run(
     run = train_here(*compose(*command))
     (run.folder / "submission.csv").write_text("of an earlier call\n", encoding="utf-8")
     monkeypatch.setattr("bench.crossval.processes.train", None)  # from here on nothing is trained
-    monkeypatch.setattr("bench.report.draw.draw", lambda run: None)
+    monkeypatch.setattr("bench.report.draw.draw", lambda run, metric: None)
     sample([*ids, 7])
     outcome = cross_validate(*compose(*command))
     assert (outcome.failed, run.state()["status"]) == ([], "finished")
@@ -322,7 +323,7 @@ def test_what_is_said_of_the_split_is_kept_and_changes_no_identity(
     assert "split     a < b" in capsys.readouterr().err
     told = Run(Path(shutil.copytree(run.folder, tmp_path / "told")))
     inputs.write(told.folder, plan.inputs)
-    page = report.write(told, report.judge(told), {}).read_text(encoding="utf-8")
+    page = report.write(told, plan.dataset.metric, judge(told), {}, {}).read_text(encoding="utf-8")
     assert "<li>a &lt; b</li>" in page
     assert "<li>" not in (run.folder / "report.html").read_text(encoding="utf-8")
 

@@ -29,6 +29,7 @@ from bench.metrics import KL, L1_20K
 from bench.paths import conf
 from bench.report import plots
 from bench.report.draw import draw
+from bench.report.judged import judge
 from bench.runs import frames
 from bench.runs import recipe as recipes
 from bench.runs.recipe import EnsembleRecipe, Tracking
@@ -361,7 +362,7 @@ def test_what_reads_runs_reads_an_ensemble(three: Three) -> None:
     assert run.scores() == before
     assert before is not None
     assert before["complete"]
-    assert {path.stem for path in plots.draw(run)} == {"folds", "confusion", "reliability"}
+    assert set(plots.drawings(run, KL, judge(run))) == {"folds", "confusion", "reliability"}
     assert (run.folder / "environment.json").exists()
     assert run.inputs.model == "ensemble"
     further = blended(three.outputs, f"runs={run.folder},{three.runs[0].folder}")
@@ -473,7 +474,7 @@ def test_two_seeds_are_averaged_by_one_command(small: Callable[..., Composed], t
     for seed in (1, 2):
         run = train_here(*small(f"seed={seed}", "train.epochs=1"))
         collect.collect(run, L1_20K)
-        draw(run)
+        draw(run, L1_20K)
         run.write_state(status="finished")
         seeds.append(run)
     group = seeds[0].inputs.group

@@ -302,7 +302,7 @@ def star(option: Option) -> str:
 
 def metric(dataset: Option) -> str:
     own = dataset.target.metric
-    return f"{own.name}, {'lower' if own.direction == 'min' else 'higher'} is better"
+    return f"{own.name}, {own.direction.sentence}"
 
 
 def brings(dataset: Option, config: Mapping[str, Any]) -> str:
