@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bench.datasets.base import open_to
 from bench.runs.run import Run
 from bench.spec import UserError
 
@@ -125,10 +126,10 @@ def _refuse_rows(first: Run, rows: Rows, run: Run, table: pd.DataFrame, target: 
 
 def _ratio(run: Run, table: pd.DataFrame) -> float:
     """The folds' mean of validated by trained rows; several rows of an example count as one, as they do in training."""
-    splits = _splits(run, "fold", "trained", "weight", "example")
+    splits = _splits(run, "fold", "trained", "trained_from", "weight", "example")
     trained = splits["trained"].to_numpy(bool) if "trained" in splits else np.ones(len(splits), bool)
     if "weight" in splits:
         trained &= splits["weight"].to_numpy() > 0
     what = "example" if "example" in splits else "id"
     validated = table.groupby("fold")[what].nunique()
-    return float(np.mean([n / splits[what][trained & (splits["fold"] != k)].nunique() for k, n in validated.items()]))
+    return float(np.mean([n / splits[what][trained & open_to(splits, k)].nunique() for k, n in validated.items()]))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bench.augment.base import Augmentation
+    from bench.data.assignment import Splitter
     from bench.data.row_weights import RowWeights
-    from bench.data.splits import Splitter
     from bench.datasets.base import Dataset
     from bench.features.base import Features
     from bench.spec import InputSpec, Metric
