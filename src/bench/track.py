@@ -45,7 +45,7 @@ def work(words: list[str]) -> int:
     return FAILED if not send(options.runs, options.uri, options.follow, options.wait, held) else 0
 
 
-COMMAND = Command("track", ABOUT, work, usage="[--uri URI] [--follow] RUN [RUN …]")
+COMMAND = Command("track", ABOUT, work, composed=False, usage="[--uri URI] [--follow] RUN [RUN …]")
 
 if __name__ == "__main__":
     sys.exit(run(COMMAND))
