@@ -25,12 +25,14 @@ import yaml
 from bench import build
 from bench.atomic import write_json, write_text
 from bench.crossval import collect
-from bench.ensembling import blend, members
+from bench.ensembling import blend, fitting, members
 from bench.metrics import MAP3
 from bench.paths import conf
 from bench.runs import frames
+from bench.runs.recipe import NOTHING, EnsembleRecipe, Tracking
 from bench.runs.run import Run
 
+TRAIN = {"batch_size": 8, "eval_batch_size": 8, "precision": "float32", "keep": "last"}
 RUNS, ROWS, CLASSES, FOLDS = 20, 20_000, 41, 5
 BOUND = dict.fromkeys(("mean", "geometric", "rank", "weights", "logits", "hill_climbing"), 10.0)
 
@@ -47,7 +49,9 @@ def write_runs(outputs: Path) -> list[Run]:
         run = Run(outputs / "freesound" / "cnn2d" / f"{m:012x}")
         logits = (2 + m / 10) * truth + shared + rng.normal(size=truth.shape)
         probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        groups = ("model", "features", "loss", "split", "optimizer", "scheduler")
         config = {"dataset": {"_target_": "bench.datasets.freesound.Freesound", "root": "/nowhere"}, "seed": m}
+        config |= {group: {} for group in groups} | {"train": TRAIN}
         write_text(run.folder / "config.yaml", yaml.safe_dump(config))
         spec = {"channels": 1, "size": [40, 173], "classes": list(classes), "sample_rate": None}
         inputs = {"dataset": "freesound", "model": "cnn2d", "metric": "map3", "direction": "max", "simulated": True}
@@ -79,20 +83,15 @@ def main() -> None:
         for name in ways:
             node = yaml.safe_load((conf() / "ensemble" / "blend" / f"{name}.yaml").read_text(encoding="utf-8"))
             began = time.perf_counter()
-            honest, _, _, _ = blend.nested(build.build(node, "blend"), None, given)
+            honest, _, _, _ = fitting.nested(build.build(node, "blend"), None, given)
             fit = time.perf_counter() - began
-            config = {
-                "runs": [str(run.folder) for run in runs],
-                "folds": "arithmetic",
-                "root": None,
-                "outputs": folder,
-                "blend": node,
-                "harden": {"_target_": "none"},
-                "tracking": {"enabled": False, "uri": None, "wait": 0},
-            }
+            folders = [str(run.folder) for run in runs]
+            recipe = EnsembleRecipe(
+                blend=node, harden=NOTHING, runs=folders, outputs=folder, tracking=Tracking(enabled=False)
+            )
             began, processor = time.perf_counter(), time.process_time()
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                blend.ensemble(config, {"blend": name, "harden": "none"})
+                blend.ensemble(recipe, {"blend": name, "harden": "none"})
             whole, processor = time.perf_counter() - began, time.process_time() - processor
             bound = f"  bound {BOUND[name]:.0f} s" if name in BOUND else ""
             score = MAP3.score(given.target, honest)

@@ -44,7 +44,7 @@ WAYS = {
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take a second each."""
-    monkeypatch.setattr(blend, "draw", lambda run: None)
+    monkeypatch.setattr(blend, "draw", lambda run, metric: None)
 
 
 @pytest.fixture(scope="module")

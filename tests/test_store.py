@@ -19,14 +19,14 @@ from bench.atomic import write_json
 from bench.data import filling, store
 from bench.datasets.base import Dataset
 from bench.features.base import Features
-from bench.spec import InputSpec, Kind, Metric, Part, UserError
+from bench.spec import Direction, InputSpec, Kind, Metric, Part, UserError
 
 
 class Numbers(Dataset):
     """One small file an example; a subclass for tests."""
 
     name = "numbers"
-    metric = Metric("none", "min", lambda target, probability: 0.0)
+    metric = Metric("none", Direction.MIN, lambda target, probability: 0.0)
     features: ClassVar[dict[Kind, str]] = {}
 
     def required(self) -> list[str]:

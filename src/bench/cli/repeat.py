@@ -6,21 +6,20 @@ command's own, and so are extensions. What a folder says may come from anybody.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import extensions, targets
-from bench.cli.keys import groups_of
+from bench import extensions
+from bench.runs import recipe
+from bench.runs.records import plain
+from bench.runs.run import Run
 from bench.spec import UserError
 
 NAME = "repeat"
 """What Hydra calls the config that is composed of a run's."""
 FOLDER = ("-cp", "--config-path", "-cd", "--config-dir")
 CONFIG = ("-cn", "--config-name")
-TAKEN = ("seed", "init_from", "train")
-"""What decides a result besides the groups' nodes."""
 
 
 def run_of(flags: Sequence[str]) -> Path | None:
@@ -53,26 +52,25 @@ def register(folder: Path, words: Sequence[str]) -> dict[str, str]:
     from hydra.core.config_store import ConfigStore
 
     own = yaml.safe_load(extensions.primary("train").read_text(encoding="utf-8"))
-    text = (folder / "config.yaml").read_text(encoding="utf-8")
+    run = Run.open(folder)
     try:
-        recipe, names = yaml.safe_load(text), json.loads((folder / "inputs.json").read_text(encoding="utf-8"))["names"]
-        groups = {group: recipe[group] for group in groups_of("train") if group in recipe and group != "recipe"}
-    except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{folder}: config.yaml or inputs.json can't be read; repeat the run by its command") from error
-    if "${" in text or not {"dataset", "model", "train"} <= set(recipe):
-        raise UserError(f"{folder / 'config.yaml'} is not the recipe of a training; repeat the run by its command")
+        made, names = run.recipe, run.inputs.names
+    except UserError as error:
+        raise UserError(f"{error}; repeat the run by its command") from error
+    if "${" in (folder / recipe.FILE).read_text(encoding="utf-8"):
+        raise UserError(f"{folder / recipe.FILE} is not the recipe of a training; repeat the run by its command")
     for word in words:
         key = word.partition("=")[0].lstrip("+~")
-        if key in groups:
+        if key in recipe.groups(recipe.Recipe):
             raise UserError(
                 f"{word}: a run that is repeated keeps its options; set their keys ({key}.<key>=…), or write the whole "
                 "command for others"
             )
     defaults = [entry for entry in own.pop("defaults") if not isinstance(entry, dict) or _is_hydras(entry)]
     node: dict[str, Any] = {"defaults": defaults, **own}
-    node |= {key: recipe[key] for key in TAKEN if key in recipe} | targets.renamed(groups)
+    node |= {key: value for key, value in plain(made).items() if key not in made.elsewhere}
     ConfigStore.instance().store(NAME, node)
-    return {str(group): str(option) for group, option in names.items()}
+    return dict(names)
 
 
 def _is_hydras(entry: dict[str, Any]) -> bool:

@@ -54,33 +54,32 @@ SCHEMAS: Mapping[str, type[Any]] = {
     "compare": Compare,
 }
 """command → its keys; conf/<command>.yaml asks for them as <command>_schema."""
-READ = {"recipe": ("features", "n_splits", "scheduler")}
-"""The keys of a node that is no group's option."""
+
+
+def unread(config: Mapping[str, Any], kind: type[Any], above: str = "") -> list[str]:
+    """The dotted keys of a composed config that its dataclass does not have: nothing would read them.
+
+    Of groups, whose keys are the callee's, ``build`` says so.
+    """
+    known = {item.name: item for item in dataclasses.fields(kind) if item.name not in getattr(kind, "settled", ())}
+    hints = typing.get_type_hints(kind)
+    odd = []
+    for key, value in config.items():
+        if key not in known:
+            odd.append(f"{above}{key}")
+        elif isinstance(value, Mapping) and dataclasses.is_dataclass(hints[key]):
+            odd += unread(value, hints[key], f"{above}{key}.")
+        elif isinstance(value, Mapping) and "keys" in known[key].metadata:
+            odd += [f"{above}{key}.{name}" for name in value if name not in known[key].metadata["keys"]]
+    return odd
 
 
 def register() -> None:
     """Makes the schemas known to Hydra."""
     from hydra.core.config_store import ConfigStore
 
-    for command, kind in SCHEMAS.items():
-        ConfigStore.instance().store(f"{command}_schema", schema(kind))
-
-
-def unread(config: Mapping[str, Any], kind: type[Any], above: str = "") -> list[str]:
-    """The dotted keys of a composed config that its dataclass does not have: nothing would read them.
-
-    The keys of groups' options are their targets': ``training/parts.py`` refuses those.
-    """
-    hints, odd = typing.get_type_hints(kind), list[str]()
-    known = {field.name for field in dataclasses.fields(kind)} - set(getattr(kind, "settled", ()))
-    for key, value in config.items():
-        if key not in known:
-            odd.append(f"{above}{key}")
-        elif isinstance(value, Mapping) and dataclasses.is_dataclass(hints[key]):
-            odd += unread(value, hints[key], f"{above}{key}.")
-        elif isinstance(value, Mapping) and key in READ:
-            odd += [f"{above}{key}.{name}" for name in value if name not in READ[key]]
-    return odd
+    for name, kind in SCHEMAS.items():
+        ConfigStore.instance().store(f"{name}_schema", schema(kind))
 
 
 def schema(kind: type[Any]) -> type[Any]:

@@ -73,11 +73,13 @@ def _labelled(
 
 def _seen_in_validation(test: pd.DataFrame, stores: dict[str, Store], sides: Sides) -> np.ndarray:
     """(N,) bool: test rows of a group, or with the content, of a validated row."""
-    seen = np.zeros(len(test), bool)
+    seen: np.ndarray = np.zeros(len(test), bool)
     if "group" in test and "group" in sides.rows:
         seen |= test["group"].astype(str).isin(set(sides.rows["group"][sides.validated].astype(str))).to_numpy()
     validated = {row.tobytes() for row in stores["train"].digests()[sides.validated]}
-    return seen | np.array([row.any() and row.tobytes() in validated for row in stores["test"].digests()], bool)
+    copied = [bool(row.any()) and row.tobytes() in validated for row in stores["test"].digests()]
+    seen |= np.array(copied, bool)
+    return seen
 
 
 def _made(run: Run, fold: Fold, sides: Sides, way: Way, seed: int, note: Callable[[str], None]) -> Extra:

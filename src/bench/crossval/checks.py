@@ -9,25 +9,25 @@ import pandas as pd
 import torch
 
 from bench.augment.base import Augmentation
-from bench.crossval import warm_start
+from bench.crossval import keys, length, warm_start
 from bench.data.batches import Batch
-from bench.datasets.base import serves
+from bench.datasets.base import open_to, serves
 from bench.features.base import Features
 from bench.runs.recipe import Node, Recipe
 from bench.spec import InputSpec, UserError
-from bench.training import device, parts
+from bench.training import batch_statistics, device, parts
 
 NOT_BUILT = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AssertionError)
 """What a model or a loss raises of options that it can't be built of."""
 
 
 def values(recipe: Recipe) -> None:
-    """The values that types alone can't judge, and keys that nothing reads."""
-    parts.refuse_unread(recipe)
+    """The values that types alone can't judge."""
+    keys.refuse_unread(recipe)
     if "?" in recipe.outputs and recipe.tracking.enabled and recipe.tracking.uri is None:
         raise UserError(f"outputs={recipe.outputs}: MLflow's database can't lie below a folder with '?' in its name")
     train = recipe.train
-    for key in ("epochs", "batch_size", "eval_batch_size", "accumulate", "patience"):
+    for key in ("epochs", "min_steps", "batch_size", "eval_batch_size", "accumulate", "patience"):
         number = getattr(train, key)
         if number is not None and number < 1:
             raise UserError(f"train.{key}={number} must be 1 or more")
@@ -99,7 +99,7 @@ def _numbers(recipe: Recipe, spec: InputSpec) -> None:
     """Loss and learning rates."""
     loss, schedule = parts.loss(recipe.loss), parts.schedule(recipe.scheduler)
     target = torch.full((2, spec.n_classes), 1 / spec.n_classes)
-    epochs, where, node = recipe.train.epochs, "optimizer", recipe.optimizer
+    epochs, where, node = length.intended(recipe), "optimizer", recipe.optimizer
     try:
         optimizer = parts.optimizer(node, [torch.nn.Parameter(torch.zeros(1))])
         where, node = "scheduler", recipe.scheduler
@@ -136,16 +136,47 @@ def lengths(open_length: bool, tta: Node, synthetic: Node | None = None) -> None
 
 def row_weights(recipe: Recipe, rows: pd.DataFrame) -> None:
     """Refuses weights that a fold would refuse, or that leave it no row to train on, in any epoch."""
-    weights, epochs = parts.row_weights(recipe.row_weights), recipe.train.epochs
+    weights, epochs = parts.row_weights(recipe.row_weights), length.intended(recipe)
     if weights is None:
         return
     own = rows["weight"].to_numpy() if "weight" in rows else 1.0
     examples = rows["example"] if "example" in rows else rows["id"]
     for epoch in range(epochs):
         counts = (own * weights(rows, epoch, epochs) > 0) & serves(rows, "trained")
-        empty = [k for k in rows["fold"].unique() if examples[counts & (rows["fold"] != k)].nunique() < 2]
+        empty = [k for k in range(int(rows["fold"].max()) + 1) if examples[counts & open_to(rows, k)].nunique() < 2]
         if empty:
             raise UserError(
                 f"row_weights leaves fold {min(empty)} fewer than two examples to train on in epoch {epoch + 1}; "
                 "give some range a factor above 0"
             )
+
+
+def single_rows(recipe: Recipe, spec: InputSpec, rows: pd.DataFrame) -> None:
+    """Refuses to train on one row at once what normalises by batches of it: a channel's one number has no deviation.
+
+    Only batches of one row by choice, and training sides of one row, are that small: another last row joins the batch
+    before it. Layers that see many samples or places of the one row can train on it.
+    """
+    examples = length.trained_examples(rows)
+    lone = [k for k, n in examples.items() if n == 1]
+    if recipe.train.batch_size > 1 and not lone:
+        return
+    with torch.device("meta"):
+        model = parts.model(recipe.model, spec).train()
+        for layer in batch_statistics.once(model) if lone else ():
+            layer.training = True  # as it is when it is measured
+        try:
+            model(torch.empty(1, *spec.shape))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            model_name = recipe.model["_target_"].rpartition(".")[2]
+            if lone:
+                raise UserError(
+                    f"fold {lone[0]} has one row to train on, and {model_name} normalises by batches of two or more; "
+                    "give it more rows, or choose a model without batch normalisation, such as model=mlp"
+                ) from error
+            raise UserError(
+                f"train.batch_size=1: {model_name} normalises by batches of two rows or more; give 2 or more, with "
+                "train.accumulate= where one step shall take several"
+            ) from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
@@ -196,8 +196,8 @@ class FoldTraining:
 
 def settings(recipe: Recipe) -> loop.Settings:
     """The loop's part of a recipe."""
-    own = {name: value for name, value in vars(recipe.train).items() if name != "balanced"}
-    return loop.Settings(seed=recipe.seed, **own)
+    names = [field.name for field in fields(loop.Settings) if field.name != "seed"]
+    return loop.Settings(seed=recipe.seed, **{name: getattr(recipe.train, name) for name in names})
 
 
 def peak_memory() -> int | None:

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 from bench.tell import figure, say
 
+MOST_LINES = 100
+"""Of a fold: epochs of one step are told by the hundreds otherwise."""
+
 
 class Display(Protocol):
     """Hooks of a fan-out of folds; ``event`` is what a fold's process reported."""
@@ -27,10 +30,10 @@ def describe(event: dict[str, Any], metric: str) -> str:
 
 
 class Lines:
-    """One line an epoch: for logs, pipes and CI."""
+    """One line an epoch, or one for several where there are many: for logs, pipes and CI."""
 
     def __init__(self, metric: str, epochs: int) -> None:
-        self.metric, self.epochs = metric, epochs
+        self.metric, self.epochs, self.every = metric, epochs, -(-epochs // MOST_LINES)
 
     def __enter__(self) -> Display:
         return self
@@ -42,7 +45,7 @@ class Lines:
     def event(self, fold: int, event: dict[str, Any]) -> None:
         if event["kind"] == "note":
             say(f"fold {fold}  {event['text']}")
-        elif event["kind"] == "epoch":
+        elif event["kind"] == "epoch" and event["epoch"] % self.every == self.epochs % self.every:
             epoch = f"epoch {event['epoch']}/{self.epochs}"
             say(f"fold {fold}  {epoch}  {describe(event, self.metric)}  {event['seconds']:.1f} s")
 

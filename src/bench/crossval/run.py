@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.crossval import collect, processes
+from bench.crossval import collect, length, processes
 from bench.crossval.lifecycle import Life, held
 from bench.crossval.plan import Plan, make_plan
 from bench.crossval.progress import display
@@ -56,7 +56,7 @@ def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
     run, recipe, metric = plan.run, plan.recipe, plan.dataset.metric
     failed: list[int] = []
     if todo:
-        with display(metric.name, recipe.train.epochs) as screen:
+        with display(metric.name, length.intended(recipe)) as screen:
             failed = processes.train(run, todo, recipe.folds.parallel, recipe.device, recipe.compile, screen)
     scores = None
     if any(fold.finished for fold in run.folds):
@@ -70,7 +70,7 @@ def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
             )
         if trouble := submission.submit(run, lambda: plan.dataset):
             say(f"{trouble} (the predictions stay; the same command tries again, and trains nothing)")
-        draw(run)
+        draw(run, metric)
     numbers = ", ".join(map(str, failed))
     sentence = f"fold {numbers} failed; the same command again trains only what is missing" if failed else None
     return Outcome(run, scores, failed, sentence)

@@ -43,11 +43,11 @@ class Members:
     @property
     def target(self) -> np.ndarray:
         """(N, K) float64."""
-        return self.rows[[c for c in self.rows.columns if c.startswith(TARGET)]].to_numpy(np.float64)
+        return np.asarray(self.rows[[c for c in self.rows.columns if c.startswith(TARGET)]], np.float64)
 
     @property
     def fold(self) -> np.ndarray:
-        return self.rows["fold"].to_numpy()
+        return np.asarray(self.rows["fold"])
 
 
 def read(runs: Sequence[Run], folds: str) -> Members:

@@ -61,6 +61,8 @@ class Network(Way):
         import torch
         from torch import nn
 
+        from bench.training.batch_statistics import along, measuring
+
         x, y = torch.from_numpy(side_by_side(p_mnk).astype(np.float32)), torch.from_numpy(target_nk.astype(np.float32))
         layers, width = [], x.shape[1]
         for wide in self.hidden:
@@ -75,6 +77,9 @@ class Network(Way):
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()
                     optimizer.step()
+        if len(x) > 1:
+            with measuring(net, along(net)):  # of some tens of steps running averages are what the start was like
+                net(x)
         return net.eval()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import ClassVar, Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,3 +44,19 @@ def glorot(model: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+class Standardised(nn.BatchNorm1d):
+    """Numbers (B, C), or (B, C, T), that nothing before trains, brought to mean 0 and deviation 1 channel by channel.
+
+    By what the training side shows: measured once, before training, over all its rows (``training/batch_statistics``);
+    from then on every row is standardised alike, in training too, whatever its batch.
+    """
+
+    measured_once: ClassVar[bool] = True
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=False)
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(False)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.models.parts import at_least, refuse_below_one
+from bench.models.parts import Standardised, at_least, refuse_below_one
 from bench.spec import InputSpec
 
 LENGTHS = (7, 9, 11)
@@ -19,10 +19,9 @@ class Rocket(nn.Module):
 
     Each channel is brought to mean 0 and deviation 1 (``normalise``; without it the biases, drawn from [−1, 1], are in
     the signal's own unit), goes through ``kernels`` random convolutions, and of each one's output two numbers remain:
-    its maximum, and the share of it above 0. They are standardised by what the training rows of the fold show (batch
-    normalisation without parameters) and go through one linear layer, the only thing that is trained. A kernel looks
-    at 1 to min(C, its length) channels, drawn so that few are likely. Each fold draws its own kernels, which are part
-    of its weights.
+    its maximum, and the share of it above 0. They are standardised by what the training rows of the fold show, measured
+    once, and go through one linear layer, the only thing that is trained. A kernel looks at 1 to min(C, its length)
+    channels, drawn so that few are likely. Each fold draws its own kernels, which are part of its weights.
 
     Source: Dempster, Petitjean and Webb, "ROCKET: exceptionally fast and accurate time series classification using
     random convolutional kernels", 2020 (arXiv 1910.13051).
@@ -43,7 +42,7 @@ class Rocket(nn.Module):
             self.register_buffer(f"kernel_{i}", _drawn(count, spec.channels, length))
         self.register_buffer("bias", torch.rand(kernels) * 2 - 1)
         self.bias: Tensor
-        self.norm = nn.BatchNorm1d(2 * kernels, affine=False)
+        self.norm = Standardised(2 * kernels)
         self.head = nn.Linear(2 * kernels, spec.n_classes)
         nn.init.zeros_(self.head.weight)  # where rows are fewer than numbers, what a layer starts with remains in it
         nn.init.zeros_(self.head.bias)

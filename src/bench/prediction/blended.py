@@ -166,7 +166,7 @@ def naming(member: Run) -> Iterator[None]:
 def _places(first: Predictor, ours: Dataset, member: Predictor, theirs: Dataset) -> np.ndarray:
     """(N,) where the rows of the first member's test table stand in another member's."""
     wanted, there = ours.table("test")["id"], theirs.table("test")["id"]
-    places = pd.Index(there).get_indexer(wanted)
+    places: np.ndarray = pd.Index(there).get_indexer(wanted)
     if len(wanted) != len(there) or (places < 0).any():
         raise UserError(
             f"{first.run.folder} and {member.run.folder} find other test rows in {theirs.root} ({len(wanted)} and "

@@ -96,7 +96,7 @@ def own_files(run: Run, data: Path) -> Path:
     try:
         return parts.files(run.made_by.dataset, data).as_trained(run.inputs.simulated)
     except UserError as error:
-        raise UserError(f"{error}; say which to predict, a folder of test files: input=…") from error
+        raise UserError(f"{error}; say which to predict: input=<folder of test files>") from error
 
 
 def _there(folder: Path, decides: Mapping[str, Any]) -> bool:

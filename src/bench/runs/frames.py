@@ -23,7 +23,7 @@ def write_frame(frame: pd.DataFrame, path: Any) -> None:
 
 def predictions(frame: pd.DataFrame, prefix: str = PREDICTION) -> np.ndarray:
     """The (N, K) float64 probabilities of an out-of-fold or test frame."""
-    return frame[[c for c in frame.columns if c.startswith(prefix)]].to_numpy(np.float64)
+    return np.asarray(frame[[c for c in frame.columns if c.startswith(prefix)]], np.float64)
 
 
 def prediction_frame(ids: pd.Series, probability: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:

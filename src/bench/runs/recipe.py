@@ -27,9 +27,13 @@ FILE = "config.yaml"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-    """How long and how a fold is trained. ``clip`` is a gradient norm, ``ema`` the decay of an average of weights."""
+    """How long and how a fold is trained. ``clip`` is a gradient norm, ``ema`` the decay of an average of weights.
 
-    epochs: int
+    ``epochs`` None: ``crossval/length.py`` finds them before a run is planned; a run's own recipe has their number.
+    """
+
+    epochs: int | None = None
+    min_steps: int | None = None
     batch_size: int
     eval_batch_size: int
     precision: Literal["float32", "bf16"]
@@ -39,6 +43,7 @@ class Train:
     accumulate: int = 1
     ema: float | None = None
     ema_every: Literal["step", "epoch"] = "step"
+    batch_stats: Literal["exact", "running"] = "running"
     balanced: bool = False
 
 
@@ -75,7 +80,7 @@ class Recipe:
     tta: Node = dataclasses.field(default_factory=NOTHING.copy)
     optimizer: Node
     scheduler: Node
-    recipe: Node | None = None
+    recipe: Node | None = dataclasses.field(default=None, metadata={"keys": ("features", "n_splits", "scheduler")})
     init_from: str | None = None
     pretrain: tuple[str, ...] | None = None
     seed: int = 0
@@ -95,7 +100,11 @@ class Recipe:
         "tracking",
     )  # fmt: skip
     """Keys that say where or how fast, or are found again in others: runs that differ in these alone are one run."""
-    within: ClassVar[Mapping[str, tuple[str, ...]]] = {"dataset": ("root", "simulator"), "split": ("strict",)}
+    within: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "dataset": ("root", "simulator"),
+        "split": ("strict",),
+        "train": ("min_steps",),
+    }
     """Keys of groups that decide nothing either."""
     settled: ClassVar[tuple[str, ...]] = ()
     """Keys that the command does not have."""
@@ -177,7 +186,8 @@ def mapping(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} can't be read as YAML ({' '.join(str(error).split())}); {records.AGAIN}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is no mapping of keys to values; {records.AGAIN}")
-    return targets.renamed(content)
+    named_as_today: dict[str, Any] = targets.renamed(content)
+    return named_as_today
 
 
 def write(folder: Path, recipe: Recipe | EnsembleRecipe) -> None:

@@ -59,7 +59,7 @@ def submit(run: Run, dataset: Callable[[], Submitting]) -> str | None:
 
 def sample_ids(sample: Path) -> list[str]:
     """The first column of the sample, as text."""
-    return _read(sample).iloc[:, 0].tolist()
+    return list(_read(sample).iloc[:, 0])
 
 
 def in_order(ids: Sequence[Any], probability: np.ndarray, wanted: Sequence[str]) -> tuple[list[Any], np.ndarray]:

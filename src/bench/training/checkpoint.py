@@ -26,7 +26,8 @@ def load(path: Path, device: torch.device) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        return state
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         print(f"{path} can't be read ({type(error).__name__}): this fold begins anew", file=sys.stderr)
         return None

@@ -14,7 +14,8 @@ class Ema:
 
     With ``warmup`` the n-th update decays by (1 + n) / (10 + n) at most: an average over the last thousand steps of a
     training that has had a hundred would be what the network was when it knew nothing (seen on 260 steps at 0.99).
-    Buffers (BatchNorm's statistics) are averaged as the weights are, so that they fit each other.
+    Buffers are averaged as the weights are. Batch normalisation's statistics are among them: averages of what other
+    weights showed, so they are measured anew before the average is judged, unless ``batch_stats`` is running.
     """
 
     def __init__(self, model: nn.Module, decay: float, warmup: bool) -> None:

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from bench.augment.base import Augmentation, prepared
 from bench.data.batches import Batches
 from bench.runs.run import Fold
-from bench.spec import Metric
-from bench.training import checkpoint
+from bench.spec import Direction, Metric
+from bench.training import batch_statistics, checkpoint
 from bench.training.ema import Ema
 from bench.training.inference import autocast, logits, probabilities
 from bench.training.schedules import Schedule
-from bench.training.seeds import epoch_seed
+from bench.training.seeds import MEASURED, epoch_seed
 
 Loss = Callable[..., Tensor]
 Report = Callable[[dict[str, Any]], None]
@@ -52,6 +52,7 @@ class Settings:
     accumulate: int = 1  # batches whose gradients make one step
     ema: float | None = None  # decay of the weights' moving average, which is then what is judged and kept
     ema_every: Literal["step", "epoch"] = "step"
+    batch_stats: Literal["exact", "running"] = "exact"  # measured for what is judged, or averaged along the way
 
 
 @dataclass
@@ -79,28 +80,29 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
 
     Leaves in the fold's folder: history.json (an entry an epoch), checkpoint.pt (the last epoch) and
     weights.safetensors (what ``settings.keep`` chose), and in ``parts.model`` the kept weights. With a moving average
-    those are the average's.
+    those are the average's. Batch statistics are measured before an epoch is judged, so that what is judged, kept and
+    gone on from is one and the same.
     """
+    state = checkpoint.load(fold.checkpoint, train.device)
+    if settings.keep != "last" and not fold.weights.exists():
+        state = None  # the best epoch's weights are gone: they come again only from the beginning
+    if state is None:
+        _measure(parts, parts.model, _rows(parts, train, 0), settings, fold, once=True)
     ema = Ema(parts.model, settings.ema, settings.ema_every == "step") if settings.ema is not None else None
     judged = parts.model if ema is None else ema.model
-    state = checkpoint.load(fold.checkpoint, train.device)
     history: list[dict[str, float]] = []
-    if state is not None and not fold.weights.exists():
-        if settings.keep != "last":
-            state = None  # the best epoch's weights are gone: they come again only from the beginning
-        else:
-            _restore(parts.model, ema, state)
-            checkpoint.save_weights(fold.weights, judged)
     if state is not None:
         _restore(parts.model, ema, state)
         parts.optimizer.load_state_dict(state["optimizer"])
         history = state["history"]
+        if not fold.weights.exists():
+            checkpoint.save_weights(fold.weights, judged)
     base = [group["lr"] for group in parts.optimizer.param_groups] if state is None else state["base"]
     for epoch in range(len(history), settings.epochs):
         if _stands_still(history, settings, parts.metric):
             break
         started = time.perf_counter()
-        rows = train if parts.row_weights is None else train.weighted(parts.row_weights(epoch))
+        rows = _rows(parts, train, epoch)
         losses = [entry["valid/loss"] for entry in history]
         rates = [partial(_rate, parts.schedule, settings.epochs, lr, losses) for lr in base]
         loss = _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report)
@@ -108,6 +110,8 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         steps += int(history[-1]["step"]) if history else 0
         history.append({"epoch": epoch + 1, "step": steps})
         history[-1] |= {"lr": parts.optimizer.param_groups[0]["lr"], "train/loss": loss}
+        if settings.batch_stats == "exact":
+            _measure(parts, judged, rows, settings, fold)
         try:
             history[-1] |= evaluate(parts, valid, settings, judged)
         except LossIsNaN as error:
@@ -131,6 +135,19 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
     checkpoint.load_weights(fold.weights, parts.model)
 
 
+def _rows(parts: Parts, train: Batches, epoch: int) -> Batches:
+    """The training rows with the weights of an epoch (from 0)."""
+    return train if parts.row_weights is None else train.weighted(parts.row_weights(epoch))
+
+
+def _measure(parts: Parts, model: nn.Module, rows: Batches, settings: Settings, fold: Fold, once: bool = False) -> None:
+    """Batch statistics of the model, always of one draw of a fold's rows, in batches that the device takes anyway."""
+    layers = batch_statistics.once(model) if once else batch_statistics.along(model)
+    size, seed = max(2, settings.batch_size, settings.eval_batch_size), (settings.seed, fold.number, MEASURED)
+    at_most = None if once else batch_statistics.ROWS
+    batch_statistics.measure(model, layers, parts.device_half, rows, size, settings.precision, seed, at_most)
+
+
 def _restore(model: nn.Module, ema: Ema | None, state: dict[str, Any]) -> None:
     model.load_state_dict(state["model"])
     if ema is not None:
@@ -146,11 +163,11 @@ def _stands_still(history: list[dict[str, float]], settings: Settings, metric: M
 
 def best_epoch(history: list[dict[str, float]], settings: Settings, metric: Metric) -> int:
     """The epoch (from 0) whose weights are kept; the earliest of equals, the last where none has a score."""
-    key, sign = f"valid/{metric.name}", 1 if metric.direction == "min" else -1
+    key, direction = f"valid/{metric.name}", metric.direction
     if settings.keep == "loss":
-        key, sign = "valid/loss", 1
-    scored = [e for e in range(len(history)) if settings.keep != "last" and math.isfinite(history[e][key])]
-    return min(scored, key=lambda e: sign * history[e][key]) if scored else len(history) - 1
+        key, direction = "valid/loss", Direction.MIN
+    best = None if settings.keep == "last" else direction.best(entry[key] for entry in history)
+    return len(history) - 1 if best is None else best
 
 
 def evaluate(parts: Parts, rows: Batches, settings: Settings, model: nn.Module | None = None) -> dict[str, float]:

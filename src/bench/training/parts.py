@@ -5,14 +5,13 @@ Checking, training, predicting, loading and listing build with these. Nothing he
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import build
 from bench.datasets.root import Files
-from bench.runs.recipe import Node, Recipe
-from bench.spec import UserError
+from bench.runs.recipe import Node
 from bench.targets import PLACEHOLDERS
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bench.augment.base import Augmentation
+    from bench.data.assignment import Splitter
     from bench.data.row_weights import RowWeights
-    from bench.data.splits import Splitter
     from bench.datasets.base import Dataset
     from bench.features.base import Features
     from bench.spec import InputSpec, Metric
@@ -30,31 +29,13 @@ if TYPE_CHECKING:
     from bench.training.tta import View
 
 
-GIVEN = {
-    "dataset": 0, "features": 0, "model": 1, "loss": 3, "split": 1, "row_weights": 3, "synthetic": 0, "pseudo": 0,
+GIVEN: Mapping[str, int] = {
+    "dataset": 0, "model": 1, "features": 0, "loss": 3, "split": 1, "row_weights": 3, "synthetic": 0, "pseudo": 0,
     "tta": 0, "optimizer": 1, "scheduler": 4,
 }  # fmt: skip
-"""How many arguments a group's target gets that no config can name: a model its spec, a loss logits, target, weight."""
-OF_THE_DATA = {"channels", "size", "classes", "sample_rate", "n_classes", "num_classes", "in_chans", "in_channels"}
-"""Options of models that the data decides."""
-
-
-def refuse_unread(recipe: Recipe) -> None:
-    """UserError for a key of a group that nothing would read, before a file is opened or made.
-
-    Of what is composed by list, such as augment, ``build.each`` says so.
-    """
-    for key in sorted(OF_THE_DATA & set(recipe.model)):
-        raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
-    for group in GIVEN:
-        node: Node = getattr(recipe, group)
-        if named(node):
-            _partial(_own(node), group)
-        elif len(node) > 1:
-            extra = ", ".join(f"{group}.{key}" for key in node if key != "_target_")
-            raise UserError(f"{extra} would do nothing: name the option it belongs to, {group}=<name>, as well")
-    if simulator := recipe.dataset.get("simulator"):
-        build.partial(simulator, "dataset.simulator", 1)
+"""group → how many arguments of its target are not the config's: a model's input spec, a loss's logits …"""
+BESIDES: Mapping[str, str] = {"dataset": "simulator", "split": "strict"}
+"""group → a key of its node that its target is not given."""
 
 
 def named(node: Node) -> bool:
@@ -62,8 +43,13 @@ def named(node: Node) -> bool:
     return node.get("_target_") not in PLACEHOLDERS
 
 
+def bound(group: str, node: Node) -> Callable[..., Any]:
+    """An option's target with its own keys; what is ``GIVEN`` is to come. UserError for a key that it does not take."""
+    return build.partial(_own(group, node), group, GIVEN[group])
+
+
 def dataset_class(node: Node) -> type[Dataset]:
-    return build.locate(_own(node), "dataset")  # type: ignore[return-value]
+    return build.locate(node, "dataset")  # type: ignore[return-value]
 
 
 def metric(node: Node) -> Metric:
@@ -85,20 +71,27 @@ def files(node: Node, data: str | Path) -> Files:
 
 def dataset(node: Node, root: Path) -> Dataset:
     """The data set on a folder of its files; UserError for one that lacks some."""
-    opened: Dataset = build.build({**_own(node), "root": str(root)}, "dataset")
+    opened: Dataset = bound("dataset", {**node, "root": str(root)})()
     return opened
 
 
 def dataset_to_predict(node: Node, facts: Mapping[str, Any], folder: Path) -> Dataset:
     """The data set on a folder of test files alone; ``facts`` are what a run knows of the training files."""
     kind = dataset_class(node)
-    options = {key: value for key, value in _own(node).items() if key != "root"}
+    options = {key: value for key, value in _own("dataset", node).items() if key != "root"}
     checked = build.check(kind, options, "dataset", 0, {"root": str(folder)})
     return kind.remembered(dict(facts), folder, **checked)
 
 
+def dataset_of_tables(node: Node, root: Path) -> Dataset:
+    """The data set on a folder of which the training table alone is read."""
+    kind = dataset_class(node)
+    options = {key: value for key, value in _own("dataset", node).items() if key != "root"}
+    return kind.of_tables(root, **build.check(kind, options, "dataset", 0, {"root": str(root)}))
+
+
 def features(node: Node) -> Features:
-    made: Features = build.build(node, "features")
+    made: Features = bound("features", node)()
     return made
 
 
@@ -108,7 +101,7 @@ def model_class(node: Node) -> Any:
 
 
 def model(node: Node, spec: InputSpec) -> nn.Module:
-    made: nn.Module = build.build(node, "model", spec)
+    made: nn.Module = bound("model", node)(spec)
     return made
 
 
@@ -119,7 +112,7 @@ def trained_model(node: Node, spec: InputSpec) -> nn.Module:
 
 
 def loss(node: Node) -> Loss:
-    return _partial(node, "loss")
+    return bound("loss", node)
 
 
 def judging_loss(node: Node) -> Loss:
@@ -128,12 +121,12 @@ def judging_loss(node: Node) -> Loss:
 
 
 def optimizer(node: Node, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    made: torch.optim.Optimizer = build.build(node, "optimizer", parameters)
+    made: torch.optim.Optimizer = bound("optimizer", node)(parameters)
     return made
 
 
 def schedule(node: Node) -> Schedule:
-    return _partial(node, "scheduler")
+    return bound("scheduler", node)
 
 
 def augment(node: Node, features: Features) -> list[Augmentation]:
@@ -143,26 +136,26 @@ def augment(node: Node, features: Features) -> list[Augmentation]:
 
 def views(node: Node, features: Features, augment: Sequence[Augmentation]) -> list[View]:
     """The views of a row whose predictions are averaged; none where it is looked at once, as it is."""
-    return build.build(node, "tta").views(features, augment) if named(node) else []
+    return bound("tta", node)().views(features, augment) if named(node) else []
 
 
 def row_weights(node: Node) -> RowWeights | None:
-    return _partial(node, "row_weights") if named(node) else None
+    return bound("row_weights", node) if named(node) else None
 
 
 def synthetic(node: Node) -> Any:
     """A ``synthetic.base.Way``, or None."""
-    return build.build(node, "synthetic") if named(node) else None
+    return bound("synthetic", node)() if named(node) else None
 
 
 def pseudo_labels(node: Node) -> Any:
     """A ``crossval.pseudo_labels.Teachers``, or None."""
-    return build.build(node, "pseudo") if named(node) else None
+    return bound("pseudo", node)() if named(node) else None
 
 
 def split(node: Node) -> tuple[Splitter, bool]:
     """The splitter, and whether a split that leaks is refused."""
-    return _partial(_own(node), "split"), bool(node.get("strict", True))
+    return bound("split", node), bool(node.get("strict", True))
 
 
 def name(node: Node) -> str:
@@ -170,11 +163,6 @@ def name(node: Node) -> str:
     return str(node.get("_target_", "")).rpartition(".")[2].lower()
 
 
-def _partial(node: Node, group: str) -> Any:
-    """The target with the node's options bound; the other arguments are to come."""
-    return build.partial(node, group, GIVEN[group])
-
-
-def _own(node: Node) -> dict[str, Any]:
-    """A node without what its target does not get: a data set's simulator, whether a split that leaks is refused."""
-    return {key: value for key, value in node.items() if key not in ("simulator", "strict")}
+def _own(group: str, node: Node) -> dict[str, Any]:
+    """What of a node its target is given."""
+    return {key: value for key, value in node.items() if key != BESIDES.get(group)}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-EXTRA, VIEWS = 1 << 40, 1 << 41  # seeds beside the epochs' own: of added rows, and of random views
+EXTRA, VIEWS, MEASURED = 1 << 40, 1 << 41, 1 << 42
+"""Seeds beside the epochs' own: of added rows, of random views, of the rows that batch statistics are measured over."""
 
 
 def epoch_seed(*numbers: int) -> int:
