@@ -26,7 +26,7 @@ EVERYTHING = [option for group in options.groups() for option in options.options
 FILES: dict[str, dict[str, Any]] = {
     "freesound": {"n_train": 123, "n_test": 1, "longest": 0.4},
     "heartbeat": {"n_train": 60, "n_test": 2},
-    "hms": {"n_eegs": 2, "n_patients": 2, "n_test": 0},
+    "hms": {"n_eegs": 10, "n_patients": 5, "n_test": 0},
     "seti": {"n_train": 4, "n_test": 0, "n_old": 0},
 }
 

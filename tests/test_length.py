@@ -116,8 +116,8 @@ def test_a_run_no_better_than_the_training_means_is_told_in_the_terminal(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], direction: Any, oof: float, told: bool
 ) -> None:
     scores = Scores(
-        metric="kl", direction=Direction(direction), oof=oof, folds=(oof,), fold_numbers=(0,), mean=oof, std=0.0, baseline=0.7,
-        rows=9, accuracy=0.5, complete=True, simulated=False, identity="x",
+        metric="kl", direction=Direction(direction), oof=oof, folds=(oof,), fold_numbers=(0,), mean=oof, std=0.0,
+        baseline=0.7, rows=9, accuracy=0.5, complete=True, simulated=False, identity="x",
     )  # fmt: skip
     Life(Run(tmp_path), Tracking(enabled=False), None, {}).conclude(scores, [], ["kl"])
     assert ("no better than always predicting the training means" in capfd.readouterr().err) == told

@@ -262,7 +262,7 @@ def drawn(folder: Path, shown: np.ndarray, names: list[str], **more: Any) -> lis
     run.fold(1).folder.mkdir(exist_ok=True)
     np.save(run.fold(1).folder / "synthetic_examples.npy", shown)
     write_json(run.fold(1).folder / "synthetic_examples.json", {"classes": names, "way": "smote"})
-    return figures.save(plots.drawings(run, KL, None), run.folder / "plots", plots.title(run), False)
+    return figures.save(plots.drawings(run, KL, None), run.folder / "plots", plots.title(run), run.inputs.simulated)
 
 
 @pytest.mark.parametrize("shape", [(300,), (1, 20), (8, 50), (40, 50), (3, 20, 30)])

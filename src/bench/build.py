@@ -31,7 +31,7 @@ def locate(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
         names = targets.options(group)
         choose = f"choose {group}= one of {', '.join(names)}" if names else "name one, or leave the key out"
         raise UserError(f"{where} has no _target_; {choose}")
-    path = targets.current(path)
+    target = targets.current(path)
     targets.refuse_name(path, where)
     module, _, name = path.rpartition(".")
     try:
@@ -106,9 +106,10 @@ def _unknown(node: Mapping[str, Any], where: str, key: str, name: str, options: 
     sentence = f"{where}.{key} is not an option of {name}; it takes {', '.join(options) or 'none'}"
     if near := difflib.get_close_matches(key, options, 1, 0.7):
         return f"{sentence}. Did you mean {where}.{near[0]}?"
-    path = targets.current(str(node.get("_target_")))
-    files = {option: extensions.option(where, option).read_text(encoding="utf-8") for option in targets.options(where)}
-    mine = [option for option, text in files.items() if f"_target_: {path}\n" in text]
+    target = targets.current(str(node.get("_target_")))
+    paths = {option: extensions.option(where, option) for option in targets.options(where)}
+    files = {option: path.read_text(encoding="utf-8") for option, path in paths.items() if path.exists()}
+    mine = [option for option, text in files.items() if f"_target_: {target}\n" in text]
     others = [f"{where}={option}" for option, text in files.items() if f"\n{key}:" in text and option not in mine]
     if others:
         sentence += f" ({', '.join(others[:3])} {'has' if len(others) == 1 else 'have'} {key})"
