@@ -31,7 +31,7 @@ def locate(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
         names = targets.options(group)
         choose = f"choose {group}= one of {', '.join(names)}" if names else "name one, or leave the key out"
         raise UserError(f"{where} has no _target_; {choose}")
-    target = targets.current(path)
+    path = targets.current(path)
     targets.refuse_name(path, where)
     module, _, name = path.rpartition(".")
     try:
