@@ -319,7 +319,7 @@ def test_what_is_said_of_the_split_is_kept_and_changes_no_identity(
     assign = assignment.assign
     monkeypatch.setattr("bench.crossval.plan.assign", lambda *given: replace(assign(*given), notes=["a < b"]))
     plan = make_plan(*compose(*overrides))
-    assert (plan.inputs.notes, plan.run.folder) == (["a < b"], run.folder)
+    assert (list(plan.inputs.notes), plan.run.folder) == (["a < b"], run.folder)
     assert "split     a < b" in capsys.readouterr().err
     told = Run(Path(shutil.copytree(run.folder, tmp_path / "told")))
     inputs.write(told.folder, plan.inputs)

@@ -279,7 +279,7 @@ def test_the_picture_of_simulated_rows_says_so(tmp_path: Path, monkeypatch: pyte
     from matplotlib.figure import Figure
 
     figures: list[Figure] = []
-    monkeypatch.setattr(plots, "replacing", contextlib.nullcontext)
+    monkeypatch.setattr(figures, "replacing", contextlib.nullcontext)
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: figures.append(self))
     drawn(tmp_path, np.zeros((1, 2, 8, 1, 20), np.float32), ["a"], simulated=True)
     assert "simulated data" in [text.get_text() for text in figures[0].texts]

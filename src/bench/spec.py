@@ -1,4 +1,4 @@
-"""The nouns everybody shares. This room imports nothing of bench, so every room may import it."""
+"""The nouns everybody shares. This room imports nothing of bench but a mistake, so every room may import it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
+from bench.mistake import UserError as UserError
+
 if TYPE_CHECKING:
     import numpy as np
 
 Kind = Literal["sequence", "image"]
 Part = Literal["train", "test"]
-
-
-class UserError(ValueError):
-    """A person's mistake, worded for that person.
-
-    The message is one sentence that names the file, row, column or key, says what was expected and what to do.
-    Doors print it without a traceback and exit with 2.
-    """
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import NoReturn
 from bench.cli.command import Command
 from bench.cli.door import run
 from bench.cli.errors import FAILED
-from bench.spec import UserError
+from bench.mistake import UserError
 
 ABOUT = """Sends runs to MLflow from their folders: what a dead server missed, or, as a training goes, all of it.
 

@@ -53,6 +53,8 @@ class Dataset(ABC):
     """Whether the competition also takes its submission as a spreadsheet."""
     test_only: bool = False
     """The training files are not there, and are not asked for."""
+    tables_alone: bool = False
+    """Only tables are read: recordings may be absent, and are not looked for."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -73,6 +75,14 @@ class Dataset(ABC):
         dataset.test_only = True
         for name in cls.learned:  # a cached property asks here first
             dataset.__dict__[name] = tuple(facts[name]) if isinstance(facts[name], list) else facts[name]
+        cls.__init__(dataset, root, **options)
+        return dataset
+
+    @classmethod
+    def of_tables(cls, root: str | Path, **options: Any) -> Self:
+        """A folder whose training table is all that is read: for what can be told without the recordings."""
+        dataset = cls.__new__(cls)
+        dataset.tables_alone = True
         cls.__init__(dataset, root, **options)
         return dataset
 
@@ -135,6 +145,7 @@ class Dataset(ABC):
         """Refuses a root that is missing or incomplete, naming everything that is not there and where it is instead."""
         key = "input" if self.test_only else "dataset.root"
         needed = self.required_to_predict() if self.test_only else self.required()
+        needed = [name for name in needed if Path(name).suffix or not self.tables_alone]
         if sentence := folders.lacking(self.root, needed, key, self.name):
             raise UserError(sentence)
 

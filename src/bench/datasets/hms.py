@@ -198,7 +198,8 @@ class HMS(Dataset):
     @cached_property
     def _train_csv(self) -> hms_tables.Rows:
         rows = hms_tables.read_train(self.root / "train.csv")
-        refuse_unmatched(self.root / "train_eegs", "train.csv", rows.frame["eeg_id"], "EEGs")
+        if not self.tables_alone:
+            refuse_unmatched(self.root / "train_eegs", "train.csv", rows.frame["eeg_id"], "EEGs")
         return rows
 
     @cached_property

@@ -154,6 +154,8 @@ class Seti(Dataset):
     def _unmatched(self, part: Part, ids: np.ndarray) -> list[str]:
         """What to say of ids without a file and files without an id."""
         folder, present = self._folder(part), set[str]()
+        if self.tables_alone:
+            return []
         if (folder / folder.name).is_dir():
             raise UserError(
                 f"{folder} holds the folder {folder.name}; move what is in {folder / folder.name} one level up, into "

@@ -83,6 +83,13 @@ def dataset_to_predict(node: Node, facts: Mapping[str, Any], folder: Path) -> Da
     return kind.remembered(dict(facts), folder, **checked)
 
 
+def dataset_of_tables(node: Node, root: Path) -> Dataset:
+    """The data set on a folder of which the training table alone is read."""
+    kind = dataset_class(node)
+    options = {key: value for key, value in _own("dataset", node).items() if key != "root"}
+    return kind.of_tables(root, **build.check(kind, options, "dataset", 0, {"root": str(root)}))
+
+
 def features(node: Node) -> Features:
     made: Features = bound("features", node)()
     return made
