@@ -201,7 +201,7 @@ def test_the_traceback_is_there_for_who_asks(tmp_path: Path) -> None:
         ("folds.only=[0,9]", r"folds.only=\[0, 9\] must name folds from 0 to 1"),
         ("folds.parallel=0", "folds.parallel=0 must be 1 or more"),
         ("seed=-1", "seed=-1 must be 0 or more"),
-        ("split=group", "split=group needs groups"),
+        ("split=group", "split=group needs a .group. column"),
         ("split=predefined", "needs a 'fold' column"),
         ("features=hms_waveform", "features=hms_waveform reads hms, not heartbeat"),
         ("model.dropout=2", "the model can't be built of .*dropout=2.*: dropout probability .*; change its options"),

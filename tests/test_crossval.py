@@ -392,7 +392,7 @@ def test_hms_with_wavenet_goes_from_raw_files_to_a_submission(
     said = capfd.readouterr()
     assert "SIMULATED" in said.out
     assert "SIMULATED" in said.err
-    assert (run.folder / "plots" / "learning_curves.png").exists()
+    assert (run.folder / "plots" / "curves_loss.png").exists()
 
 
 @pytest.mark.slow

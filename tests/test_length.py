@@ -17,7 +17,7 @@ from bench.crossval.plan import make_plan
 from bench.runs.recipe import Recipe, Tracking
 from bench.runs.run import Run
 from bench.runs.scores import Scores
-from bench.spec import InputSpec, UserError
+from bench.spec import Direction, InputSpec, UserError
 from conftest import Composed, compose, train_here
 
 Small = Callable[..., Composed]
@@ -116,7 +116,7 @@ def test_a_run_no_better_than_the_training_means_is_told_in_the_terminal(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], direction: Any, oof: float, told: bool
 ) -> None:
     scores = Scores(
-        metric="kl", direction=direction, oof=oof, folds=(oof,), fold_numbers=(0,), mean=oof, std=0.0, baseline=0.7,
+        metric="kl", direction=Direction(direction), oof=oof, folds=(oof,), fold_numbers=(0,), mean=oof, std=0.0, baseline=0.7,
         rows=9, accuracy=0.5, complete=True, simulated=False, identity="x",
     )  # fmt: skip
     Life(Run(tmp_path), Tracking(enabled=False), None, {}).conclude(scores, [], ["kl"])

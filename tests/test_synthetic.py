@@ -278,11 +278,11 @@ def test_a_run_has_a_picture_of_sequences_and_of_images(tmp_path: Path, shape: t
 def test_the_picture_of_simulated_rows_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.figure import Figure
 
-    figures: list[Figure] = []
+    saved: list[Figure] = []
     monkeypatch.setattr(figures, "replacing", contextlib.nullcontext)
-    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: figures.append(self))
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: saved.append(self))
     drawn(tmp_path, np.zeros((1, 2, 8, 1, 20), np.float32), ["a"], simulated=True)
-    assert "simulated data" in [text.get_text() for text in figures[0].texts]
-    assert figures[0].get_supxlabel() == "Rows made by smote below real ones, fold 1"
+    assert "simulated data" in [text.get_text() for text in saved[0].texts]
+    assert saved[0].get_supxlabel() == "Rows made by smote below real ones, fold 1"
     drawn(tmp_path, np.zeros((1, 2, 8, 1, 20), np.float32), ["a"], identity="ab" * 6)
-    assert "simulated data" not in [text.get_text() for text in figures[1].texts]
+    assert "simulated data" not in [text.get_text() for text in saved[1].texts]

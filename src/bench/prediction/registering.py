@@ -10,7 +10,7 @@ from bench.cli.schema import Predict
 from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE
 from bench.spec import UserError
-from bench.tell import figure, say
+from bench.tell import say
 from bench.tracking import registry
 from bench.tracking.mirror import TrackingError, default_uri
 from bench.tracking.wording import before_looking
@@ -73,5 +73,5 @@ def marks(run: Run, folds: list[int]) -> dict[str, str]:
     }
     scored = dict(zip(scores.fold_numbers, scores.folds, strict=True)) if scores else {}
     if set(folds) <= set(scored):
-        tags["score"] = figure(sum(scored[k] for k in folds) / len(folds))
+        tags["score"] = f"{sum(scored[k] for k in folds) / len(folds):.6g}"
     return tags

@@ -80,7 +80,9 @@ class Recipe:
     tta: Node = dataclasses.field(default_factory=NOTHING.copy)
     optimizer: Node
     scheduler: Node
-    recipe: Node | None = dataclasses.field(default=None, metadata={"keys": ("features", "n_splits", "scheduler")})
+    recipe: Node | None = dataclasses.field(
+        default=None, metadata={"keys": ("epochs", "features", "n_splits", "scheduler")}
+    )
     init_from: str | None = None
     pretrain: tuple[str, ...] | None = None
     seed: int = 0
