@@ -29,9 +29,10 @@ from bench.ensembling import blend, fitting, members
 from bench.metrics import MAP3
 from bench.paths import conf
 from bench.runs import frames
-from bench.runs.recipe import EnsembleRecipe, Tracking
+from bench.runs.recipe import NOTHING, EnsembleRecipe, Tracking
 from bench.runs.run import Run
 
+TRAIN = {"batch_size": 8, "eval_batch_size": 8, "precision": "float32", "keep": "last"}
 RUNS, ROWS, CLASSES, FOLDS = 20, 20_000, 41, 5
 BOUND = dict.fromkeys(("mean", "geometric", "rank", "weights", "logits", "hill_climbing"), 10.0)
 
@@ -48,7 +49,9 @@ def write_runs(outputs: Path) -> list[Run]:
         run = Run(outputs / "freesound" / "cnn2d" / f"{m:012x}")
         logits = (2 + m / 10) * truth + shared + rng.normal(size=truth.shape)
         probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        groups = ("model", "features", "loss", "split", "optimizer", "scheduler")
         config = {"dataset": {"_target_": "bench.datasets.freesound.Freesound", "root": "/nowhere"}, "seed": m}
+        config |= {group: {} for group in groups} | {"train": TRAIN}
         write_text(run.folder / "config.yaml", yaml.safe_dump(config))
         spec = {"channels": 1, "size": [40, 173], "classes": list(classes), "sample_rate": None}
         inputs = {"dataset": "freesound", "model": "cnn2d", "metric": "map3", "direction": "max", "simulated": True}
@@ -82,12 +85,9 @@ def main() -> None:
             began = time.perf_counter()
             honest, _, _, _ = fitting.nested(build.build(node, "blend"), None, given)
             fit = time.perf_counter() - began
+            folders = [str(run.folder) for run in runs]
             recipe = EnsembleRecipe(
-                runs=[str(run.folder) for run in runs],
-                outputs=folder,
-                blend=node,
-                harden={"_target_": "none"},
-                tracking=Tracking(enabled=False),
+                blend=node, harden=NOTHING, runs=folders, outputs=folder, tracking=Tracking(enabled=False)
             )
             began, processor = time.perf_counter(), time.process_time()
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -38,9 +38,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from bench.allocator import ALLOCATOR
 from bench.features.hms_eeg_spectrogram import LINKS
-from bench.features.hms_image import CENTRAL, TRACES, HMSImage
+from bench.features.hms_image import TRACES, HMSImage, central
 from bench.simulators.hms import simulate
 
+CENTRAL = central(10_000)
 COLUMNS = HMSImage.reads["columns"]
 BATCH = 32
 Draw = Callable[[np.ndarray, np.ndarray, np.ndarray], None]

@@ -2,7 +2,8 @@
 
     python benchmarks/report_time.py [folder]
 
-Prints seconds from the files of a collected run to the page (bound 10), and its size (bound 1 MB). Where a folder is
+Prints the CPU seconds from the files of a collected run to the page (bound 2) and its size (bound 1 MB), and what its
+figures take as PNG files. Where a folder is
 given, the runs and their pages are left there.
 """
 
@@ -20,7 +21,8 @@ from bench.atomic import write_json, write_text
 from bench.crossval import collect
 from bench.datasets.freesound import Freesound
 from bench.datasets.hms import HMS
-from bench.report import report
+from bench.report import figures, plots, report
+from bench.report.judged import judge
 from bench.runs import frames
 from bench.runs.run import Run
 from bench.spec import Metric
@@ -59,13 +61,22 @@ def main() -> None:
         root, rng = Path(sys.argv[1] if len(sys.argv) > 1 else scratch), np.random.default_rng(1)
         default = write_run(root / "hms/default", HMS.metric, 120, 6, 5, 5, [2000])
         large = write_run(root / "freesound/large", Freesound.metric, 20_000, 41, 10, 200, [640, 1920])
-        for what, run in (("the default run's shape", default), ("20,000 rows × 41 classes", large)):
-            began = time.perf_counter()
-            judged = report.judge(run)
-            shown = {place: rng.normal(size=run.spec.shape).astype(np.float32) for place in judged.worst()}
-            page = report.write(run, judged, shown)
-            seconds, size = time.perf_counter() - began, page.stat().st_size / 1e6
-            print(f"{what}: {seconds:.2f} s (bound 10), {size:.2f} MB (bound 1)")
+        for what, run, metric in (
+            ("the default run's shape", default, HMS.metric),
+            ("20,000 rows × 41 classes", large, Freesound.metric),
+        ):
+            shown = {place: rng.normal(size=run.spec.shape).astype(np.float32) for place in judge(run).worst()}
+            began = time.process_time()
+            judged = judge(run)
+            drawings = plots.drawings(run, metric, judged)
+            page = report.write(run, metric, judged, figures.inline(drawings), shown)
+            written = time.process_time()
+            figures.save(drawings, run.folder / "plots", plots.title(run), True)
+            seconds, size = written - began, page.stat().st_size / 1e6
+            print(
+                f"{what}: {seconds:.2f} s of CPU (bound 2), {size:.2f} MB (bound 1); its figures as PNG "
+                f"{time.process_time() - written:.2f} s more"
+            )
 
 
 if __name__ == "__main__":

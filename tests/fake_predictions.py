@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench import metrics
+from bench.atomic import write_json, write_text
 from bench.comparison import comparison
-from bench.comparison.comparison import Comparison, Rows
+from bench.comparison.comparison import Comparison
+from bench.comparison.reading import Rows
 from bench.runs.run import Run
 from bench.spec import Metric
+from fake_run import inputs, recipe, scores
+
+KINDS = {
+    "kl": ("hms.HMS", metrics.KL),
+    "map3": ("freesound.Freesound", metrics.MAP3),
+    "auc": ("seti.Seti", metrics.AUC),
+}
 
 
 def some_rows(n: int = 200, classes: int = 3, folds: int = 5, groups: int | None = None, seed: int = 0) -> Rows:
@@ -36,3 +46,41 @@ def compared(
     runs = [Run(Path(f"/nowhere/data/model{i}/{i}")) for i in range(len(skills))]
     given = [predicted(rows, skill, 100 * seed + i) for i, skill in enumerate(skills)]
     return comparison.compare(runs, rows, given, metric, resamples, seed)
+
+
+def write_run(
+    outputs: Path, rows: Rows, probability: np.ndarray, model: str, identity: str, metric: str = "kl", **more: Any
+) -> Run:
+    """A finished run's folder, as far as a comparison reads it; ``more`` changes its inputs."""
+    folder, (dataset, score) = outputs / "data" / model / identity, KINDS[metric]
+    import yaml
+
+    config = recipe(dataset={"_target_": f"bench.datasets.{dataset}"}, model={"hidden": [8]})
+    write_text(folder / "config.yaml", yaml.safe_dump(config))
+    spec = {"channels": 1, "size": [64], "classes": list(rows.classes), "sample_rate": None}
+    known = inputs(
+        dataset="data", model=model, metric=metric, direction=score.direction, spec=spec, names={"model": model},
+        n_splits=int(rows.table["fold"].max()) + 1, stores={"train": str(outputs / "no store")},
+    )  # fmt: skip
+    write_json(folder / "inputs.json", {**known, **more})
+    targets = pd.DataFrame({f"target_{c}": rows.target[:, k] for k, c in enumerate(rows.classes)})
+    rows.table.join(targets).to_parquet(folder / "splits.parquet")
+    said = pd.DataFrame({f"pred_{c}": probability[:, k] for k, c in enumerate(rows.classes)})
+    oof = rows.table[["id", "fold"]].join(targets).join(said)
+    oof.to_parquet(folder / "oof.parquet")
+    run = Run.open(folder)
+    for fold in run.folds:
+        fold.folder.mkdir(parents=True)
+        oof[oof["fold"] == fold.number].to_parquet(fold.oof)
+        write_json(fold.done, {})
+    write_json(run.scores_path, scores(metric=metric, identity=run.identity))
+    run.write_state(status="finished")
+    return run
+
+
+def two_runs(outputs: Path, rows: Rows, skills: tuple[float, ...] = (3.0, 1.0), **more: Any) -> list[Run]:
+    names = ("wavenet", "mlp", "cnn1d", "resnet1d")
+    return [
+        write_run(outputs, rows, predicted(rows, skill, i), names[i], f"{i}" * 12, **more)
+        for i, skill in enumerate(skills)
+    ]

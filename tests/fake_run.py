@@ -130,6 +130,7 @@ def write_oof(run: Run, finished: int, rows: int = 120, seed: int = 0) -> None:
         frame[f"target_{name}"] = target[:, k]
         frame[f"pred_{name}"] = probability[:, k]
     frame.to_parquet(run.folder / "oof.parquet")
+    frame[[c for c in frame if not c.startswith("pred_")]].to_parquet(run.folder / "splits.parquet")
     each = [run.fold(k).history()[-1]["valid/kl"] for k in range(finished)]
     known = scores(
         oof=float(np.mean(each)) + 0.01,

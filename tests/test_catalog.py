@@ -223,3 +223,27 @@ def test_help_needs_no_heavy_import() -> None:
     assert "row_weights" in done.stdout
     loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert not loaded & {"torch", "numpy", "pandas", "hydra", "omegaconf", "mlflow", "timm", "rich"}
+
+
+def test_a_split_is_listed_from_the_table_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rows = [f"{i:02}a,{i % 5 // 4},n{i // 8},{i}" for i in range(48)]
+    (tmp_path / "train_labels.csv").write_text("\n".join(["id,target,group,time", *rows]) + "\n")
+    words = ["dataset=seti", f"dataset.root={tmp_path}", "split=time", "split.n_splits=3"]
+    assert run(COMMAND, words) == 0
+    out = capsys.readouterr().out
+    assert "lacks train" in out
+    listed = re.findall(r"^(\d) +(\d+) +(\d+) +(\d+) +([\d.]+)% +([\d.]+)%", out, re.MULTILINE)
+    assert [line[:3] for line in listed] == [("0", "8", "16"), ("1", "24", "8"), ("2", "32", "16")]
+    assert "8 rows come first in time" in out
+
+
+@pytest.mark.parametrize("name", ["freesound", "hms", "seti"])
+def test_every_data_sets_table_is_read_without_its_recordings(
+    name: str, capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(data / name, tmp_path / name))
+    for folder in root.iterdir():
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    assert run(COMMAND, [f"dataset={name}", f"dataset.root={root}", "split=stratified", "split.n_splits=2"]) == 0
+    assert "Folds of" in capsys.readouterr().out

@@ -13,60 +13,18 @@ import pandas as pd
 import pytest
 
 from bench import metrics
-from bench.atomic import read_json, write_json, write_text
+from bench.atomic import read_json
 from bench.cli import door
 from bench.compare import COMMAND
-from bench.comparison import comparison, plots, words
-from bench.comparison.comparison import Rows
+from bench.comparison import comparison, plots, reading, words
+from bench.comparison.reading import Rows
+from bench.report.figures import Drawing, blank
 from bench.runs.run import Run
 from bench.spec import UserError
-from fake_predictions import compared, predicted, some_rows
-from fake_run import inputs, recipe, rewrite, scores
+from fake_predictions import compared, predicted, some_rows, two_runs, write_run
+from fake_run import rewrite
 
-PICTURES = {"folds.png", "differences.png", "classes.png", "rows.png"}
-KINDS = {
-    "kl": ("hms.HMS", metrics.KL),
-    "map3": ("freesound.Freesound", metrics.MAP3),
-    "auc": ("seti.Seti", metrics.AUC),
-}
-
-
-def write_run(
-    outputs: Path, rows: Rows, probability: np.ndarray, model: str, identity: str, metric: str = "kl", **more: Any
-) -> Run:
-    """A finished run's folder, as far as a comparison reads it; ``more`` changes its inputs."""
-    folder, (dataset, score) = outputs / "data" / model / identity, KINDS[metric]
-    import yaml
-
-    config = recipe(dataset={"_target_": f"bench.datasets.{dataset}"}, model={"hidden": [8]})
-    write_text(folder / "config.yaml", yaml.safe_dump(config))
-    spec = {"channels": 1, "size": [64], "classes": list(rows.classes), "sample_rate": None}
-    known = inputs(
-        dataset="data", model=model, metric=metric, direction=score.direction, spec=spec, names={"model": model},
-        n_splits=int(rows.table["fold"].max()) + 1, stores={"train": str(outputs / "no store")},
-    )  # fmt: skip
-    write_json(folder / "inputs.json", {**known, **more})
-    targets = pd.DataFrame({f"target_{c}": rows.target[:, k] for k, c in enumerate(rows.classes)})
-    rows.table.join(targets).to_parquet(folder / "splits.parquet")
-    said = pd.DataFrame({f"pred_{c}": probability[:, k] for k, c in enumerate(rows.classes)})
-    oof = rows.table[["id", "fold"]].join(targets).join(said)
-    oof.to_parquet(folder / "oof.parquet")
-    run = Run.open(folder)
-    for fold in run.folds:
-        fold.folder.mkdir(parents=True)
-        oof[oof["fold"] == fold.number].to_parquet(fold.oof)
-        write_json(fold.done, {})
-    write_json(run.scores_path, scores(metric=metric, identity=run.identity))
-    run.write_state(status="finished")
-    return run
-
-
-def two_runs(outputs: Path, rows: Rows, skills: tuple[float, ...] = (3.0, 1.0), **more: Any) -> list[Run]:
-    names = ("wavenet", "mlp", "cnn1d", "resnet1d")
-    return [
-        write_run(outputs, rows, predicted(rows, skill, i), names[i], f"{i}" * 12, **more)
-        for i, skill in enumerate(skills)
-    ]
+PICTURES = {"folds", "differences", "classes", "reliability", "rows"}
 
 
 def test_a_class_is_judged_by_its_share_of_the_targets() -> None:
@@ -124,7 +82,7 @@ def table(run: Run, name: str) -> pd.DataFrame:
 def test_runs_of_another_kind_are_refused(runs: list[Run], key: str, value: Any, sentence: str) -> None:
     rewrite(runs[1], "inputs.json", **{key: value})
     with pytest.raises(UserError, match=sentence):
-        comparison.read(runs)
+        reading.read(runs)
 
 
 def test_other_rows_targets_folds_or_groups_are_refused_by_the_first_id(runs: list[Run]) -> None:
@@ -139,32 +97,32 @@ def test_other_rows_targets_folds_or_groups_are_refused_by_the_first_id(runs: li
     ):
         change.to_parquet(runs[1].folder / "oof.parquet")
         with pytest.raises(UserError, match=sentence):
-            comparison.read(runs)
+            reading.read(runs)
     whole.sample(frac=1, random_state=0).to_parquet(runs[1].folder / "oof.parquet")  # another order is no difference
-    rows, given = comparison.read(runs)
+    rows, given = reading.read(runs)
     assert metrics.KL.score(rows.target, given[1]) == pytest.approx(
         metrics.KL.score(some_rows().target, predicted(some_rows(), 1.0, 1))
     )
     splits.assign(group=splits["fold"]).to_parquet(runs[1].folder / "splits.parquet")
     with pytest.raises(UserError, match="groups differ"):
-        comparison.read(runs)
+        reading.read(runs)
 
 
 def test_one_run_or_one_twice_is_refused(runs: list[Run]) -> None:
     with pytest.raises(UserError, match="a comparison takes two or more"):
-        comparison.read(runs[:1])
+        reading.read(runs[:1])
     with pytest.raises(UserError, match="are one run"):
-        comparison.read([runs[0], Run(runs[0].folder.parent / ".." / "wavenet" / runs[0].identity)])
+        reading.read([runs[0], Run(runs[0].folder.parent / ".." / "wavenet" / runs[0].identity)])
 
 
 def test_validated_by_trained_rows_counts_what_folds_train_on(tmp_path: Path) -> None:
     rows = some_rows(100)
     runs = two_runs(tmp_path, rows)
-    assert comparison.read(runs)[0].ratio == pytest.approx(1 / 4)
+    assert reading.read(runs)[0].ratio == pytest.approx(1 / 4)
     splits = table(runs[0], "splits.parquet")
     splits["weight"] = np.where(np.arange(100) < 50, 0.0, 1.0)
     splits.to_parquet(runs[0].folder / "splits.parquet")
-    assert comparison.read(runs)[0].ratio == pytest.approx(20 / 40)
+    assert reading.read(runs)[0].ratio == pytest.approx(20 / 40)
 
 
 def called(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -185,7 +143,7 @@ def test_the_command_tells_writes_and_ends_with_its_folder(
     said = read_json(folder / "comparison.json")
     assert said["pairs"][0]["verdict"] == "better"
     assert [run["name"] for run in said["runs"]] == ["wavenet", "mlp"]
-    assert {path.name for path in (folder / "plots").iterdir()} == PICTURES
+    assert {path.name for path in (folder / "plots").iterdir()} == {f"{name}.png" for name in PICTURES}
     page = (folder / "report.html").read_bytes()
     assert [(run.folder / "comparisons" / f"{folder.name}.html").read_bytes() for run in runs] == [page, page]
     assert len(pd.read_csv(folder / "folds.csv")) == 5 + 3
@@ -221,18 +179,19 @@ def test_simulated_data_is_marked_everywhere(
     original = Figure.savefig
 
     def note(self: Figure, *args: Any, **kwargs: Any) -> None:
-        drawn.append([text.get_text() for text in self.texts])
+        if kwargs["format"] == "png":  # a page says it by itself
+            drawn.append([text.get_text() for text in self.texts])
         original(self, *args, **kwargs)
 
     monkeypatch.setattr(Figure, "savefig", note)
+    monkeypatch.setattr(plots, "drawings", lambda *_: {"folds": Drawing(blank(), "folds")})
     for simulated in (True, False):
         drawn.clear()
         outputs = tmp_path / str(simulated)
         two_runs(outputs, some_rows(120, 2 if metric == "auc" else 41), metric=metric, simulated=simulated)
         code, out, _ = called(capsys, "runs=metric=" + metric, f"outputs={outputs}", "resamples=100")
         assert code == 0
-        assert len(drawn) == len(PICTURES)
-        assert all(("simulated data" in texts) is simulated for texts in drawn)
+        assert [("simulated data" in texts) for texts in drawn] == [simulated]
         assert out.count("SIMULATED data") == 2 * simulated
         folder = Path(out.splitlines()[-1].removeprefix("comparison "))
         assert read_json(folder / "comparison.json")["simulated"] is simulated
@@ -280,10 +239,9 @@ def test_help_needs_no_heavy_import() -> None:
     assert not [name for name in ("torch", "numpy", "pandas", "hydra", "matplotlib") if f"'{name}'" in loaded]
 
 
-def test_pictures_take_any_number_of_classes_and_runs(tmp_path: Path) -> None:
-    rows = some_rows(80, 41, folds=2)
-    runs = two_runs(tmp_path, rows, (3.0, 1.0, 2.0, 2.5))
-    of = comparison.compare(runs, *comparison.read(runs), metrics.KL, 100)
-    drawn = plots.draw(of, words.labels(of.runs), tmp_path / "plots")
-    assert {path.name for path in drawn} == PICTURES
-    assert {path.name for path in (tmp_path / "plots").iterdir()} == PICTURES
+def test_figures_take_any_number_of_classes_and_runs(tmp_path: Path) -> None:
+    runs = two_runs(tmp_path, some_rows(80, 41, folds=2), (3.0, 1.0, 2.0, 2.5))
+    of = comparison.compare(runs, *reading.read(runs), metrics.KL, 100)
+    drawn = plots.drawings(of, words.labels(of.runs))
+    assert set(drawn) == (PICTURES - {"rows"}) | {"rows_1", "rows_2", "rows_3"}
+    assert all(drawing.alt for drawing in drawn.values())

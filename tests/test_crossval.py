@@ -21,10 +21,11 @@ import pytest
 
 from bench.crossval.plan import make_plan
 from bench.crossval.run import cross_validate
-from bench.data import splits
+from bench.data import assignment
 from bench.datasets.base import targets
 from bench.metrics import L1_20K
 from bench.report import report
+from bench.report.judged import judge
 from bench.runs import inputs
 from bench.runs.frames import predictions
 from bench.runs.records import plain
@@ -296,7 +297,7 @@ def test_a_sample_of_other_ids_costs_the_submission_and_not_the_run(
     run = train_here(*compose(*command))
     (run.folder / "submission.csv").write_text("of an earlier call\n", encoding="utf-8")
     monkeypatch.setattr("bench.crossval.processes.train", None)  # from here on nothing is trained
-    monkeypatch.setattr("bench.report.draw.draw", lambda run: None)
+    monkeypatch.setattr("bench.report.draw.draw", lambda run, metric: None)
     sample([*ids, 7])
     outcome = cross_validate(*compose(*command))
     assert (outcome.failed, run.state()["status"]) == ([], "finished")
@@ -315,14 +316,14 @@ def test_what_is_said_of_the_split_is_kept_and_changes_no_identity(
     finished: tuple[Run, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, overrides = finished
-    assign = splits.assign
-    monkeypatch.setattr(splits, "assign", lambda *given: replace(assign(*given), notes=["a < b"]))
+    assign = assignment.assign
+    monkeypatch.setattr("bench.crossval.plan.assign", lambda *given: replace(assign(*given), notes=["a < b"]))
     plan = make_plan(*compose(*overrides))
-    assert (plan.inputs.notes, plan.run.folder) == (["a < b"], run.folder)
+    assert (list(plan.inputs.notes), plan.run.folder) == (["a < b"], run.folder)
     assert "split     a < b" in capsys.readouterr().err
     told = Run(Path(shutil.copytree(run.folder, tmp_path / "told")))
     inputs.write(told.folder, plan.inputs)
-    page = report.write(told, report.judge(told), {}).read_text(encoding="utf-8")
+    page = report.write(told, plan.dataset.metric, judge(told), {}, {}).read_text(encoding="utf-8")
     assert "<li>a &lt; b</li>" in page
     assert "<li>" not in (run.folder / "report.html").read_text(encoding="utf-8")
 
@@ -331,14 +332,15 @@ def test_planning_changes_nothing_that_it_is_given_and_splits_once(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, names = small("augment=[gain]")
-    before, chosen, assign = plain(recipe), dict(names), splits.assign
-    made: list[splits.Assignment] = []
+    before, chosen, assign = plain(recipe), dict(names), assignment.assign
+    made: list[assignment.Assignment] = []
 
-    def counted(*given: Any) -> splits.Assignment:
+    def counted(*given: Any) -> assignment.Assignment:
         made.append(assign(*given))
         return made[-1]
 
-    monkeypatch.setattr(splits, "assign", counted)
+    for module in ("bench.data.assignment", "bench.crossval.plan"):
+        monkeypatch.setattr(f"{module}.assign", counted)
     assert make_plan(recipe, names).run.folder == make_plan(recipe, names).run.folder
     assert (plain(recipe), names) == (before, chosen)
     assert len(made) == 2, "one a plan"

@@ -18,9 +18,6 @@ from hydra.errors import HydraException
 from bench import build
 from bench.atomic import read_json
 from bench.cli import door
-from bench.cli.command import RUNS
-from bench.cli.compose import compose
-from bench.cli.words import quoted
 from bench.crossval import collect
 from bench.datasets.heartbeat import Heartbeat
 from bench.ensembling import blend, fitting, members
@@ -29,12 +26,13 @@ from bench.metrics import KL, L1_20K
 from bench.paths import conf
 from bench.report import plots
 from bench.report.draw import draw
+from bench.report.judged import judge
 from bench.runs import frames
-from bench.runs import recipe as recipes
-from bench.runs.recipe import EnsembleRecipe, Tracking
+from bench.runs.recipe import Tracking
 from bench.runs.run import Run
 from bench.runs.selection import select
-from bench.spec import UserError
+from bench.spec import Metric, UserError
+from commands import blended, composed
 from conftest import Composed, train_here
 from fake_run import rewrite, write_member, write_run
 from tiny import load, options
@@ -45,17 +43,6 @@ FITTED = ("weights", "logits", "hill_climbing", "stack_network", "stack_ridge", 
 def soft(z: np.ndarray) -> np.ndarray:
     e = np.exp(z - z.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
-
-
-def composed(*overrides: str) -> tuple[EnsembleRecipe, dict[str, str]]:
-    """The recipe and the groups' choices of ``python -m bench.ensemble <overrides>``."""
-    config, names = compose("ensemble", [quoted(word, RUNS) for word in overrides])
-    return recipes.composed(EnsembleRecipe, config, "bench.ensemble"), names
-
-
-def blended(outputs: Path, *overrides: str) -> Run:
-    done = blend.ensemble(*composed(f"outputs={outputs}", "tracking.enabled=false", *overrides))
-    return done.run
 
 
 class Three:
@@ -77,7 +64,7 @@ class Three:
 
 @pytest.fixture
 def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Three:
-    def draw(run: Run) -> None:  # the real one takes a second each
+    def draw(run: Run, metric: Metric) -> None:  # the real one takes a second each
         (run.folder / "plots").mkdir(exist_ok=True)
         (run.folder / "report.html").touch()
 
@@ -361,7 +348,7 @@ def test_what_reads_runs_reads_an_ensemble(three: Three) -> None:
     assert run.scores() == before
     assert before is not None
     assert before["complete"]
-    assert {path.stem for path in plots.draw(run)} == {"folds", "confusion", "reliability"}
+    assert set(plots.drawings(run, KL, judge(run))) == {"folds", "confusion", "reliability"}
     assert (run.folder / "environment.json").exists()
     assert run.inputs.model == "ensemble"
     further = blended(three.outputs, f"runs={run.folder},{three.runs[0].folder}")
@@ -473,7 +460,7 @@ def test_two_seeds_are_averaged_by_one_command(small: Callable[..., Composed], t
     for seed in (1, 2):
         run = train_here(*small(f"seed={seed}", "train.epochs=1"))
         collect.collect(run, L1_20K)
-        draw(run)
+        draw(run, L1_20K)
         run.write_state(status="finished")
         seeds.append(run)
     group = seeds[0].inputs.group

@@ -132,9 +132,9 @@ def replaced(row: int, field: int, value: str) -> Callable[[], bytes]:
         (lambda: text(GOOD, "id,signals,label"), "heartbeat_signals"),
         (lambda: text(GOOD, "id,heartbeat_signals,kind"), "lacks the column label; it has id, heartbeat_signals, kind"),
         (lambda: text(GOOD, "name,heartbeat_signals,label"), "lacks the column id"),
-        (lambda: b"", "in its first row"),
-        (lambda: text([]), "in its first row"),
-        (replaced(2, 0, "7"), r"line 4 \(id 7\)"),
+        (lambda: b"", "is empty"),
+        (lambda: text([]), "has no rows"),
+        (replaced(2, 0, "7"), r"line 4 has an id again \(7\)"),
         (replaced(2, 1, "1,0"), r"line 4 \(id 5\) has 2 values, expected 3"),
         (replaced(2, 1, ""), r"line 4 \(id 5\) has 1 values, expected 3"),
         (replaced(2, 1, "1,zero,0"), r"line 4 \(id 5\) holds 'zero' as value 2"),
@@ -143,9 +143,9 @@ def replaced(row: int, field: int, value: str) -> Callable[[], bytes]:
         (replaced(2, 1, "-inf,0,0"), r"line 4 \(id 5\) holds '-inf' as value 1"),
         (replaced(2, 1, "1e99,0,0"), r"line 4 \(id 5\) holds '1e99' as value 1"),
         (replaced(2, 2, "1.5"), r"line 4 \(id 5\) has label '1.5'"),
-        (replaced(2, 2, ""), r"line 4 \(id 5\) has label ''"),
+        (replaced(2, 2, ""), r"line 4 has no label"),
         (replaced(2, 2, "sick"), r"line 4 \(id 5\) has label 'sick'"),
-        (replaced(2, 2, "1,2"), "can't be read as CSV"),
+        (replaced(2, 2, "1,2"), "line 4 has 4$"),
         (lambda: text(GOOD[:1]), "label 0 alone"),
     ],
     ids=[
@@ -211,7 +211,7 @@ def test_group_and_fold_columns_of_ones_own_reach_the_table(tmp_path: Path) -> N
     (tmp_path / "train.csv").write_text("\n".join(["id,heartbeat_signals,label,group,fold", *lines]) + "\n")
     table = Heartbeat(tmp_path).table("train")
     assert table["group"].tolist() == ["p0", "p0", "p1", "p1", "p2", "p2"]
-    assert table["fold"].tolist() == ["0", "1", "2", "0", "1", "2"]
+    assert table["fold"].tolist() == [0, 1, 2, 0, 1, 2]
 
 
 @pytest.mark.parametrize("ids", [["00", "01"], ["5", "0005"], ["123456789012345678901", "2"], ["a", "b"]])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bench"
-GROUND = {"spec", "atomic", "allocator", "build", "extensions", "metrics", "paths", "targets", "tell"}
+GROUND = {"spec", "atomic", "allocator", "build", "extensions", "metrics", "mistake", "paths", "targets", "tell"}
 PARTS = {"signal", "losses", "models", "simulators", "synthetic", "features", "datasets"}
 # room → the rooms below it that it may import, besides itself and the ground (which imports the ground alone)
 MAY = {
@@ -100,6 +100,12 @@ def test_commands_alone_are_imported_by_nobody() -> None:
 
 def test_the_top_holds_commands_and_the_ground_alone() -> None:
     assert {path.stem for path in SOURCE.glob("*.py")} - {"__init__"} <= COMMANDS | GROUND
+
+
+def test_no_test_file_imports_another() -> None:
+    tests = Path(__file__).parent
+    borrowed = {path.name: {n for n in imports(path) if n.startswith("test_")} for path in tests.glob("*.py")}
+    assert not {name: names for name, names in borrowed.items() if names}
 
 
 def test_tracking_alone_imports_mlflow() -> None:

@@ -62,7 +62,7 @@ def test_folders_lists_and_single_examples_are_predicted_alike(run: Run, new: Pa
 @pytest.mark.parametrize(
     ("raw", "sentence"),
     [
-        ([np.zeros((1, 64)), np.zeros((1, 65))], r"raw example 1 can't be used \(it comes out in the shape \(1, 65\)"),
+        ([np.zeros((1, 64)), np.zeros((1, 65))], r"raw example 1 can't be used \(it has the shape \(1, 65\), expected"),
         ([np.full((1, 64), np.nan)], r"raw example 0 can't be used \(its features are not finite\)"),
         ([np.full((1, 64), 1e39)], "not finite"),  # as it is stored
         (["beat"], "raw example 0 can't be used .*; give what heartbeat's Dataset.read returns, in a list"),

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from bench.metrics import KL, L1_20K, absolute_sum, accuracy, kl_divergence
+from bench.metrics import ACCURACY, AUC, KL, L1_20K, MAP3, absolute_sum, accuracy, kl_divergence
+from bench.spec import Direction, Metric
 
 
 def distributions(n: int, k: int, seed: int) -> np.ndarray:
@@ -59,7 +60,7 @@ def test_kl_refuses_rows_that_are_no_distribution(row: list[float], says: str) -
         kl_divergence(np.full((2, 2), 0.5), np.array([[0.5, 0.5], row]))
 
 
-@pytest.mark.parametrize("score", [kl_divergence, absolute_sum, accuracy, L1_20K.score])
+@pytest.mark.parametrize("score", [kl_divergence, absolute_sum, accuracy, L1_20K.score, MAP3.score, KL.rows])
 def test_every_metric_refuses_nan_and_shapes_that_differ(score) -> None:  # type: ignore[no-untyped-def]
     half = np.full((2, 2), 0.5)
     with pytest.raises(ValueError, match="NaN"):
@@ -105,3 +106,34 @@ def test_lower_is_better_for_both_competitions() -> None:
     assert KL.better(0.5, 0.6)
     assert not KL.better(float("nan"), 0.6)
     assert L1_20K.better(168, 259)
+
+
+@pytest.mark.parametrize("metric", [KL, L1_20K, MAP3, ACCURACY], ids=lambda m: m.name)
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_rows_of_a_metric_are_what_it_says_of_each_row_and_their_mean_is_the_score(
+    metric: Metric, soft: bool
+) -> None:
+    probability = distributions(60, 5, 0)
+    probability[:9] = 0.2  # ties
+    target = distributions(60, 5, 3) if soft else np.eye(5)[np.arange(60) % 5]
+    rows = metric.rows(target, probability)
+    assert rows == pytest.approx([metric.score(target[[i]], probability[[i]]) for i in range(60)])
+    assert np.mean(rows) == pytest.approx(metric.score(target, probability), rel=1e-12)
+
+
+def test_ranks_have_no_rows_and_a_metric_needs_a_function() -> None:
+    assert AUC.rows(np.eye(2), np.full((2, 2), 0.5)) is None
+    with pytest.raises(ValueError, match="the metric nothing has no function"):
+        Metric("nothing", Direction.MIN)
+    with pytest.raises(ValueError, match="upwards"):
+        Metric("odd", "upwards", absolute_sum)  # type: ignore[arg-type]
+
+
+def test_a_direction_finds_the_best_and_says_it() -> None:
+    values = [math.nan, 3.0, 1.0, math.inf, 1.0, 3.0]
+    assert (Direction.MIN.best(values), Direction.MAX.best(values)) == (2, 1)
+    assert Direction.MAX.best([math.nan, -math.inf]) is None
+    assert (Direction.MIN.sentence, Direction.MAX.sentence) == ("lower is better", "higher is better")
+    assert Direction.MAX.better(2, 1)
+    assert not Direction.MAX.better(math.nan, 1)
+    assert [d.sign * 2 for d in Direction] == [-2, 2]

@@ -19,6 +19,7 @@ from bench.report.draw import draw
 from bench.runs.recipe import Recipe
 from bench.runs.records import plain
 from bench.runs.run import Run
+from bench.training import parts
 
 KEPT = Path(__file__).parent / "data" / "runs_0_1_0"
 EXPECTED = pd.read_csv(KEPT / "expected_predictions.csv", dtype={"run": str, "id": str})
@@ -101,7 +102,7 @@ def test_old_runs_blend_as_they_did(outputs: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize("identity", [THIRD, "baf102ab9ed4", "0db16c97bbf0"])
 def test_an_old_run_gets_its_report(outputs: Path, identity: str) -> None:
     run = Run.open(folder_of(outputs, identity))
-    draw(run)
+    draw(run, parts.metric(run.made_by.dataset))
     assert identity in (run.folder / "report.html").read_text(encoding="utf-8")
     assert any((run.folder / "plots").iterdir())
 

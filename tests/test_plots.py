@@ -11,67 +11,73 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.report import plots
+from bench.metrics import KL
+from bench.report import figures, plots
+from bench.report.judged import judge
+from bench.runs.run import Run
 from fake_run import epoch, rewrite, write_run
 
-ALL = {"learning_curves.png", "confusion.png", "reliability.png", "folds.png"}
+ALL = {"curves_loss.png", "curves_metric.png", "confusion.png", "reliability.png", "folds.png"}
+
+
+def draw(run: Run) -> list[Path]:
+    judged = judge(run) if (run.folder / "oof.parquet").exists() else None
+    drawings = plots.drawings(run, KL, judged)
+    return figures.save(drawings, run.folder / "plots", plots.title(run), run.inputs.simulated)
 
 
 @pytest.mark.parametrize("classes", [2, 6, 41])
 def test_every_picture_is_drawn_for_any_number_of_classes(tmp_path: Path, classes: int) -> None:
     run = write_run(tmp_path, classes=classes, rows=300)
-    drawn = plots.draw(run)
+    drawn = draw(run)
     assert {path.name for path in drawn} == ALL
     assert {path.name for path in (run.folder / "plots").iterdir()} == ALL  # and nothing temporary is left
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
 
 
 def test_one_fold_of_one_epoch_is_enough(tmp_path: Path) -> None:
-    assert len(plots.draw(write_run(tmp_path, folds=5, finished=1, epochs=1))) == 4
+    assert len(draw(write_run(tmp_path, folds=5, finished=1, epochs=1))) == 5
 
 
 def test_a_run_without_a_finished_fold_has_learning_curves_only(tmp_path: Path) -> None:
-    drawn = plots.draw(write_run(tmp_path, finished=0))
-    assert [path.name for path in drawn] == ["learning_curves.png"]
+    drawn = draw(write_run(tmp_path, finished=0))
+    assert [path.name for path in drawn] == ["curves_loss.png", "curves_metric.png"]
 
 
 def test_a_run_that_has_not_begun_has_no_pictures(tmp_path: Path) -> None:
-    assert plots.draw(write_run(tmp_path, finished=0, epochs=1)) == []
+    assert draw(write_run(tmp_path, finished=0, epochs=1)) == []
 
 
 def test_a_loss_that_is_nan_and_folds_that_stop_at_different_epochs_are_drawn(tmp_path: Path) -> None:
     run = write_run(tmp_path, epochs=5)
     run.fold(0).write_history([epoch(1), epoch(2), {**epoch(3), "train/loss": float("nan"), "valid/kl": float("nan")}])
-    assert len(plots.draw(run)) == 4
+    assert len(draw(run)) == 5
 
 
 def test_class_names_may_be_anything(tmp_path: Path) -> None:
     run = write_run(tmp_path)
-    renamed = dict(zip(run.spec.classes, ["$x_1", "日本語", "a" * 60], strict=True))
+    renamed = dict(zip(run.spec.classes, ["$x_1", "日本語\x00", "a" * 60], strict=True))
     import pandas as pd
 
-    frame = pd.read_parquet(run.folder / "oof.parquet")
-    frame.columns = [
-        column if "_" not in column else f"{column.split('_')[0]}_{renamed[column.split('_')[1]]}"
-        for column in frame.columns
-    ]
-    frame.to_parquet(run.folder / "oof.parquet")
+    both = {f"{part}_{old}": f"{part}_{new}" for old, new in renamed.items() for part in ("target", "pred")}
+    for name in ("oof.parquet", "splits.parquet"):
+        pd.read_parquet(run.folder / name).rename(columns=both).to_parquet(run.folder / name)
     rewrite(run, "inputs.json", spec={**asdict(run.spec), "classes": list(renamed.values())})
-    assert len(plots.draw(run)) == 4
+    assert len(draw(run)) == 5
 
 
 def test_simulated_data_is_marked_on_every_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.figure import Figure
 
     marked: list[list[str]] = []
-    monkeypatch.setattr(plots, "replacing", lambda path: contextlib.nullcontext(path))
+    monkeypatch.setattr(figures, "replacing", lambda path: contextlib.nullcontext(path))
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: marked.append([t.get_text() for t in self.texts]))
-    plots.draw(write_run(tmp_path, simulated=True))
-    assert len(marked) == 4
+    draw(write_run(tmp_path, simulated=True))
+    assert len(marked) == 5
     assert all("simulated data" in texts for texts in marked)
     marked.clear()
-    plots.draw(write_run(tmp_path, identity="ab" * 6))
-    assert len(marked) == 4
+    draw(write_run(tmp_path, identity="ab" * 6))
+    assert len(marked) == 5
     assert not any("simulated data" in texts for texts in marked)
 
 
@@ -96,5 +102,7 @@ def test_soft_targets_count_by_their_share() -> None:
 
 
 def test_drawing_imports_no_pyplot() -> None:
-    code = "import sys; from bench.report import plots; plots.blank(1, 1); print('matplotlib.pyplot' in sys.modules)"
+    code = (
+        "import sys; from bench.report import figures; figures.blank(1, 1); print('matplotlib.pyplot' in sys.modules)"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

@@ -11,7 +11,7 @@ import torch
 
 from bench.atomic import write_json
 from bench.crossval.collect import _baseline, _training_means
-from bench.data import splits
+from bench.data import assignment, splits
 from bench.data.batches import Batches
 from bench.data.row_weights import votes
 from bench.data.store import Store
@@ -93,27 +93,27 @@ def table(n: int = 12, **columns: object) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("splitter", [splits.stratified, splits.group, splits.stratified_group])
-def test_no_split_parts_the_rows_of_an_example(splitter: splits.Splitter) -> None:
+def test_no_split_parts_the_rows_of_an_example(splitter: assignment.Splitter) -> None:
     rows = table(24, example=np.repeat(np.arange(8), 3))
     if splitter is not splits.stratified:
         rows["group"] = np.repeat(np.arange(4), 6)
-    fold = splits.assign(rows, np.zeros((24, 16), np.uint8), lambda r: splitter(r, n_splits=2)).fold  # type: ignore[call-arg]
+    fold = assignment.assign(rows, np.zeros((24, 16), np.uint8), lambda r: splitter(r, n_splits=2)).fold  # type: ignore[call-arg]
     assert rows.assign(fold=fold).groupby("example")["fold"].nunique().max() == 1
 
 
 def test_a_fold_column_that_parts_an_example_is_refused() -> None:
     rows = table(example=[0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5], fold=[0, 1] * 6)
     with pytest.raises(UserError, match=r"example 0 stands in folds \[0, 1\]"):
-        splits.assign(rows, np.zeros((12, 16), np.uint8), splits.predefined)
+        assignment.assign(rows, np.zeros((12, 16), np.uint8), splits.predefined)
 
 
 def test_a_fold_that_would_train_on_no_row_or_validate_none_is_refused() -> None:
     rows = table(fold=[0] * 6 + [1] * 6, trained=[True] * 6 + [False] * 6)
     with pytest.raises(UserError, match="fold 0 of 2 trains on no row"):
-        splits.assign(rows, np.zeros((12, 16), np.uint8), splits.predefined)
+        assignment.assign(rows, np.zeros((12, 16), np.uint8), splits.predefined)
     rows = table(fold=[0] * 6 + [1] * 6, validated=[True] * 6 + [False] * 6)
     with pytest.raises(UserError, match="fold 1 of 2 validates no row"):
-        splits.assign(rows, np.zeros((12, 16), np.uint8), splits.predefined)
+        assignment.assign(rows, np.zeros((12, 16), np.uint8), splits.predefined)
 
 
 def test_the_baseline_counts_an_example_once_and_leaves_out_what_is_not_trained_on() -> None:

@@ -110,7 +110,7 @@ def test_a_pickle_keeps_the_table(four: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "can't be read as CSV"),
+        ("", "is empty"),
         ("id,target\n", "has no rows"),
         ("id,label\na,0\n", "lacks the column target; it has id, label"),
         ("id,target\na,0\nb,1\na,1\n", r"line 4 has an id again \(a\)"),
@@ -209,7 +209,7 @@ def test_all_a_table_and_its_folder_get_wrong_is_said_at_once(tmp_path: Path) ->
 def test_where_no_cadence_can_be_used_all_are_named(four: Path) -> None:
     for path in Seti(four).files("train"):
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"none of the first 4 training cadences can be used: .*0012\.npy is empty"):
+    with pytest.raises(UserError, match=r"none of the first 4 training cadences can be used.*: .*0012\.npy is empty"):
         _ = Seti(four).shape
 
 

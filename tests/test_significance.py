@@ -10,9 +10,9 @@ import pytest
 
 from bench import metrics
 from bench.comparison import comparison, significance
-from bench.comparison.comparison import Rows
+from bench.comparison.reading import Rows
 from bench.runs.run import Run
-from bench.spec import Metric
+from bench.spec import Direction, Metric
 from fake_predictions import compared, predicted, some_rows
 
 
@@ -44,37 +44,17 @@ def test_holm_raises_p_values_step_by_step() -> None:
     assert significance.holm([0.6, 0.7]) == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("metric", [metrics.KL, metrics.L1_20K, metrics.MAP3, metrics.ACCURACY], ids=lambda m: m.name)
-@pytest.mark.parametrize("soft", [False, True])
-def test_rows_scores_are_what_the_metric_says_of_each_row(metric: Metric, soft: bool) -> None:
-    rows = some_rows(60, 5)
-    target = np.random.default_rng(3).dirichlet(np.ones(5), 60) if soft else rows.target
-    probability = predicted(rows, 1.0, 0)
-    probability[:9] = 0.2  # ties
-    found = significance.row_scores(metric, target, probability)
-    assert found == pytest.approx([metric.score(target[[i]], probability[[i]]) for i in range(60)])
-
-
-def test_anybodys_mean_over_rows_is_recognised_and_ranks_are_not() -> None:
-    rows = some_rows(80, 2)
-    probability = predicted(rows, 1.0, 0)
-    brier = Metric("brier", "min", lambda t, p: float(((t - p) ** 2).sum(1).mean()))
-    root = Metric("root", "min", lambda t, p: float(np.sqrt(((t - p) ** 2).sum(1).mean())))
-    assert significance.row_scores(brier, rows.target, probability) is not None
-    assert significance.row_scores(root, rows.target, probability) is None
-    assert significance.row_scores(metrics.AUC, rows.target, probability) is None
-    assert compared(rows, (3.0, 1.0), root, resamples=100).pairs[0].gain > 0
-
-
 def test_the_fast_auc_is_the_metric_on_the_rows_that_were_drawn() -> None:
     rng = np.random.default_rng(0)
     target = np.eye(2)[rng.integers(0, 2, 300)]
-    score = rng.integers(0, 40, 300) / 40  # with ties
-    probability = np.stack([1 - score, score], axis=1)
-    weight = rng.integers(0, 3, (7, 300))
-    drawn = [np.repeat(np.arange(300), w) for w in weight]
-    expected = [metrics.area_under_curve(target[r], probability[r]) for r in drawn]
-    assert significance.weighted_auc(target[:, 1] == 1, score)(weight) == pytest.approx(expected)
+    for score in (rng.integers(0, 40, 300) / 40, rng.random(300)):  # with and without ties
+        probability = np.stack([1 - score, score], axis=1)
+        weight = rng.integers(0, 3, (7, 300))
+        drawn = [np.repeat(np.arange(300), w) for w in weight]
+        expected = [metrics.area_under_curve(target[r], probability[r]) for r in drawn]
+        area = metrics.weighted_area(target, probability)
+        assert area(weight) == pytest.approx(expected)
+        assert np.isnan(area(weight * target[:, 1].astype(int))).all(), "one class alone"
 
 
 def test_resampled_means_are_the_metric_on_whole_groups_drawn() -> None:
@@ -82,12 +62,31 @@ def test_resampled_means_are_the_metric_on_whole_groups_drawn() -> None:
     probability = predicted(rows, 1.0, 0)
     unit, kind = significance.units(rows.table)
     assert kind == "group"
-    losses = significance.row_scores(metrics.KL, rows.target, probability)
+    losses = metrics.KL.rows(rows.target, probability)
     assert losses is not None
-    sums = significance.resampled_sums(np.stack([losses, np.ones(90)], 1), unit, 20, 5)
-    slow = Metric("kl", "min", lambda t, p: metrics.kl_divergence(t, p))  # drawn row by row
-    expected = significance.resampled_scores(slow, rows.target, [probability], unit, 20, 5)
-    assert sums[:, 0] / sums[:, 1] == pytest.approx(expected[:, 0])
+    means = significance.resampled_means(losses[:, None], unit, 20, 5)
+    slow = Metric("kl", Direction.MIN, metrics.kl_divergence)  # drawn row by row
+    assert means == pytest.approx(significance.resampled_scores(slow, rows.target, [probability], unit, 20, 5))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_resampled_classes_are_means_over_the_rows_drawn_by_their_share(soft: bool) -> None:
+    rows = some_rows(60, groups=9)
+    target = np.random.default_rng(3).dirichlet(np.ones(3), 60) if soft else rows.target
+    losses, (unit, _) = np.random.default_rng(1).random((60, 2)), significance.units(rows.table)
+    found = significance.resampled_by_class(losses, target, unit, 20, 5)
+    assert found.shape == (20, 2, 3)
+    for drawn, scores in zip(np.concatenate(list(significance.draws(9, 20, 5))), found, strict=True):
+        weight = drawn[unit][:, None] * target
+        assert scores == pytest.approx(losses.T @ weight / weight.sum(0), rel=1e-6)
+
+
+def test_fewer_draws_are_the_first_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = np.concatenate(list(significance.draws(50, 30, 1)))
+    monkeypatch.setattr(significance, "CELLS", 200)  # four at a time
+    few = np.concatenate(list(significance.draws(50, 10, 1)))
+    assert (few == many[:10]).all()
+    assert (many.sum(1) == 50).all()
 
 
 def test_rows_of_a_group_or_an_example_are_drawn_together() -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from bench.atomic import write_json
-from bench.report import plots
+from bench.metrics import KL
+from bench.report import figures, plots
 from bench.spec import UserError
 from bench.synthetic import base
 from bench.synthetic.base import Way, by_class, examples
@@ -261,7 +262,7 @@ def drawn(folder: Path, shown: np.ndarray, names: list[str], **more: Any) -> lis
     run.fold(1).folder.mkdir(exist_ok=True)
     np.save(run.fold(1).folder / "synthetic_examples.npy", shown)
     write_json(run.fold(1).folder / "synthetic_examples.json", {"classes": names, "way": "smote"})
-    return plots.draw(run)
+    return figures.save(plots.drawings(run, KL, None), run.folder / "plots", plots.title(run), False)
 
 
 @pytest.mark.parametrize("shape", [(300,), (1, 20), (8, 50), (40, 50), (3, 20, 30)])
@@ -278,7 +279,7 @@ def test_the_picture_of_simulated_rows_says_so(tmp_path: Path, monkeypatch: pyte
     from matplotlib.figure import Figure
 
     figures: list[Figure] = []
-    monkeypatch.setattr(plots, "replacing", contextlib.nullcontext)
+    monkeypatch.setattr(figures, "replacing", contextlib.nullcontext)
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: figures.append(self))
     drawn(tmp_path, np.zeros((1, 2, 8, 1, 20), np.float32), ["a"], simulated=True)
     assert "simulated data" in [text.get_text() for text in figures[0].texts]

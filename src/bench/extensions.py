@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
+from bench.mistake import UserError
 from bench.paths import conf
-from bench.spec import UserError
 
 VARIABLE = "BENCH_EXTENSIONS"
 GROUP = "bench.extensions"

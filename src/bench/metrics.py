@@ -1,10 +1,15 @@
-"""Competitions' scores: plain functions (target, probability) → float, and the ``Metric`` each one makes."""
+"""Competitions' scores: plain functions of (target, probability), and the ``Metric`` each one makes.
+
+A new metric is one function and its ``Metric``: ``terms`` where it is a mean over rows, else ``whole``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from bench.spec import Metric
+from bench.spec import Direction, Metric
 
 SMALLEST = 1e-15
 """What Kaggle's KL metric clips a submission to, from below and (as 1 − 1e-15) from above."""
@@ -29,10 +34,19 @@ def kl_divergence(target: np.ndarray, probability: np.ndarray) -> float:
     if not close.all():
         row = int(np.flatnonzero(~close)[0])
         raise ValueError(f"row {row} of the predictions sums to {sums[row]:.8g}, expected 1")
+    return float(kl_terms(target, probability).sum(axis=1).mean())
+
+
+def kl_terms(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """(N, K) terms t · log(t / p) of the divergence, with p clipped as Kaggle's metric clips it.
+
+    A row's sum is its divergence, which for a hard target is its cross entropy. The predictions are not checked.
+    """
+    target, probability = _pair(target, probability)
     clipped = np.clip(probability, SMALLEST, 1 - SMALLEST)
     # log(1) stands in where the target is 0: 0 · log 0 is taken as 0, the limit.
     ratio = np.divide(target, clipped, out=np.ones_like(target), where=target > 0)
-    return float((target * np.log(ratio)).sum(axis=1).mean())
+    return target * np.log(ratio)
 
 
 def absolute_sum(target: np.ndarray, probability: np.ndarray) -> float:
@@ -40,8 +54,7 @@ def absolute_sum(target: np.ndarray, probability: np.ndarray) -> float:
 
     Raises ValueError on NaN or shapes that differ.
     """
-    target, probability = _pair(target, probability)
-    return float(np.abs(target - probability).sum())
+    return float(_differences(target, probability).sum())
 
 
 def absolute_sum_20k(target: np.ndarray, probability: np.ndarray) -> float:
@@ -49,14 +62,24 @@ def absolute_sum_20k(target: np.ndarray, probability: np.ndarray) -> float:
     return absolute_sum(target, probability) * HEARTBEAT_ROWS / len(target)
 
 
+def absolute_terms_20k(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """(N, K) terms 20,000 · |y − p|, whose mean over rows is ``absolute_sum_20k`` but for its rounding."""
+    return HEARTBEAT_ROWS * _differences(target, probability)
+
+
 def accuracy(target: np.ndarray, probability: np.ndarray) -> float:
     """Share of the rows whose most probable class is the target's; the first one wins a tie."""
+    return ACCURACY.score(target, probability)
+
+
+def hits(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """(N,) 1.0 where a row's most probable class is the target's, else 0.0; the first one wins a tie."""
     target, probability = _pair(target, probability)
-    return float((target.argmax(axis=1) == probability.argmax(axis=1)).mean())
+    return (target.argmax(axis=1) == probability.argmax(axis=1)).astype(np.float64)
 
 
-def mean_average_precision_3(target: np.ndarray, probability: np.ndarray) -> float:
-    """MAP@3, Freesound's score: the mean over rows of 1 / rank where the true class is among the three most probable.
+def precision_3(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """(N,) whose mean is MAP@3, Freesound's score: 1 / rank where the true class is among the three most probable.
 
     Else a row counts 0. ``target`` and ``probability`` are (N, K); of a soft target the largest class is the true one,
     and the first class wins a tie in the prediction.
@@ -66,7 +89,7 @@ def mean_average_precision_3(target: np.ndarray, probability: np.ndarray) -> flo
     own = np.take_along_axis(probability, true, axis=1)
     earlier = np.arange(target.shape[1])[None] < true
     rank = 1 + ((probability > own) | ((probability == own) & earlier)).sum(axis=1)
-    return float(np.where(rank <= 3, 1 / rank, 0.0).mean())
+    return np.where(rank <= 3, 1 / rank, 0.0)
 
 
 def area_under_curve(target: np.ndarray, probability: np.ndarray) -> float:
@@ -86,6 +109,39 @@ def area_under_curve(target: np.ndarray, probability: np.ndarray) -> float:
     return float(roc_auc_score(positive, probability[:, 1]))
 
 
+def weighted_area(target: np.ndarray, probability: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """``area_under_curve`` of (N, 2) rows that are drawn several times: weights (B, N) → (B,), NaN for one class alone.
+
+    The area is the share of pairs put in order, so all it takes is how many negatives lie below each positive; where
+    they lie is found once for all draws.
+    """
+    target, probability = _pair(target, probability)
+    positive, score = target.argmax(axis=1) == 1, probability[:, 1]
+    up, down = (rows[np.argsort(score[rows], kind="stable")] for rows in map(np.flatnonzero, (positive, ~positive)))
+    below, level = (np.searchsorted(score[down], score[up], side) for side in ("left", "right"))
+    tied = not np.array_equal(below, level)
+
+    def area(weight: np.ndarray) -> np.ndarray:
+        areas = np.full(len(weight), np.nan)
+        negatives = np.zeros(len(down) + 1)
+        for i, drawn in enumerate(weight):
+            np.cumsum(drawn.take(down), dtype=np.float64, out=negatives[1:])
+            ups = drawn.take(up).astype(np.float64)
+            ordered = ups @ negatives.take(below)
+            if tied:
+                ordered = (ordered + ups @ negatives.take(level)) / 2
+            if pairs := ups.sum() * negatives[-1]:
+                areas[i] = ordered / pairs
+        return areas
+
+    return area
+
+
+def _differences(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    target, probability = _pair(target, probability)
+    return np.abs(target - probability)
+
+
 def _pair(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 (N, K): float32 sums would move the fourth digit of a score over 100,000 rows."""
     target = np.asarray(target, np.float64)
@@ -101,9 +157,9 @@ def _pair(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.n
     return target, probability
 
 
-KL = Metric("kl", "min", kl_divergence)
-L1_SUM = Metric("l1_sum", "min", absolute_sum)
-L1_20K = Metric("l1_20k", "min", absolute_sum_20k, also=(L1_SUM,))
-MAP3 = Metric("map3", "max", mean_average_precision_3)
-AUC = Metric("auc", "max", area_under_curve)
-ACCURACY = Metric("accuracy", "max", accuracy)
+KL = Metric("kl", Direction.MIN, whole=kl_divergence, terms=kl_terms)
+L1_SUM = Metric("l1_sum", Direction.MIN, whole=absolute_sum)
+L1_20K = Metric("l1_20k", Direction.MIN, whole=absolute_sum_20k, terms=absolute_terms_20k, also=(L1_SUM,))
+MAP3 = Metric("map3", Direction.MAX, terms=precision_3)
+AUC = Metric("auc", Direction.MAX, whole=area_under_curve, weighted=weighted_area)
+ACCURACY = Metric("accuracy", Direction.MAX, terms=hits)

@@ -1,7 +1,8 @@
-"""A line for the person, and how a score and an address are written in it."""
+"""A line for the person, and how scores, counts, shares and addresses are written in it."""
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 
@@ -11,9 +12,31 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def figure(value: float) -> str:
-    """Four decimals for a mean, one for a sum in the thousands."""
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"
+def figure(value: float, like: float | None = None) -> str:
+    """A score: four decimals, one from 100 on (24,342.6), more where four would be zeros; a dash where it is NaN.
+
+    ``like`` is a score whose decimals it gets: a spread has its mean's.
+    """
+    if not math.isfinite(value):
+        return "–"
+    size = abs(value if like is None or not math.isfinite(like) else like)
+    digits = 1 if size >= 100 else 4 if size >= 1e-3 or size < 1e-9 else 1 - math.floor(math.log10(size))
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def spread(mean: float, std: float) -> str:
+    """A mean and its standard deviation: 17,302.3 ± 39.2."""
+    return f"{figure(mean)} ± {figure(std, like=mean)}"
+
+
+def amount(count: float) -> str:
+    """A whole number: 20,000."""
+    return f"{int(count):,}"
+
+
+def percent(share: float) -> str:
+    """A share of 1: 83.1 %; a dash where it is NaN."""
+    return "–" if math.isnan(share) else f"{share:.1%}".replace("%", "\u00a0%")
 
 
 def public(uri: str) -> str:

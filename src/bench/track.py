@@ -14,7 +14,7 @@ from typing import NoReturn
 from bench.cli.command import Command
 from bench.cli.door import run
 from bench.cli.errors import FAILED
-from bench.spec import UserError
+from bench.mistake import UserError
 
 ABOUT = """Sends runs to MLflow from their folders: what a dead server missed, or, as a training goes, all of it.
 
@@ -45,7 +45,7 @@ def work(words: list[str]) -> int:
     return FAILED if not send(options.runs, options.uri, options.follow, options.wait, held) else 0
 
 
-COMMAND = Command("track", ABOUT, work, usage="[--uri URI] [--follow] RUN [RUN …]")
+COMMAND = Command("track", ABOUT, work, composed=False, usage="[--uri URI] [--follow] RUN [RUN …]")
 
 if __name__ == "__main__":
     sys.exit(run(COMMAND))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 RUNS = {"runs": r"[^\"'].*"}
 """``texts`` of a command on several runs: all of it is text, commas and equals signs too."""
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """``python -m bench.<name>`` and ``bench <name>``: what it is called, what it is for, its config and its work.
 
     The words are composed on conf/<config>.yaml; ``work`` is given the resolved config in plain containers and the
@@ -28,7 +26,7 @@ class Command:
     config: str | None = None
     composed: bool = True
     usage: str = "[-m] [key=value …]"
-    texts: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = {}
 
     @property
     def module(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from bench.cli.command import Command
 from bench.cli.errors import FAILED, INTERRUPTED, MISTAKE, code_of, say_mistake, sentence, unknown_key
 from bench.cli.help import help_page
 from bench.cli.words import arranged, name_extensions
-from bench.spec import UserError
+from bench.mistake import UserError
 
 if TYPE_CHECKING:
     from bench.runs.outcome import Outcome
@@ -112,6 +111,8 @@ def _job(work: Callable[[], Outcome | None], command: Command) -> None:
         outcome = work()
     except Exception as error:
         if os.environ[TRACEBACK] == "1":
+            import traceback
+
             traceback.print_exc()
         text = sentence(error, command)
         say_mistake(text)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from bench.cli.command import Command
 from bench.cli.keys import groups_of, keys_of
-from bench.spec import UserError
+from bench.mistake import UserError
 
 MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS)

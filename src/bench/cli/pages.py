@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import build
 from bench.cli.compose import compose
+from bench.cli.grids import table
 from bench.cli.options import Option, asked, defaults, groups, options, own_of, readers, recipes, served
 from bench.spec import InputSpec, UserError
 
@@ -81,7 +82,14 @@ def show(words: Sequence[str]) -> None:
         everything(console, words)
         return
     with ExitStack() as stack:
-        source = stack.enter_context(opened(chosen["dataset"], config)) if "dataset" in chosen else None
+        source = None
+        try:
+            source = stack.enter_context(opened(chosen["dataset"], config)) if "dataset" in chosen else None
+        except UserError as error:
+            if set(chosen) != {"dataset", "split"}:  # a split needs the table alone
+                raise
+            console.print(f"! {error}")
+            del chosen["dataset"]
         told = Asked(words, chosen, config, source)
         for group in sorted(chosen, key=groups().index):
             page(console, Option(group, chosen[group]), told)
@@ -164,6 +172,8 @@ def page(console: Console, option: Option, told: Asked) -> None:
         on_dataset(console, told)
     if option.keys:
         table(console, "Keys", ("", "default", ""), option.keys)
+    if option.group == "split":
+        on_split(console, told)
 
 
 def of_dataset(option: Option, told: Asked) -> Facts:
@@ -262,6 +272,15 @@ def on_dataset(console: Console, told: Asked) -> None:
         console.print(f"Not on {name}, which has no features for them: {', '.join(others)}.")
 
 
+def on_split(console: Console, told: Asked) -> None:
+    """What the split makes of the data set's training table, where there is one."""
+    from bench.training.split_table import of_files
+
+    if made := of_files(told.config["dataset"], told.config["split"], told.config["data"]):
+        table(console, made.title, made.columns, made.rows)
+        console.print("\n".join(made.notes))
+
+
 def parameters(node: Mapping[str, Any], spec: InputSpec) -> int:
     """Trained parameters of a model for ``spec``, without memory or arithmetic; UserError where the two don't fit."""
     import torch
@@ -302,27 +321,10 @@ def star(option: Option) -> str:
 
 def metric(dataset: Option) -> str:
     own = dataset.target.metric
-    return f"{own.name}, {'lower' if own.direction == 'min' else 'higher'} is better"
+    return f"{own.name}, {own.direction.sentence}"
 
 
 def brings(dataset: Option, config: Mapping[str, Any]) -> str:
     folds = config["split"].get("n_splits")
     own = [f"{group}={name}" for group, name in dataset.brings.items()]
     return ", ".join(own) + (f" ({folds} folds)" if folds and "split" in dataset.brings else "")
-
-
-def table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A bold title and its rows below; a column whose name begins with > is of numbers."""
-    from rich.table import Table
-
-    if not rows:
-        return
-    console.print(f"\n{title}" if title else "", style="bold")
-    grid = Table(box=None, padding=(0, 2, 0, 0), show_header=any(columns), header_style="dim")
-    for i, column in enumerate(columns):
-        grid.add_column(
-            column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold", no_wrap=i == 0
-        )
-    for row in rows:
-        grid.add_row(*row)
-    console.print(grid)

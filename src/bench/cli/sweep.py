@@ -80,7 +80,7 @@ class Summary(Callback):
         from rich.console import Console
         from rich.table import Table
 
-        from bench.tell import figure
+        from bench.tell import figure, spread
 
         jobs = [_job(path) for path in sorted(Path(config.hydra.sweep.dir).glob("job_*.json"))]
         shared = set.intersection(*(set(job["job"].split()) for job in jobs)) if len(jobs) > 1 else set()
@@ -97,7 +97,7 @@ class Summary(Callback):
                 figures = [
                     scores.metric,
                     figure(scores.oof),
-                    f"{figure(scores.mean)} ± {figure(scores.std)}",
+                    spread(scores.mean, scores.std),
                     figure(scores.baseline),
                     f"{scores.accuracy:.3f}",
                 ]
@@ -106,7 +106,7 @@ class Summary(Callback):
         for group in _seeds(jobs):
             seeds: list[Scores] = [job["scores"] for job in group]
             out_of_fold, mean = ([getattr(scores, key) for scores in seeds] for key in ("oof", "mean"))
-            of_all = f"{figure(statistics.mean(out_of_fold))} ± {figure(statistics.pstdev(out_of_fold))}"
+            of_all = spread(statistics.mean(out_of_fold), statistics.pstdev(out_of_fold))
             table.add_row(f"mean of {len(seeds)} seeds", seeds[0].metric, of_all, figure(statistics.mean(mean)))
         console = Console(width=None if Console().is_terminal else 160, highlight=False)
         console.print()

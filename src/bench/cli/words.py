@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from bench import extensions
 from bench.cli.command import Command
 from bench.cli.keys import keys_of
-from bench.spec import UserError
+from bench.mistake import UserError
 
 ALONE = ("-m", "--multirun", "-r", "--run", "--resolve", "--hydra-help", "--version", "-sc", "--shell-completion")
 """Hydra's flags without a value."""

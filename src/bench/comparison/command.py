@@ -7,23 +7,25 @@ from pathlib import Path
 import pandas as pd
 
 from bench.cli.schema import Compare
-from bench.comparison import comparison, sending, tables
+from bench.comparison import comparison, plots, reading, sending, tables
 from bench.comparison import page as comparison_page
 from bench.comparison.comparison import Comparison
 from bench.comparison.rows import Inputs, shown_rows
+from bench.comparison.words import labels
+from bench.report import figures
 from bench.runs import selection
 from bench.runs.recipe import Tracking
 from bench.spec import UserError
 from bench.tell import say
 from bench.training import parts
-from bench.training.loading import model_inputs
+from bench.training.model_inputs import model_inputs
 
 
 def compare(asked: Compare) -> Path:
     """Selects and compares the runs, tells, and writes the folder, which the last line on standard output names."""
     _refuse(asked)
     chosen = selection.select(asked.runs or "", outputs := Path(asked.outputs))
-    rows, probabilities = comparison.read(chosen.runs)
+    rows, probabilities = reading.read(chosen.runs)
     metric = parts.metric(chosen.runs[0].made_by.dataset)
     compared = comparison.compare(chosen.runs, rows, probabilities, metric, asked.resamples, asked.seed)
     tables.tell(compared, [f"left out: {left}" for left in chosen.left_out])
@@ -49,9 +51,12 @@ def _refuse(asked: Compare) -> None:
 
 
 def _show(compared: Comparison, folder: Path, tracking: Tracking) -> None:
-    """The page, its copies in the runs' folders, and those in MLflow; a comparison is not lost for them."""
+    """Figures and the page, its copies in the runs' folders, and those in MLflow; a comparison is not lost for them."""
     try:
-        page = comparison_page.write(compared, folder, _inputs(compared))
+        names = labels(compared.runs)
+        pictures = figures.inline(drawings := plots.drawings(compared, names))
+        figures.save(drawings, folder / "plots", plots.title(compared, names), compared.rows.simulated)
+        page = comparison_page.write(compared, folder, pictures, _inputs(compared))
         lines = sending.leave(page, compared.runs)
         if tracking.enabled:
             lines += sending.send(folder.name, compared.runs, tracking.uri, tracking.wait)

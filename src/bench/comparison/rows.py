@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 import numpy as np
 
 from bench.comparison.comparison import Comparison, Pair, apart
-from bench.report import charts
 from bench.report import rows as report_rows
-from bench.report.tables import amount, figure, percent, table
+from bench.report.rows import Card
+from bench.report.tables import Table
 from bench.runs.run import Run
+from bench.tell import amount, figure, percent
 
 EXAMPLES = 12
 """Rows that a page shows of all pairs together."""
@@ -31,50 +31,35 @@ class Inputs:
     lacking: str = ""
 
 
-def shown_rows(of: Comparison) -> list[tuple[Pair, list[int]]]:
-    """The first pairs with the places (in ``of.rows``) of the rows that they tell most differently, most first."""
+def shown_rows(of: Comparison) -> list[tuple[Pair, dict[int, float]]]:
+    """The first pairs with the rows that they tell most differently, most first: places in ``of.rows``, and how far."""
     pairs = of.pairs[:PAIRS]
     each = max(2, EXAMPLES // len(pairs))
-    found = []
+    shown = []
     for pair in pairs:
         distance = apart(of, pair)
         top = np.argsort(-distance, kind="stable")[:each]
-        found.append((pair, [int(i) for i in top if distance[i] > 0]))
-    return found
+        shown.append((pair, {int(i): float(distance[i]) for i in top if distance[i] > 0}))
+    return shown
 
 
-def section(of: Comparison, names: Sequence[str], inputs: Inputs) -> str:
+def section(of: Comparison, names: Sequence[str], inputs: Inputs, pictures: Sequence[str]) -> dict[str, object]:
     """For each shown pair: how often each is right and nearer, and its rows as cards with both predictions."""
-    parts, found = [], shown_rows(of)
-    for pair, rows in found:
-        first, second = (escape(names[i]) for i in (pair.best, pair.other))
-        if len(found) > 1:
-            parts.append(f"<h3>{first} and {second}</h3>")
-        if not rows:
-            parts.append("<p>They predict the very same.</p>")
-            continue
-        parts.append(_counts(of, pair, first, second))
-        parts.append(
-            '<p class="quiet keys"><span><i class="key target"></i>target</span>'
-            f'<span><i class="key predicted"></i>{first}</span>'
-            f'<span><i class="key predicted other"></i>{second}</span></p>'
-            f'<div class="examples">{"".join(_card(of, pair, i, inputs) for i in rows)}</div>'
-        )
+    how = inputs.lacking
     if inputs.shown and inputs.run:
-        who = "the first member of " if "members" in inputs.run.inputs else ""
+        who = "the first member of " if inputs.run.inputs.members else ""
         name = names[next(i for i, run in enumerate(of.runs) if run.folder == inputs.run.folder)]
-        how = f"Drawn as {who}{escape(name)} sees them, {report_rows.size(inputs.run.spec)}."
-    else:
-        how = escape(inputs.lacking)
+        how = f"Drawn as {who}{name} sees them, {report_rows.size(inputs.run.spec)}."
     left = f" Of {len(of.pairs)} pairs the first {PAIRS} are shown." if len(of.pairs) > PAIRS else ""
-    return (
-        "<p>The rows whose predictions are furthest apart: half the sum of their differences, 1 where they have "
-        f"nothing in common; disagreements.csv has 100 of each pair. {how}{left}</p>{''.join(parts)}"
-    )
+    pairs = [_pair(of, pair, rows, names, inputs) for pair, rows in shown_rows(of)]
+    return {"how": how + left, "pairs": pairs, "drawn": pictures}
 
 
-def _counts(of: Comparison, pair: Pair, first: str, second: str) -> str:
-    """How many rows both, one or none tell right, and on how many each one's score is the better."""
+def _pair(
+    of: Comparison, pair: Pair, rows: Mapping[int, float], names: Sequence[str], inputs: Inputs
+) -> dict[str, object]:
+    """How many rows both, one or none tell right, on how many each one's score is the better, and the rows' cards."""
+    first, second = names[pair.best], names[pair.other]
     true = of.rows.target.argmax(1)
     one, other = (of.probabilities[i].argmax(1) == true for i in (pair.best, pair.other))
     kinds = (
@@ -83,22 +68,22 @@ def _counts(of: Comparison, pair: Pair, first: str, second: str) -> str:
         (f"{second} alone is right", other & ~one),
         ("neither is right", ~one & ~other),
     )
-    rows = [[name, amount(which.sum()), percent(which.mean())] for name, which in kinds]
-    ahead = of.losses[:, pair.other] - of.losses[:, pair.best]
-    ahead = ahead if of.loss_direction == "min" else -ahead
-    nearer = f"{first} has the better {escape(of.loss)} on {percent((ahead > 0).mean())} of rows"
-    said = f"<p>{nearer}, {second} on {percent((ahead < 0).mean())}.</p>"
-    return said + table(["most probable class", "rows", "share"], rows)
+    counts = [[name, amount(which.sum()), percent(which.mean())] for name, which in kinds]
+    ahead = of.loss_direction.sign * (of.losses[:, pair.best] - of.losses[:, pair.other])
+    nearer = f"{first} has the better {of.loss} on {percent((ahead > 0).mean())} of rows"
+    return {
+        "names": (first, second),
+        "sentence": f"{nearer}, {second} on {percent((ahead < 0).mean())}.",
+        "table": Table(["most probable class", "rows", "share"], counts),
+        "cards": [_card(of, pair, i, inputs, distance) for i, distance in rows.items()],
+    }
 
 
-def _card(of: Comparison, pair: Pair, i: int, inputs: Inputs) -> str:
-    row, kind = of.rows.table, "sequence"
-    if inputs.run is not None:
-        kind = "sequence" if len(inputs.run.spec.size) == 1 else "image"
-    name = str(row["id"].iloc[i])
-    group = f" · group {escape(str(row['group'].iloc[i]))}" if "group" in row else ""
+def _card(of: Comparison, pair: Pair, i: int, inputs: Inputs, distance: float) -> Card:
+    table = of.rows.table
     scores = " against ".join(figure(of.losses[i, k]) for k in (pair.best, pair.other))
-    about = f"apart {apart(of, pair)[i]:.2f} · fold {row['fold'].iloc[i]}{group} · {escape(of.loss)} {scores}"
-    drawn = charts.example(inputs.shown[i], kind, f"example {name}") if i in inputs.shown else ""
+    where = report_rows.where(table, i, table["fold"].iloc[i])
+    about = [f"apart {distance:.2f}", *where, f"{of.loss} {scores}"]
     both = [of.probabilities[k][i] for k in (pair.best, pair.other)]
-    return report_rows.card(name, about, drawn, of.rows.target[i], both, of.rows.classes)
+    name, x = str(table["id"].iloc[i]), inputs.shown.get(i)
+    return report_rows.card(name, about, x, of.rows.classes, of.rows.target[i], both)

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from bench.metrics import (
-    HEARTBEAT_ROWS,
-    SMALLEST,
-    absolute_sum_20k,
-    accuracy,
-    area_under_curve,
-    kl_divergence,
-    mean_average_precision_3,
-)
 from bench.spec import Metric, UserError
 
 LEVEL = 0.05
 """What a p-value must lie below; intervals are of 1 − LEVEL."""
-CELLS = 4_000_000
-"""Drawn counts that are held at once: 32 MB."""
+CELLS = 2_000_000
+"""Drawn counts that are held at once: 8 MB."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +38,7 @@ def corrected_t_test(differences: np.ndarray, ratio: float) -> FoldTest:
     Learning 52, 239–281, https://doi.org/10.1023/A:1024068626366; they derive it for random splits, its use on the
     folds of a cross-validation is common (Bouckaert and Frank 2004) and a heuristic. Raises ValueError for k < 2.
     """
-    from scipy import stats
+    from scipy import special  # Student's distribution; scipy.stats takes a second to import
 
     k = len(differences)
     if k < 2:
@@ -57,8 +49,8 @@ def corrected_t_test(differences: np.ndarray, ratio: float) -> FoldTest:
         t = 0.0 if mean == 0 else float(np.copysign(np.inf, mean))
         return FoldTest(mean, error, t, 1.0 if mean == 0 else 0.0, mean, mean)
     t = mean / error
-    half = float(stats.t.ppf(1 - LEVEL / 2, k - 1)) * error
-    return FoldTest(mean, error, t, float(2 * stats.t.sf(abs(t), k - 1)), mean - half, mean + half)
+    half = float(special.stdtrit(k - 1, 1 - LEVEL / 2)) * error
+    return FoldTest(mean, error, t, float(2 * special.stdtr(k - 1, -abs(t))), mean - half, mean + half)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -108,71 +100,45 @@ def units(table: pd.DataFrame) -> tuple[np.ndarray, str]:
     return np.unique(code, return_inverse=True)[1], tied[0][0]
 
 
-def row_scores(metric: Metric, target: np.ndarray, probability: np.ndarray) -> np.ndarray | None:
-    """The (N,) scores of single rows, where the metric is their mean; None where it is something else (ranks).
-
-    Whether it is their mean is tried, not looked up, so that a metric of anybody's own has it, too: those that ROWS
-    does not know are called row by row, some 100 µs each.
-    """
-    if known := ROWS.get(metric.score):
-        scores = known(target, probability)
-        return scores if _is_mean(scores, metric, target, probability) else None
-    few = np.unique(np.linspace(0, len(target) - 1, min(len(target), 50)).astype(int))
-    for rows in (few, np.arange(len(target))):
-        try:
-            scores = np.array([metric.score(target[[i]], probability[[i]]) for i in rows])
-        except ValueError:
-            return None
-        if not _is_mean(scores, metric, target[rows], probability[rows]):
-            return None
-    return scores
-
-
-def _is_mean(scores: np.ndarray, metric: Metric, target: np.ndarray, probability: np.ndarray) -> bool:
-    return bool(np.isclose(scores.mean(), metric.score(target, probability), rtol=1e-9, atol=1e-12))  # not for NaN
-
-
-def _kl(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    clipped = np.clip(probability, SMALLEST, 1 - SMALLEST)
-    return (target * np.log(np.divide(target, clipped, out=np.ones_like(target), where=target > 0))).sum(1)
-
-
-def _map3(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    true = target.argmax(1)[:, None]
-    own = np.take_along_axis(probability, true, axis=1)
-    first = np.arange(target.shape[1])[None] < true
-    before = ((probability > own) | ((probability == own) & first)).sum(1)
-    return np.where(before < 3, 1 / (1 + before), 0.0)
-
-
-ROWS: dict[Callable[..., float], Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    kl_divergence: _kl,
-    absolute_sum_20k: lambda target, probability: HEARTBEAT_ROWS * np.abs(target - probability).sum(1),
-    mean_average_precision_3: _map3,
-    accuracy: lambda target, probability: (target.argmax(1) == probability.argmax(1)).astype(np.float64),
-}
-"""What single rows score, for many rows at once, of the metrics that are means over rows."""
-
-
 def draws(n_units: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each unit is drawn, with replacement: blocks (b, n_units) of int64, ``resamples`` rows in all."""
+    """How often each unit is drawn, with replacement: blocks (b, n_units) of whole float32, ``resamples`` rows in all.
+
+    For one seed the draws are the same, and fewer of them are the first of many.
+    """
     if n_units < 2:
         raise UserError("all rows are of one group, so there is nothing to draw a difference's interval from")
     rng = np.random.default_rng(seed)
     at_once = max(1, CELLS // n_units)
     for start in range(0, resamples, at_once):
-        block = np.empty((min(at_once, resamples - start), n_units), dtype=np.int64)
+        block = np.empty((min(at_once, resamples - start), n_units), dtype=np.float32)
         for row in block:
             row[:] = np.bincount(rng.integers(0, n_units, n_units), minlength=n_units)
         yield block
 
 
-def resampled_sums(columns: np.ndarray, unit: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """(B, M) sums of (N, M) columns over the rows of each of B draws of units; for one seed the draws are the same."""
-    order = np.argsort(unit, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(unit[order]) > 0])
-    sums = np.add.reduceat(columns[order], starts, axis=0)
-    return np.concatenate([count.astype(np.float64) @ sums for count in draws(len(starts), resamples, seed)])
+def resampled_means(rows: np.ndarray, unit: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """(B, R) means of the (N, R) rows' scores over the rows of each of B draws of units."""
+    columns = [*rows.T, np.ones(len(rows))]
+    sums = np.stack([np.bincount(unit, column) for column in columns], axis=1)  # what a unit adds, however often drawn
+    drawn = np.concatenate([count @ sums for count in draws(len(sums), resamples, seed)])
+    return drawn[:, :-1] / drawn[:, -1:]
+
+
+def resampled_by_class(rows: np.ndarray, target: np.ndarray, unit: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """(B, R, K) means of (N, R) rows' scores in each class of each draw, a row counting by its (N, K) target's share.
+
+    NaN where a draw has no row of the class.
+    """
+    columns, k = np.column_stack([rows, np.ones(len(rows))]), target.shape[1]
+    members = [np.flatnonzero(target[:, c]) for c in range(k)]
+    shares = [columns[at] * target[at, c, None] for c, at in enumerate(members)]
+    found = []
+    for count in draws(int(unit.max()) + 1, resamples, seed):
+        sums = [count.take(unit[at], axis=1) @ share for at, share in zip(members, shares, strict=True)]
+        found.append(np.stack(sums, axis=2))
+    drawn = np.concatenate(found)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(drawn[:, :-1] / drawn[:, -1:])
 
 
 def resampled_scores(
@@ -180,45 +146,22 @@ def resampled_scores(
 ) -> np.ndarray:
     """(B, R) scores of R runs' (N, K) predictions, each draw the same for all of them: for metrics that are no means.
 
-    AUC takes 0.1 ms a draw of 10,000 rows, any other metric what it takes by itself. A draw that the metric can't
-    judge (one class alone) is NaN.
+    A draw that the metric can't judge (one class alone) is NaN. Where the metric has no ``weighted``, every draw takes
+    what the metric takes.
     """
-    auc = metric.score is area_under_curve
-    scorers = [
-        weighted_auc(target.argmax(1) == 1, p[:, 1]) if auc else _repeated(metric, target, p) for p in probabilities
-    ]
-    return np.concatenate(
-        [
-            np.stack([scorer(count[:, unit]) for scorer in scorers], axis=1)
-            for count in draws(int(unit.max()) + 1, resamples, seed)
-        ]
-    )
-
-
-def weighted_auc(positive: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """(N,) bool and (N,) score → a function from (b, N) whole row weights to (b,) ROC AUC, ties counting half.
-
-    The area is the share of pairs put in order, so all it takes is how many negatives lie below each positive; where
-    they lie is found once for all draws.
-    """
-    up, down = np.flatnonzero(positive), np.flatnonzero(~positive)
-    down = down[np.argsort(score[down], kind="stable")]
-    below, level = (np.searchsorted(score[down], score[up], side) for side in ("left", "right"))
-
-    def auc(weight: np.ndarray) -> np.ndarray:
-        negatives = np.zeros((len(weight), len(down) + 1), dtype=np.int64)
-        np.cumsum(weight[:, down], axis=1, out=negatives[:, 1:])
-        drawn = weight[:, up]
-        ordered = np.einsum("bi,bi->b", drawn, negatives[:, below] + negatives[:, level])
-        with np.errstate(invalid="ignore"):
-            return ordered / 2 / (drawn.sum(1) * negatives[:, -1])
-
-    return auc
+    weighted = metric.weighted or partial(_repeated, metric)
+    scorers = [weighted(target, p) for p in probabilities]
+    alone = np.array_equal(unit, np.arange(len(target)))
+    scores = []
+    for count in draws(int(unit.max()) + 1, resamples, seed):
+        weight = count if alone else count[:, unit]
+        scores.append(np.stack([scorer(weight) for scorer in scorers], axis=1))
+    return np.concatenate(scores)
 
 
 def _repeated(metric: Metric, target: np.ndarray, probability: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     def score(weight: np.ndarray) -> np.ndarray:
-        drawn = [np.repeat(np.arange(len(target)), row) for row in weight]
+        drawn = [np.repeat(np.arange(len(target)), row.astype(np.int64)) for row in weight]
         return np.array([metric.score(target[rows], probability[rows]) for rows in drawn])
 
     return score

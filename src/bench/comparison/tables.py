@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,17 +15,17 @@ from bench.atomic import replacing, write_json, write_text
 from bench.comparison.comparison import Comparison, disagreements
 from bench.comparison.significance import LEVEL
 from bench.comparison.words import bounds, chance, decimals, differing, labels, notes, sentence, signed
+from bench.report.tables import Marked, Spread, Table, terminal
 from bench.runs.run import identity
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from bench.spec import Direction
 
 
 def folds_table(of: Comparison) -> pd.DataFrame:
     """One row a fold and one column a run, then mean, std (population, as in scores.json) and the out-of-fold score."""
     frame = pd.DataFrame(of.folds.T, columns=labels(of.runs), index=[f"fold {k}" for k in of.numbers])
-    whole = {"mean": np.nanmean(of.folds, 1), "std": np.nanstd(of.folds, 1), "out-of-fold": of.scores}
-    return pd.concat([frame, pd.DataFrame(whole, index=frame.columns).T])
+    means, stds = whole(of)
+    rest = pd.DataFrame({"mean": means, "std": stds, "out-of-fold": of.scores}, index=frame.columns)
+    return pd.concat([frame, rest.T])
 
 
 def tell(of: Comparison, more: Sequence[str] = ()) -> None:
@@ -33,11 +33,12 @@ def tell(of: Comparison, more: Sequence[str] = ()) -> None:
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False, emoji=False)
-    console.print(_score_table(of))
-    console.print()
+    mark = "  SIMULATED data" if of.rows.simulated else ""
+    title = f"{of.runs[0].inputs.dataset}: {of.metric.name} ({of.metric.direction.sentence}){mark}"
+    console.print(terminal(score_table(of), title))
     if len(of.runs) > 2:
-        console.print(_pair_table(of))
-        console.print()
+        console.print(terminal(difference_table(of), f"\n{labels(of.runs)[0]}, the best, is ahead"))
+    console.print()
     for name, run, words in zip(labels(of.runs), of.runs, differing(of.runs), strict=True):
         console.print(f"{name}: {run.folder}" + (f"\n    {words}" if words else ""), soft_wrap=True)
     console.print()
@@ -48,9 +49,7 @@ def tell(of: Comparison, more: Sequence[str] = ()) -> None:
 
 
 def write(of: Comparison, outputs: Path) -> Path:
-    """Writes <outputs>/comparisons/<identity>/: tables, pictures, and comparison.json last; returns the folder."""
-    from bench.comparison import plots
-
+    """Writes <outputs>/comparisons/<identity>/: tables, and comparison.json last; returns the folder."""
     names = labels(of.runs)
     deciding = {"runs": sorted(run.identity for run in of.runs), "resamples": of.resamples, "seed": of.seed}
     folder = outputs.resolve() / "comparisons" / identity(deciding)
@@ -61,14 +60,13 @@ def write(of: Comparison, outputs: Path) -> Path:
     losses = {f"{of.loss} {name}": of.losses[:, i] for i, name in enumerate(names)}
     with replacing(folder / "rows.parquet") as temporary:
         of.rows.table.join(pd.DataFrame(losses)).to_parquet(temporary, index=False)
-    plots.draw(of, names, folder / "plots")
     write_json(folder / "comparison.json", summary(of))
     return folder
 
 
 def summary(of: Comparison) -> dict[str, Any]:
     """What comparison.json holds: runs best first, pairs, verdicts; numbers that are not defined are null."""
-    names, words = labels(of.runs), differing(of.runs)
+    names, words, (means, stds) = labels(of.runs), differing(of.runs), whole(of)
     runs = [
         {
             "name": name,
@@ -76,8 +74,8 @@ def summary(of: Comparison) -> dict[str, Any]:
             "folder": str(run.folder),
             "differs": differs,
             "folds": of.folds[i],
-            "mean": np.nanmean(of.folds[i]),
-            "std": np.nanstd(of.folds[i]),
+            "mean": means[i],
+            "std": stds[i],
             "oof": of.scores[i],
             "interval": of.intervals[i],
         }
@@ -105,7 +103,7 @@ def summary(of: Comparison) -> dict[str, Any]:
             "direction": of.metric.direction,
             "row_loss": of.loss,
             "simulated": of.rows.simulated,
-            "dataset": of.runs[0].inputs["dataset"],
+            "dataset": of.runs[0].inputs.dataset,
             "rows": len(of.rows.table),
             "unit": of.unit,
             "units": of.n_units,
@@ -121,56 +119,57 @@ def summary(of: Comparison) -> dict[str, Any]:
     )
 
 
-def _score_table(of: Comparison) -> Table:
-    from rich.table import Table
+def score_table(of: Comparison) -> Table:
+    """Folds by runs, the best of each line marked; of two runs their difference beside it."""
+    names, direction = labels(of.runs), of.metric.direction
+    pairs, digits = of.pairs if len(names) == 2 else [], decimals(of)
 
-    better = "lower" if of.metric.direction == "min" else "higher"
-    mark = "  SIMULATED data" if of.rows.simulated else ""
-    dataset = of.runs[0].inputs["dataset"]
-    table = Table(title=f"{dataset}: {of.metric.name} ({better} is better){mark}", box=None, title_justify="left")
-    pairs, digits = of.pairs if len(of.runs) == 2 else [], decimals(of)  # of two runs the table has a column for it
-    for column in ("", *labels(of.runs), *["difference" for _ in pairs]):
-        table.add_column(column, justify="right" if column else "left")
-    written = 1 if np.nanmax(np.abs(of.folds)) >= 100 else 4
+    def ahead(values: Sequence[float]) -> list[str]:
+        return [signed(value, digits) if np.isfinite(value) else "–" for value in values]
 
-    def row(name: str, cells: list[str], differences: list[str]) -> None:
-        table.add_row(name, *cells, *differences)
-
-    def mean(values: np.ndarray, digits: int) -> str:
-        judged = values[np.isfinite(values)]
-        return f"{signed(judged.mean(), digits)} ± {signed(judged.std(), digits)}" if len(judged) else "–"
-
-    for i, number in enumerate(of.numbers):
-        row(f"fold {number}", [signed(s, written) for s in of.folds[:, i]], [signed(p.gains[i], digits) for p in pairs])
-    row("mean ± std", [mean(f, written) for f in of.folds], [mean(p.gains, digits) for p in pairs])
-    whole = [signed(score, written) for score in of.scores]
-    row(f"out-of-fold, {len(of.rows.table)} rows", whole, [signed(p.gain, digits) for p in pairs])
+    rows: list[list[object]] = [
+        [f"fold {k}", *marked(direction, of.folds[:, i]), *ahead([p.gains[i] for p in pairs])]
+        for i, k in enumerate(of.numbers)
+    ]
+    means, stds = whole(of)
+    spreads = [Spread(mean, std) for mean, std in zip(means, stds, strict=True)]
+    test = [pair.folds.mean if pair.folds else np.nan for pair in pairs]
+    rows.append(["mean ± std", *marked(direction, means, spreads), *ahead(test)])
+    rows.append(["out of fold", *marked(direction, of.scores), *ahead([p.gain for p in pairs])])
+    written = 0 if np.abs(of.scores).max() >= 100 else 4
     spans = [bounds(low, high, written) for low, high in of.intervals]
-    row(f"  95 % ({of.n_units} {of.unit}s resampled)", spans, [bounds(p.low, p.high, digits) for p in pairs])
-    return table
+    rows.append(["95 % interval", *spans, *[bounds(p.low, p.high, digits) for p in pairs]])
+    kinds = [*[""] * len(of.numbers), "line breaks", "strong", "breaks"]
+    head = ["", *names, *["difference" for _ in pairs]]
+    return Table(head, rows, 1, kinds, kind="narrow" * (len(names) > 4))
 
 
-def _pair_table(of: Comparison) -> Table:
-    from rich.table import Table
+def marked(direction: Direction, values: Sequence[float] | np.ndarray, cells: Sequence[object] = ()) -> list[object]:
+    """The ``cells`` (the values themselves) with the best of them marked, all that share that place."""
+    best = direction.best(values)
+    top = None if best is None else values[best]
+    pairs = zip(values, cells or [float(value) for value in values], strict=True)
+    return [Marked(cell, "best") if value == top else cell for value, cell in pairs]
 
-    names, digits = labels(of.runs), decimals(of)
-    table = Table(title=f"{names[0]}, the best, is ahead", box=None, title_justify="left")
-    for column in ("of", "by fold", "on folds", "p", "out-of-fold", "95 % interval", "p", "verdict"):
-        words = column in ("of", "verdict")
-        table.add_column(column, justify="left" if words else "right", no_wrap=words)
+
+def difference_table(of: Comparison) -> Table:
+    """How far the best run is ahead of each other, by folds and by rows: the numbers of both tests."""
+    names, digits, many = labels(of.runs), decimals(of), len(of.pairs) > 1
+    rows: list[list[object]] = []
     for pair in of.pairs:
-        judged = pair.gains[np.isfinite(pair.gains)]
-        table.add_row(
-            names[pair.other],
-            f"{signed(judged.mean(), digits)} ± {signed(judged.std(), digits)}" if len(judged) else "–",
-            f"{(judged > 0).sum()} of {len(judged)}",
-            chance(pair.p_folds).removeprefix("= "),
-            signed(pair.gain, digits),
-            bounds(pair.low, pair.high, digits),
-            chance(pair.p_rows).removeprefix("= "),
-            pair.verdict,
-        )
-    return table
+        judged, t = pair.gains[np.isfinite(pair.gains)], pair.folds
+        fold = [signed(judged.mean(), digits), bounds(t.low, t.high, digits)] if t else ["–", "–"]
+        how = f"over folds: better on {(judged > 0).sum()} of {len(judged)}"
+        rows.append([*[names[pair.other]] * many, how, *fold, chance(pair.p_folds).removeprefix("= ")])
+        span = [signed(pair.gain, digits), bounds(pair.low, pair.high, digits)]
+        rows.append([*[""] * many, "resampled rows, out of fold", *span, chance(pair.p_rows).removeprefix("= ")])
+    head = [*["against"] * many, "", "difference", "95 % interval", "p"]
+    return Table(head, rows, 1 + many, ["breaks"] * len(rows))
+
+
+def whole(of: Comparison) -> tuple[np.ndarray, np.ndarray]:
+    """(R,) means and population standard deviations of the folds that have a score."""
+    return np.nanmean(of.folds, axis=1), np.nanstd(of.folds, axis=1)
 
 
 def _plain(value: Any) -> Any:

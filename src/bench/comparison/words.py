@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.comparison.comparison import Comparison, Pair
+from bench.comparison.comparison import DISTANCE, Comparison, Pair
 from bench.runs.facts import leaves
 from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE
@@ -20,7 +20,7 @@ LONGEST = 26
 
 def labels(runs: list[Run]) -> list[str]:
     """A short name of each run: its model; where several have the same, with what sets them apart or the identity."""
-    models = [str(run.inputs["model"]) for run in runs]
+    models = [str(run.inputs.model) for run in runs]
     named = dict.fromkeys(range(len(runs)), "")
     for model in set(models):
         alike = [i for i, m in enumerate(models) if m == model]
@@ -40,14 +40,14 @@ def differences(runs: Sequence[Run]) -> list[dict[str, str]]:
 
     An ensemble has no recipe of training, so ensembles and trained runs are each told apart among themselves.
     """
-    blended = [i for i, run in enumerate(runs) if run.inputs["model"] == ENSEMBLE]
+    blended = [i for i, run in enumerate(runs) if run.inputs.model == ENSEMBLE]
     if blended and len(blended) < len(runs):
         trained = [i for i in range(len(runs)) if i not in blended]
         told: dict[int, dict[str, str]] = {}
         for side in (blended, trained):
             told |= dict(zip(side, differences([runs[i] for i in side]), strict=True))
         return [told[i] for i in range(len(runs))]
-    names = [{k: str(v) for k, v in run.inputs.get("names", {"model": run.inputs["model"]}).items()} for run in runs]
+    names = [run.inputs.names or {"model": run.inputs.model} for run in runs]
     groups = {g for name in names for g in name if len({n.get(g) for n in names}) > 1} - {"recipe"}
     recipes = []
     for run in runs:
@@ -77,7 +77,7 @@ def verdict(of: Comparison, pair: Pair) -> tuple[str, str]:
     if pair.verdict == "the same":
         return f"{best} and {other} predict the very same", ": there is nothing to tell apart"
     digits = decimals(of)
-    better = "lower" if of.metric.direction == "min" else "higher"
+    better = of.metric.direction.word
     judged = pair.gains[np.isfinite(pair.gains)]
     wins = f"on {(judged > 0).sum()} of {len(judged)} folds"
     rows_p = f", p {chance(pair.p_rows)}" if len(of.runs) > 2 else ""
@@ -119,6 +119,11 @@ def notes(of: Comparison) -> list[str]:
             f"there are only {of.n_units} {of.unit}s to draw from: the intervals are rough, and rather too narrow"
         )
     return said
+
+
+def loss_name(of: Comparison) -> str:
+    """What a row's score is called."""
+    return "distance from the target" if of.loss == DISTANCE else of.loss
 
 
 def decimals(of: Comparison) -> int:

@@ -11,7 +11,7 @@ import torch
 from bench.augment.base import Augmentation
 from bench.crossval import keys, length, warm_start
 from bench.data.batches import Batch
-from bench.datasets.base import serves
+from bench.datasets.base import open_to, serves
 from bench.features.base import Features
 from bench.runs.recipe import Node, Recipe
 from bench.spec import InputSpec, UserError
@@ -143,7 +143,7 @@ def row_weights(recipe: Recipe, rows: pd.DataFrame) -> None:
     examples = rows["example"] if "example" in rows else rows["id"]
     for epoch in range(epochs):
         counts = (own * weights(rows, epoch, epochs) > 0) & serves(rows, "trained")
-        empty = [k for k in rows["fold"].unique() if examples[counts & (rows["fold"] != k)].nunique() < 2]
+        empty = [k for k in range(int(rows["fold"].max()) + 1) if examples[counts & open_to(rows, k)].nunique() < 2]
         if empty:
             raise UserError(
                 f"row_weights leaves fold {min(empty)} fewer than two examples to train on in epoch {epoch + 1}; "

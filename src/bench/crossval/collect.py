@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.atomic import read_json
-from bench.datasets.base import serves, targets
+from bench.datasets.base import open_to, serves, targets
 from bench.metrics import accuracy
 from bench.runs import scores
 from bench.runs.frames import PLAIN, prediction_frame, predictions, write_frame
@@ -87,7 +87,8 @@ def _training_means(rows: pd.DataFrame) -> np.ndarray:
         count /= np.maximum(1, rows.assign(trained=count).groupby("example")["trained"].transform("sum").to_numpy())
     means = np.empty_like(target)
     for k in np.unique(fold):
-        means[fold == k] = count[fold != k] @ target[fold != k]
+        seen = open_to(rows, k)
+        means[fold == k] = count[seen] @ target[seen] if k >= 0 else np.nan  # what no fold validates has none
     shares: np.ndarray = means / means.sum(1, keepdims=True)
     return shares
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from bench.data.batches import cut
-from bench.datasets.base import serves
+from bench.datasets.base import open_to, serves
 from bench.runs.recipe import Recipe
 
 EPOCHS = 10
@@ -45,5 +44,5 @@ def trained_examples(rows: pd.DataFrame) -> dict[int, int]:
     counts = serves(rows, "trained")
     if "weight" in rows:
         counts = counts & (rows["weight"].to_numpy() > 0)
-    example, fold = rows["example"] if "example" in rows else rows["id"], rows["fold"].to_numpy()
-    return {int(k): int(example[counts & (fold != k)].nunique()) for k in np.unique(fold)}
+    example = rows["example"] if "example" in rows else rows["id"]
+    return {k: int(example[counts & open_to(rows, k)].nunique()) for k in range(int(rows["fold"].max()) + 1)}

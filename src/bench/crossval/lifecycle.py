@@ -19,7 +19,7 @@ from bench.runs.recipe import Tracking
 from bench.runs.run import Run
 from bench.runs.scores import Scores
 from bench.spec import UserError
-from bench.tell import figure, public, say
+from bench.tell import figure, public, say, spread
 from bench.tracking.follower import start_mirror
 from bench.tracking.mirror import default_uri
 from bench.tracking.where import tell_where
@@ -123,14 +123,13 @@ def held(run: Run, tracking: Tracking, outputs: str, doing: str, instead: str) -
 def _table(scores: Scores, rows: Rows, heads: Sequence[str]) -> Table:
     from rich.table import Table
 
-    better = "lower" if scores.direction == "min" else "higher"
     mark = "  SIMULATED data" if scores.simulated else ""
-    table = Table(title=f"{scores.metric} ({better} is better){mark}", box=None, title_justify="left")
+    table = Table(title=f"{scores.metric} ({scores.direction.sentence}){mark}", box=None, title_justify="left")
     for head in ("", *heads):
         table.add_column(head, justify="right" if head else "left")
     for row in rows:
         table.add_row(*row)
-    table.add_row("mean ± std over folds", f"{figure(scores.mean)} ± {figure(scores.std)}")
+    table.add_row("mean ± std over folds", spread(scores.mean, scores.std))
     table.add_row("baseline (training means)", figure(scores.baseline))
     table.add_row("accuracy", f"{scores.accuracy:.4f}")
     for name, score in scores.also.items():

@@ -50,7 +50,7 @@ def _refuse_misfits(features: Features, dataset: Dataset, recipe: Recipe, names:
         )
     takes = parts.model_class(recipe.model).takes
     if features.kind != takes:
-        fitting = dataset.features.get(takes, "none yet")
+        fitting = dataset.fitting(takes) or "none yet"
         raise UserError(
             f"model={names.get('model')} takes {a(takes)} and features={names.get('features')} gives "
             f"{a(features.kind)}; choose features={fitting} or another model"

@@ -17,7 +17,7 @@ import pandas as pd
 from bench.crossval import checks, length, pseudo_labels, warm_start
 from bench.crossval.opened import Opened, open_files
 from bench.crossval.settle import settle
-from bench.data import splits
+from bench.data.assignment import Assignment, assign, with_copies
 from bench.data.store import Store
 from bench.datasets.base import Dataset
 from bench.runs import inputs, recipe
@@ -88,7 +88,7 @@ def make_plan(given: Recipe, names: Mapping[str, str]) -> Plan:
     return _identify(settled, names, opened, stores, split)
 
 
-def _first_look(settled: Recipe, opened: Opened) -> tuple[splits.Assignment, list[int]]:
+def _first_look(settled: Recipe, opened: Opened) -> tuple[Assignment, list[int]]:
     """What tables and listings tell, before features are computed: whether the rows can be split, and the folds."""
     dataset, features = opened.dataset, opened.features
     for part in pseudo_labels.PARTS:
@@ -97,7 +97,7 @@ def _first_look(settled: Recipe, opened: Opened) -> tuple[splits.Assignment, lis
     checks.lengths(features.stored_shape(dataset)[-1:] == (None,), settled.tta, settled.synthetic)
     table = dataset.table("train")
     splitter, strict = parts.split(settled.split)
-    early = splits.assign(table, np.zeros((len(table), 16), np.uint8), splitter, strict)
+    early = assign(table, np.zeros((len(table), 16), np.uint8), splitter, strict)
     folds = checks.wanted_folds(settled.folds.only, early.n_splits)
     if settled.init_from:
         warm_start.source_run("init_from", settled.init_from, folds)
@@ -105,15 +105,15 @@ def _first_look(settled: Recipe, opened: Opened) -> tuple[splits.Assignment, lis
     return early, folds
 
 
-def _split(settled: Recipe, table: pd.DataFrame, store: Store, early: splits.Assignment, folds: list[int]) -> Split:
+def _split(settled: Recipe, table: pd.DataFrame, store: Store, early: Assignment, folds: list[int]) -> Split:
     """The early assignment, in which copies, which the store alone knows, move to one side; says what is notable."""
-    assignment = splits.with_copies(early, table, store.digests(), *parts.split(settled.split))
+    assignment = with_copies(early, table, store.digests(), *parts.split(settled.split))
     notes = list(assignment.notes)
     if level := int(store.flat().sum()):
         notes.append(f"{level} training examples are one number all over; they are not tied as copies of each other")
     for note in notes:
         say(f"split     {note}")
-    return Split(table.assign(fold=assignment.fold), assignment.n_splits, folds, tuple(notes))
+    return Split(assignment.onto(table), assignment.n_splits, folds, tuple(notes))
 
 
 def _refuse_leaks(settled: Recipe, opened: Opened, split: Split) -> None:

@@ -18,7 +18,7 @@ from bench.crossval import warm_start
 from bench.crossval.opened import Opened
 from bench.data.batches import Batches
 from bench.data.store import Store
-from bench.datasets.base import Dataset, serves
+from bench.datasets.base import Dataset, open_to, serves
 from bench.runs.inputs import Teacher
 from bench.runs.recipe import Recipe
 from bench.runs.run import Run
@@ -79,8 +79,8 @@ class Teachers:
 
 
 def candidates(rows: pd.DataFrame, fold: int) -> np.ndarray:
-    """(N,) bool: rows that no fold trains on, outside of the fold's validation side."""
-    untrained: np.ndarray = ~serves(rows, "trained") & (rows["fold"].to_numpy() != fold)
+    """(N,) bool: rows that no fold trains on, among those that this fold may see."""
+    untrained: np.ndarray = ~serves(rows, "trained") & open_to(rows, fold)
     return untrained
 
 
@@ -147,9 +147,9 @@ def predicted(
 def _refuse_trained(path: str, run: Run, rows: pd.DataFrame, folds: list[int]) -> None:
     """Refuses a teacher that was trained on what it would label: it would hand back what it was told."""
     source = pd.read_parquet(run.folder / "splits.parquet")
-    trained = source[serves(source, "trained")]
+    trained = serves(source, "trained")
     for fold in folds:
-        seen = set(trained["id"][trained["fold"] != fold].astype(str))
+        seen = set(source["id"][trained & open_to(source, fold)].astype(str))
         labelled = rows["id"][candidates(rows, fold)].astype(str)
         both = labelled[labelled.isin(seen)]
         if len(both):

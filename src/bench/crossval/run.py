@@ -70,7 +70,7 @@ def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
             )
         if trouble := submission.submit(run, lambda: plan.dataset):
             say(f"{trouble} (the predictions stay; the same command tries again, and trains nothing)")
-        draw(run)
+        draw(run, metric)
     numbers = ", ".join(map(str, failed))
     sentence = f"fold {numbers} failed; the same command again trains only what is missing" if failed else None
     return Outcome(run, scores, failed, sentence)

@@ -12,7 +12,7 @@ import torch
 from bench.data.batches import Batches
 from bench.data.joined import Joined
 from bench.data.source import Source
-from bench.datasets.base import serves, targets
+from bench.datasets.base import open_to, serves, targets
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,8 @@ class Sides:
         self, rows: pd.DataFrame, fold: int, source: Source, device: torch.device, window: int | None, balanced: bool
     ) -> None:
         self.rows, self.source, self.device, self.window, self.balanced = rows, source, device, window, balanced
-        held_out = rows["fold"].to_numpy() == fold
-        self.trained = ~held_out & serves(rows, "trained")
-        self.validated = held_out & serves(rows, "validated")
+        self.trained = open_to(rows, fold) & serves(rows, "trained")
+        self.validated = (rows["fold"].to_numpy() == fold) & serves(rows, "validated")
         self.target = targets(rows)
         self.example = rows["example"].factorize()[0] if "example" in rows else np.arange(len(rows))
         self.weight = rows["weight"].to_numpy(np.float32) if "weight" in rows else None

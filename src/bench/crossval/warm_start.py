@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from bench.datasets.base import serves
+from bench.datasets.base import open_to, serves
 from bench.runs.run import Fold, Run
 from bench.spec import UserError
 
@@ -131,8 +132,8 @@ def _refuse_shared(key: str, given: str, run: Run, alone: Fold | None, rows: pd.
     tie = "group" if "group" in source and "group" in rows else "id"  # a patient's rows may have other ids there
     for fold in folds:
         kept_out = alone.number if alone else fold
-        seen = source[tie][serves(source, "trained") & (source["fold"] != kept_out)].astype(str)
-        validated = rows[serves(rows, "validated") & (rows["fold"] == fold)]
+        seen = source[tie][serves(source, "trained") & open_to(source, kept_out)].astype(str)
+        validated = rows[_to_judge(rows, fold)]
         shared = validated["id"][validated[tie].astype(str).isin(set(seen))].astype(str)
         if len(shared):
             what = (
@@ -145,6 +146,13 @@ def _refuse_shared(key: str, given: str, run: Run, alone: Fold | None, rows: pd.
                 f"{key}={given}: its weights were trained on {len(shared)} rows{' or their groups' * (tie == 'group')} "
                 f"that fold {fold} validates (first: {', '.join(shared.iloc[:5])}); {what}"
             )
+
+
+def _to_judge(rows: pd.DataFrame, fold: int) -> np.ndarray:
+    """(N,) bool: rows that a fold validates; with those that follow, where folds come in order of time."""
+    if "trained_from" in rows:
+        return ~open_to(rows, fold)
+    return serves(rows, "validated") & (rows["fold"].to_numpy() == fold)
 
 
 def of_a_run(path: str) -> bool:

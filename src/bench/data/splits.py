@@ -1,46 +1,15 @@
-"""Which fold validates which row. Every split passes the same checks, so that none can leak.
-
-A splitter takes ``Rows`` and returns the validation fold of each row. Rows of one ``block`` may not be parted: a
-block is a group (a patient), the rows of one example or a set of rows with the same content, and groups that share
-content are one block.
-"""
+"""The ways to split: each takes ``Rows`` and says which fold validates which row; ``assignment`` checks the result."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.datasets.base import serves, targets
+from bench.data.assignment import Ordered, Rows, ids_of
 from bench.spec import UserError
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What a splitter may look at: label, block and content (N,) int each, and the table.
-
-    ``content`` ties copies and the rows of an example, ``block`` groups, too.
-    """
-
-    label: np.ndarray
-    block: np.ndarray
-    content: np.ndarray
-    table: pd.DataFrame
-
-
-Splitter = Callable[[Rows], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """fold (N,) int: the fold that validates each row; notes: sentences a person should read."""
-
-    fold: np.ndarray
-    n_splits: int
-    notes: list[str]
 
 
 def group(rows: Rows, n_splits: int = 5) -> np.ndarray:
@@ -68,10 +37,14 @@ def stratified(rows: Rows, n_splits: int = 5, seed: int = 0) -> np.ndarray:
 
     _, first, copy_of = np.unique(rows.content, return_index=True, return_inverse=True)
     label = rows.label[first]
-    if np.bincount(label).max() < n_splits:
+    if (most := int(np.bincount(label).max())) < n_splits:
+        advice = (
+            f"set split.n_splits={most} or fewer"
+            if most > 1
+            else "a class needs two different rows, one for each side: merge classes, or add rows"
+        )
         raise UserError(
-            f"split=stratified can't make {n_splits} folds: the commonest class has {np.bincount(label).max()} "
-            f"different rows; choose a smaller split.n_splits"
+            f"split=stratified can't make {n_splits} folds: the commonest class has {most} different rows; {advice}"
         )
     splitter = StratifiedKFold(n_splits, shuffle=True, random_state=seed)
     return _folds(_quietly(splitter.split, label, label), len(label))[copy_of]
@@ -90,139 +63,111 @@ def predefined(rows: Rows, n_splits: int | None = None) -> np.ndarray:
             f"the 'fold' column of row {row} (id {rows.table['id'].iloc[row]}) is {column.iloc[row]!r}; "
             "folds are whole numbers from 0"
         )
-    found = np.unique(fold.astype(int))
-    if len(found) < 2 or found[-1] != len(found) - 1:
-        raise UserError(f"the 'fold' column holds {found.tolist()}; at least two folds numbered 0, 1, … are needed")
-    if n_splits is not None and n_splits != len(found):
+    numbers = np.unique(fold.astype(int))
+    if len(numbers) < 2 or numbers[-1] != len(numbers) - 1:
+        raise UserError(f"the 'fold' column holds {numbers.tolist()}; at least two folds numbered 0, 1, … are needed")
+    if n_splits is not None and n_splits != len(numbers):
         raise UserError(
-            f"split.n_splits={n_splits}, but the 'fold' column holds {len(found)} folds; leave split.n_splits out"
+            f"split.n_splits={n_splits}, but the 'fold' column holds {len(numbers)} folds; leave split.n_splits out"
         )
     return fold.astype(int)
 
 
-def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict: bool = True) -> Assignment:
-    """Splits the table's rows and checks the result.
+def time(rows: Rows, n_splits: int = 5, gap: float | str = 0) -> Ordered:
+    """Trained on the past, validated on what follows: scikit-learn's TimeSeriesSplit, with times for numbers of rows.
 
-    digests (N, 16) are hashes of each row's content (all zero: no content). With ``strict`` a group or a content on
-    both sides, or a class missing from a training fold, is a UserError; without, it is a note.
+    Rows are cut by their ``time`` (numbers, or dates as ISO 8601 writes them) into ``n_splits`` + 1 stretches of about
+    as many rows. Fold k validates stretch k + 1 and trains on everything before it; the first stretch is validated by
+    no fold. ``gap``: how much time at least lies between what a fold trains on and what it validates, in the column's
+    unit, or for dates as a duration such as 7D or 12h. A block counts by its first time where it is validated, by its
+    last where it is trained on; rows of one time are never parted.
     """
-    label = targets(table).argmax(1)
-    none = np.full(len(table), -1)
-    group = table["group"].factorize()[0] if "group" in table else none
-    example = table["example"].factorize()[0] if "example" in table else none
-    content = _content(digests)
-    notes = _copies(table, content)
-    n_splits = getattr(splitter, "keywords", {}).get("n_splits")
-    if n_splits is not None and n_splits < 2:
-        raise UserError(f"split.n_splits={n_splits} must be 2 or more: what one fold validates the others train on")
-    try:
-        fold = splitter(Rows(label, _tied(group, example, content), _tied(example, content), table))
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"split can't be made: {error}; change split's options") from error
-    n_splits = int(fold.max()) + 1
-
-    def refuse(sentence: str) -> None:
-        if strict:
-            raise UserError(f"{sentence} (split.strict=false trains all the same)")
-        notes.append(f"warning: {sentence}")
-
-    for codes, what in ((group, "group"), (example, "example"), (content, "the same content")):
-        if len(crossing := _crossing(codes, fold)):
-            name = what if codes is content else f"{what} {table[what].iloc[crossing[0]]}"
-            refuse(
-                f"{name} stands in folds {sorted(set(fold[crossing].tolist()))} at once "
-                f"(ids {_ids(table, crossing)}), so validation rows would be trained on; "
-                "choose split=group or mend the 'fold' column"
-            )
-    classes = [c.removeprefix("target_") for c in table.columns if c.startswith("target_")]
-    has = targets(table) > 0  # a soft target belongs to every class that it gives a share
-    trained, validated = serves(table, "trained"), serves(table, "validated")
-    if "weight" in table:  # what counts nothing is not drawn
-        trained = trained & (table["weight"].to_numpy() > 0)
-    for k in range(n_splits):
-        if not (validated & (fold == k)).any():
-            raise UserError(f"fold {k} of {n_splits} validates no row; choose a smaller split.n_splits")
-        if not (trained & (fold != k)).any():
-            raise UserError(f"fold {k} of {n_splits} trains on no row; choose another split.n_splits")
-        absent = np.flatnonzero(has[trained].any(0) & ~has[trained & (fold != k)].any(0))
-        missing = [classes[c] for c in absent]
-        if missing:
-            refuse(
-                f"class {', '.join(missing)} has no row in the training side of fold {k}; choose fewer folds "
-                "(split.n_splits) or another split"
-            )
-    rare = [(c, n) for c, n in zip(classes, has.sum(0), strict=True) if 0 < n < n_splits]
-    notes += [f"class {c} has {n} rows for {n_splits} folds: some folds validate none of it" for c, n in rare]
-    return Assignment(fold, n_splits, notes)
+    if "time" not in rows.table:
+        raise UserError(
+            "split=time needs a 'time' column in the training table: a number, or a date such as 2024-05-31T18:00; add "
+            "it to the training CSV, or choose split=stratified"
+        )
+    times, dates = _times(rows.table)
+    wait = _gap(gap, dates)
+    spans = pd.DataFrame({"block": rows.block, "time": times}).groupby("block")["time"]
+    first, last = spans.transform("min").to_numpy(), spans.transform("max").to_numpy()
+    starts = _starts(first, n_splits)
+    if len(starts) < n_splits:
+        different = len(np.unique(first))
+        advice = f"set split.n_splits={different - 1}" if different > 2 else "give more times, or choose another split"
+        raise UserError(
+            f"split=time can't make {n_splits} folds of {len(first)} rows of {different} different times, as rows of "
+            f"one time stay together; {advice}"
+        )
+    fold = np.searchsorted(starts, first, side="right") - 1
+    trained_from = np.searchsorted(starts, last + wait, side="left" if wait > 0 else "right")
+    notes = [f"{int((fold < 0).sum())} rows come first in time: they are trained on, and validated by no fold"]
+    if idle := int(((fold < 0) & (trained_from >= n_splits)).sum()):
+        notes.append(f"{idle} rows serve no fold: their group lasts into the last stretch, or the gap takes them")
+    return Ordered(fold, trained_from, notes)
 
 
-def with_copies(
-    early: Assignment, table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict: bool = True
-) -> Assignment:
-    """The assignment that was made before the contents were known, or, where rows share content, one that ties them.
-
-    Without copies the contents change nothing, so the rows are not split again.
-    """
-    content = _content(digests)
-    shared = np.bincount(content[content >= 0], minlength=1).max() > 1
-    return assign(table, digests, splitter, strict) if shared else early
-
-
-def _copies(table: pd.DataFrame, content: np.ndarray) -> list[str]:
-    """Says which rows are tied together because their content is the same, and whether their labels agree."""
-    size = np.bincount(content[content >= 0], minlength=1)
-    if size.max() < 2:
-        return []
-    copies = np.flatnonzero(size > 1)
-    note = (
-        f"{size[copies].sum()} rows share their content with another id (first: "
-        f"{_ids(table, np.flatnonzero(content == copies[0]))}); they are kept on one side of every fold"
-    )
-    label = pd.Series(targets(table).argmax(1))[np.isin(content, copies)]
-    quarrels = int((label.groupby(content[label.index]).nunique() > 1).sum())
-    return [note + (f"; {quarrels} of these contents have two labels" if quarrels else "")]
+def _starts(first: np.ndarray, n_splits: int) -> np.ndarray:
+    """The times at which folds' validation begins: rows (N,) cut as evenly as ties allow; fewer where times are few."""
+    times, counts = np.unique(first, return_counts=True)
+    before = np.cumsum(counts) - counts
+    places: list[int] = []
+    for k in range(min(n_splits, len(times) - 1)):
+        low, high = (places[-1] if places else 0) + 1, max(len(times) - (n_splits - 1 - k), 1)
+        wanted = (k + 1) * len(first) / (n_splits + 1)
+        places.append(low + int(np.abs(before[low : max(high, low + 1)] - wanted).argmin()))
+    return times[places]
 
 
-def _ids(table: pd.DataFrame, rows: np.ndarray) -> str:
-    return ", ".join(table["id"].iloc[rows[:5]].astype(str)) + (", …" if len(rows) > 5 else "")
+def _times(table: pd.DataFrame) -> tuple[np.ndarray, bool]:
+    """(N,) float64 of the column ``time``, and whether they are dates, in seconds; UserError where one is neither."""
+    column = table["time"]
+    times = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    if dates := bool(np.isnan(times).all()):
+        moments = pd.to_datetime(column.astype(str), errors="coerce", utc=True, format="ISO8601")
+        times = ((moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).to_numpy(np.float64)
+    wrong = np.flatnonzero(~np.isfinite(times))
+    if len(wrong):
+        values = ", ".join(repr(str(value)) for value in column.iloc[wrong[:3]])
+        raise UserError(
+            f"{len(wrong)} of {len(times)} rows have a 'time' that is neither a number nor a date like the others': "
+            f"{values} (ids {ids_of(table, wrong)}); correct them, or choose another split"
+        )
+    return times, dates
 
 
-def _content(digests: np.ndarray) -> np.ndarray:
-    """Equal numbers for equal content (N,), −1 where an example has none."""
-    keys = np.array([d.tobytes() if d.any() else None for d in digests], dtype=object)
-    return pd.factorize(keys)[0]
-
-
-def _tied(*codes: np.ndarray) -> np.ndarray:
-    """Numbers the sets of rows (N,) that share a code ≥ 0 in any of the columns, directly or through others."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(codes[0])
-    row = np.concatenate([np.flatnonzero(c >= 0) for c in codes])
-    node = np.concatenate([(i + 1) * n + c[c >= 0] for i, c in enumerate(codes)])  # rows come first, then codes
-    graph = coo_array((np.ones(len(row), np.int8), (row, node)), shape=(n * (len(codes) + 1),) * 2)
-    return connected_components(graph, directed=False)[1][:n]
-
-
-def _crossing(codes: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Rows of the first code ≥ 0 that stands in more than one fold; empty where none does."""
-    folds = pd.Series(fold[codes >= 0]).groupby(codes[codes >= 0]).nunique()
-    crossing = folds.index[folds > 1]
-    return np.flatnonzero(codes == crossing[0]) if len(crossing) else np.empty(0, int)
+def _gap(gap: float | str, dates: bool) -> float:
+    """The gap in the times' unit, seconds for dates."""
+    if not isinstance(gap, str):
+        wait = float(gap)
+        if dates and wait:
+            raise UserError(f"split.gap={gap:g}, and the times are dates: give a duration, such as split.gap={gap:g}D")
+    elif not dates:
+        raise UserError(f"split.gap={gap}, and the times are numbers: give the gap in their unit, such as split.gap=7")
+    else:
+        try:
+            wait = pd.Timedelta(gap).total_seconds()
+        except ValueError:
+            raise UserError(f"split.gap={gap} is no duration; give one such as split.gap=7D or split.gap=12h") from None
+    if not wait >= 0:
+        raise UserError(f"split.gap={gap} must be 0 or more")
+    return wait
 
 
 def _need_groups(rows: Rows, name: str) -> None:
     if "group" not in rows.table:
-        raise UserError(f"split={name} needs groups, and this data set has none; choose split=stratified")
+        raise UserError(
+            f"split={name} needs a 'group' column, and the training table has none; add it or choose split=stratified"
+        )
 
 
 def _enough_blocks(rows: Rows, n_splits: int) -> None:
     n = len(np.unique(rows.block))
     if n < 2:
-        raise UserError("all rows are of one group, which can't be parted; choose split=stratified")
+        raise UserError(
+            "all rows are of one group (or tied by the same content), which can't be parted without a leak; add rows "
+            "of other groups, or give up on what the score says: split=stratified split.strict=false"
+        )
     if n < n_splits:
         raise UserError(f"{n} groups can't fill {n_splits} folds; set split.n_splits={n} or fewer")
 

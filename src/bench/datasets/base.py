@@ -11,9 +11,13 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 
+from bench.datasets import folders
 from bench.spec import Kind, Metric, Part, UserError
 
 TARGET = "target_"
+MEND = "put a whole copy in its place, or take its row out"
+MEND_EACH = "put whole copies in their place, or take their rows out"
+"""What to do about a broken file, a competition's or a person's own, and about several."""
 
 
 class Dataset(ABC):
@@ -23,7 +27,7 @@ class Dataset(ABC):
     where the competition has them
 
     - ``group``: rows that no split may part (a patient); ``fold``: a split the authors published;
-    - ``weight``: how much a row counts in the loss;
+    - ``weight``: how much a row counts in the loss; ``time``: when it was recorded, for a split by time;
     - ``example``: several rows with one value show one thing (an EEG's sub-records): an epoch trains on one of them,
       drawn at random, and no split parts them;
     - ``trained``, ``validated`` (bool): rows that serve one side of a fold alone; each is True where it is absent.
@@ -49,6 +53,8 @@ class Dataset(ABC):
     """Whether the competition also takes its submission as a spreadsheet."""
     test_only: bool = False
     """The training files are not there, and are not asked for."""
+    tables_alone: bool = False
+    """Only tables are read: recordings may be absent, and are not looked for."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
@@ -73,6 +79,14 @@ class Dataset(ABC):
         return dataset
 
     @classmethod
+    def of_tables(cls, root: str | Path, **options: Any) -> Self:
+        """A folder whose training table is all that is read: for what can be told without the recordings."""
+        dataset = cls.__new__(cls)
+        dataset.tables_alone = True
+        cls.__init__(dataset, root, **options)
+        return dataset
+
+    @classmethod
     def raw(cls, facts: dict[str, Any], reads: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]] | None:
         """Shape and type of what ``read(part, row, **reads)`` gives, by name; of a single array by ``""``.
 
@@ -84,6 +98,10 @@ class Dataset(ABC):
         """What prediction needs to know of the training files, JSON-able."""
         values = {name: getattr(self, name) for name in self.learned}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def fitting(self, kind: Kind) -> str | None:
+        """The feature that these files have for a model that takes ``kind``, to name as advice."""
+        return self.features.get(kind)
 
     @abstractmethod
     def required(self) -> list[str]:
@@ -124,17 +142,12 @@ class Dataset(ABC):
         return tuple(c.removeprefix(TARGET) for c in self._train.columns if c.startswith(TARGET))
 
     def check(self) -> None:
-        """Refuses a root that is missing or incomplete, naming everything that is not there."""
+        """Refuses a root that is missing or incomplete, naming everything that is not there and where it is instead."""
         key = "input" if self.test_only else "dataset.root"
         needed = self.required_to_predict() if self.test_only else self.required()
-        if not self.root.is_dir():
-            holds = needed[0] if needed else "the test files"
-            raise UserError(f"{key}={self.root} is not a folder; give the folder that holds {holds}")
-        missing = [name for name in needed if not (self.root / name).exists()]
-        if missing:
-            raise UserError(
-                f"{key}={self.root} lacks {', '.join(missing)}; the {self.name} layout needs {', '.join(needed)} there"
-            )
+        needed = [name for name in needed if Path(name).suffix or not self.tables_alone]
+        if sentence := folders.lacking(self.root, needed, key, self.name):
+            raise UserError(sentence)
 
     @cached_property
     def _train(self) -> pd.DataFrame:
@@ -158,8 +171,20 @@ def serves(table: pd.DataFrame, side: Literal["trained", "validated"]) -> np.nda
     return table[side].to_numpy(bool) if side in table else np.ones(len(table), bool)
 
 
+def open_to(table: pd.DataFrame, fold: int) -> np.ndarray:
+    """(N,) bool: the rows that a fold may see in training, by a table with ``fold``: it validates none of them.
+
+    A split by time adds ``trained_from``, the first fold that comes late enough to train on a row.
+    """
+    seen = table["fold"].to_numpy() != fold
+    return seen & (table["trained_from"].to_numpy() <= fold) if "trained_from" in table else seen
+
+
 def several(problems: Sequence[str], what: str) -> UserError:
-    """One sentence for many problems: the first ten by name, then a count."""
+    """One sentence for many problems: the first ten by name, then a count. Advice that they share is given once."""
+    if any(problem.endswith(MEND) for problem in problems):
+        what = what if MEND_EACH in what else f"{what}; {MEND_EACH}"
+        problems = [problem.removesuffix(f"; {MEND}") for problem in problems]
     shown = "; ".join(problems[:10])
     more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
     return UserError(f"{what}: {shown}{more}")

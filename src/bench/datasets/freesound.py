@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from bench.atomic import replacing
-from bench.datasets.base import TARGET, Dataset, several
+from bench.datasets import folders, sounds, tables
+from bench.datasets.base import MEND, MEND_EACH, TARGET, Dataset, several
 from bench.metrics import MAP3
 from bench.spec import Kind, Metric, Part, UserError
-
-if TYPE_CHECKING:
-    import soundfile
+from bench.tell import say
 
 PADDED = (9_400, 7_800)
 """Rows of the competition's sample_submission.csv, and how many of them are padding that is not scored."""
-UNKNOWN = (0, 0xFFFFFFFF)
-"""Lengths that a wave file's writer leaves in its header when it did not know better."""
+VERIFIED = "manually_verified"
 
 
 class Freesound(Dataset):
@@ -30,9 +27,10 @@ class Freesound(Dataset):
 
     ``manually_verified`` (1 or 0) may stand in train.csv, and must for ``verified_only``, which leaves the others out,
     for an ``unverified_weight`` below 1, which makes them count less (and doubtful to ``loss.mask_above``), and for
-    ``row_weights=verified``; the table says it as ``verified``. A column ``fold`` is passed on. Classes are the labels
-    found, sorted. Any format that soundfile reads, one channel, each file at a rate of its own. A name without a file
-    and a file without a row are refused. A test file may be empty: it is predicted as silence.
+    ``row_weights=verified``; the table says it as ``verified``. Columns of one's own (``group``, ``fold``, ``weight``,
+    ``time``) are passed on. Classes are the labels found, sorted. Any format that soundfile reads, one channel, each
+    file at a rate of its own. ``full_scale`` is what the samples of files of floats are divided by. A name without a
+    file and a file without a row are refused. A test file may be empty: it is predicted as silence.
 
     The test table has the names of sample_submission.csv; without that file, all of audio_test. Of the competition's
     9,400 rows 7,800 are padding, whose files the data set's later edition leaves out: where exactly so many of so
@@ -45,10 +43,18 @@ class Freesound(Dataset):
     learned: ClassVar[tuple[str, ...]] = ("classes", "padding")
     sample: ClassVar[str | None] = "sample_submission.csv"
 
-    def __init__(self, root: str | Path, verified_only: bool = False, unverified_weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        verified_only: bool = False,
+        unverified_weight: float = 1.0,
+        full_scale: float = 1.0,
+    ) -> None:
         if not 0 <= unverified_weight <= 1:
             raise UserError(f"dataset.unverified_weight={unverified_weight:g} must lie between 0 and 1")
-        self.verified_only, self.unverified_weight = verified_only, unverified_weight
+        if not full_scale > 0:
+            raise UserError(f"dataset.full_scale={full_scale:g} must be above 0; floats in [−1, 1] have 1")
+        self.verified_only, self.unverified_weight, self.full_scale = verified_only, unverified_weight, full_scale
         super().__init__(root)
 
     def required(self) -> list[str]:
@@ -70,38 +76,48 @@ class Freesound(Dataset):
         training clip. Resampling is soxr's HQ; n samples become ceil(n · new / old), as ``lengths`` announces.
         """
         path = self._folder(part) / self.table(part)["id"].iat[position]
-        x_t = read_sound(path, what.get("sample_rate"))
+        x_t = sounds.read_sound(path, what.get("sample_rate"), self.full_scale, self.test_only)
         if len(x_t) == 0 and part == "train":
-            raise UserError(f"{path} holds no sound; take its row out, or download it again")
+            raise UserError(f"{path} holds no sound; {MEND}")
         return x_t
 
+    def also_read(self, part: Part, **what: Any) -> list[Path | str]:
+        if part not in self._looked_at:
+            sounds.refuse_other_units(self.files(part), self.full_scale, self.test_only)
+            self._looked_at.add(part)
+        return [f"sounds to their ends, full scale {self.full_scale:g}"]
+
+    @cached_property
+    def _looked_at(self) -> set[Part]:
+        """Parts whose first files were looked at."""
+        return set()
+
     def lengths(self, part: Part, sample_rate: int) -> np.ndarray:
-        """(N,) int64 samples of each clip at ``sample_rate`` Hz, from the files' headers.
+        """(N,) int64 samples of each clip at ``sample_rate`` Hz: from the files' headers, where these say it.
 
         Raises UserError naming all files that can't be used: broken, cut short, not mono, empty in training.
         """
         files = self.files(part)
         try:
-            headers = [header(path) for path in files]
+            headers = [sounds.header(path) for path in files]
         except UserError:
             raise self._unusable(part, files) from None
         if part == "train" and not all(frames for frames, _ in headers):
             raise self._unusable(part, files)
-        return np.array([resampled(frames, rate, sample_rate) for frames, rate in headers], np.int64)
+        return np.array([sounds.resampled(frames, rate, sample_rate) for frames, rate in headers], np.int64)
 
     def _unusable(self, part: Part, files: list[Path]) -> UserError:
         """Names every file that can't be used, by reading all of them: a header doesn't tell of NaN."""
         problems: list[str] = []
         for path in files:
             try:
-                if len(read_sound(path)) == 0 and part == "train":
+                if len(sounds.read_sound(path, None, self.full_scale, self.test_only)) == 0 and part == "train":
                     problems.append(f"{path.name} holds no sound")
             except UserError as error:
                 problems.append(str(error).removeprefix(f"{path.parent}/"))
         return several(
             problems,
-            f"{len(problems)} of {len(files)} sounds in {self._folder(part)} can't be used; correct them, "
-            "download them again, or take their rows out",
+            f"{len(problems)} of {len(files)} sounds in {self._folder(part)} can't be used; {MEND_EACH}",
         )
 
     def write_submission(self, path: Path, ids: Sequence[Any], probability: np.ndarray) -> None:
@@ -139,53 +155,57 @@ class Freesound(Dataset):
     def _read_train(self) -> pd.DataFrame:
         path, folder = self.root / "train.csv", self._folder("train")
         looks = self.verified_only or self.unverified_weight < 1
-        rows = _read_csv(path, ["fname", "label", *(["manually_verified"] if looks else [])])
-        kept = rows
-        problems = [*_empty_cells(rows, "label"), *_repeats(rows)]
-        if "manually_verified" in rows:
-            verified = pd.to_numeric(rows["manually_verified"], errors="coerce")
-            wrong = np.flatnonzero(~verified.isin([0, 1]))
-            problems += [f"line {i + 2} has a manually_verified that is neither 0 nor 1" for i in wrong]
-            rows["weight"] = np.where(verified == 1, 1.0, self.unverified_weight)
-            if self.verified_only:
-                kept = rows[verified == 1].reset_index(drop=True)
+        needed = ["fname", "label", *([VERIFIED] if looks else [])]
+        rows = tables.read(path, needed, [VERIFIED, *tables.OWN])
+        columns, wrong = tables.own_columns(rows)
+        problems = [*rows.blanks("fname", "label"), *_repeats(rows), *wrong]
+        table = pd.DataFrame({"id": rows.text("fname"), "label": rows.text("label"), **columns})
+        if VERIFIED in rows:
+            verified, _ = rows.numbers(VERIFIED)
+            wrong_rows = np.flatnonzero(~np.isin(verified, (0, 1)))
+            problems += [f"line {rows.line(i)} has a {VERIFIED} that is neither 0 nor 1" for i in wrong_rows]
+            table["verified"] = verified == 1
+            if self.unverified_weight < 1:
+                factor = np.where(verified == 1, 1.0, self.unverified_weight)
+                table["weight"] = (factor * columns.get("weight", 1.0)).astype(np.float32)
+        kept = table[table["verified"]].reset_index(drop=True) if self.verified_only else table
         if self._folder("test").is_dir():
-            spaced = sorted({label for label in rows["label"] if len(label.split()) > 1})
+            spaced = sorted({label for label in table["label"] if len(label.split()) > 1})
             problems += [f"the label {s!r} has a space, which parts labels in a submission" for s in spaced]
-        there = self._listing("train")
-        problems += [f"{name} has no file" for name in kept["fname"] if name and name not in there]
-        problems += [f"{name} has no row" for name in sorted(there.difference(rows["fname"]))]
+        if not self.tables_alone:
+            present = folders.names(folder)
+            missing, _ = folders.unmatched((name for name in kept["id"] if name), present)
+            _, extra = folders.unmatched(table["id"], present)
+            problems += [f"{name} has no file" for name in missing] + [f"{name} has no row" for name in extra]
         if problems:
             raise several(
                 problems,
-                f"{path} and {folder} don't fit in {len(problems)} places; correct these rows, unpack or download the "
-                "files again, or take out what has no partner",
+                f"{path} and {folder} don't fit in {len(problems)} places; correct these rows, unpack the files again, "
+                "or take out what has no partner",
             )
-        classes = sorted(set(kept["label"]))
+        return self._with_targets(path, kept, set(table["label"]))
+
+    def _with_targets(self, path: Path, table: pd.DataFrame, labels: set[str]) -> pd.DataFrame:
+        """A column a class in the place of ``label``; says which of all ``labels`` the kept rows lack."""
+        classes = sorted(set(table["label"]))
+        among = " among the verified rows (dataset.verified_only)" if self.verified_only else ""
         if len(classes) < 2:
-            among = " among the verified rows" if self.verified_only else ""
             raise UserError(f"{path} has {len(classes)} labels{among}; expected at least two to tell apart")
-        table = pd.DataFrame({"id": kept["fname"].to_numpy()})
-        for label in classes:
-            table[TARGET + label] = (kept["label"] == label).to_numpy(np.float32)
-        if self.unverified_weight < 1:
-            table["weight"] = kept["weight"].to_numpy(np.float32)
-        if "manually_verified" in kept:
-            table["verified"] = pd.to_numeric(kept["manually_verified"]).to_numpy() == 1
-        if "fold" in kept:
-            table["fold"] = kept["fold"].to_numpy()
-        return table
+        if dropped := sorted(labels.difference(classes)):
+            say(f"data      {path}: no row of {', '.join(dropped)} is verified: dataset.verified_only drops the class")
+        one_hot = {TARGET + c: (table["label"] == c).to_numpy(np.float32) for c in classes}
+        return table[["id"]].assign(**one_hot).join(table.drop(columns=["id", "label"]))
 
     def _read_test(self) -> pd.DataFrame:
-        there, sample, folder = self._listing("test"), self._sample(), self._folder("test")
+        folder, sample = self._folder("test"), self._sample()
+        present = folders.names(folder)
         if sample is None or not folder.is_dir():
-            return pd.DataFrame({"id": np.array(sorted(there), dtype=object)})
-        ids = [name for name in sample if name in there]
-        missing = [name for name in sample if name not in there]
+            return pd.DataFrame({"id": np.array(sorted(present), dtype=object)})
+        missing, extra = folders.unmatched(sample, present)
+        ids = [name for name in sample if name in present]
         if (len(sample), len(missing)) == PADDED:
             missing = []
-        problems = [f"{name} has no file" for name in missing]
-        problems += [f"{name} has no row" for name in sorted(there.difference(sample))]
+        problems = [f"{name} has no file" for name in missing] + [f"{name} has no row" for name in extra]
         if problems:
             raise several(
                 problems,
@@ -195,132 +215,24 @@ class Freesound(Dataset):
             )
         return pd.DataFrame({"id": np.array(ids, dtype=object)})
 
-    def _listing(self, part: Part) -> set[str]:
-        """Names of a folder's files, in one look: thousands of them are slow on a network."""
-        folder = self._folder(part)
-        names = (p.name for p in folder.iterdir()) if folder.is_dir() else iter(())
-        return {name for name in names if not name.startswith(".")}
-
     def _sample(self) -> list[str] | None:
         """The names of sample_submission.csv in its order; None where it isn't there."""
         path = self.root / "sample_submission.csv"
         if not path.exists():
             return None
-        rows = _read_csv(path, ["fname"])
-        problems = [*_empty_cells(rows), *_repeats(rows)]
-        if problems:
-            raise several(problems, f"{path} has {len(problems)} mistakes; correct them, or download it again")
-        return list(rows["fname"])
+        rows = tables.read(path, ["fname"])
+        problems = [*rows.blanks("fname"), *_repeats(rows)]
+        rows.refuse(problems, f"has {len(problems)} mistakes; correct them, or put the competition's file in its place")
+        return list(rows.text("fname"))
 
 
-def header(path: Path) -> tuple[int, int]:
-    """(frames, rate in Hz) of a mono sound file, whole by what its header says; (0, 44100) for a file of 0 bytes.
-
-    Raises UserError naming the file.
-    """
-    with _opened(path) as file:
-        return (file.frames, file.samplerate) if file else (0, 44_100)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile | None]:
-    """A mono file that is as long as its header says, None for one of 0 bytes; what can't be read is a UserError."""
-    import soundfile
-
-    try:
-        size = path.stat().st_size
-        if size == 0:
-            yield None
-            return
-        with soundfile.SoundFile(path) as file:
-            if file.channels != 1:
-                stereo = " (stereo)" if file.channels == 2 else ""
-                raise UserError(f"{path} has {file.channels} channels{stereo}, expected mono")
-            if _cut_short(path, size):
-                raise UserError(f"{path} is cut short: it ends before its header says")
-            yield file
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
-        raise UserError(f"{path} can't be read as sound ({reason})") from error
-
-
-def _cut_short(path: Path, size: int) -> bool:
-    """Whether a wave file lacks the end of its samples, or an Ogg file its last page; soundfile would read the rest."""
-    with path.open("rb") as file:
-        start = file.read(12)
-        if start[:4] == b"OggS":
-            file.seek(max(0, size - (1 << 16) - 64))  # a page has at most 64 KiB
-            tail = file.read()
-            page = tail.rfind(b"OggS")
-            return page < 0 or len(tail) < page + 6 or not tail[page + 5] & 4
-        if start[:4] != b"RIFF" or start[8:] != b"WAVE":
-            return False
-        while len(chunk := file.read(8)) == 8:
-            length = int.from_bytes(chunk[4:], "little")
-            if chunk[:4] == b"data":
-                return length not in UNKNOWN and file.tell() + length > size
-            file.seek(length + length % 2, 1)
-    return True
-
-
-def read_sound(path: Path, sample_rate: int | None = None) -> np.ndarray:
-    """(samples,) float32 of a mono file, at ``sample_rate`` Hz or its own; see ``Freesound.read``."""
-    with _opened(path) as file:
-        if file is None or file.frames == 0:
-            return np.zeros(0, np.float32)
-        unit = np.float32(1)
-        if file.subtype == "PCM_16":  # the same numbers in a third of the time that soundfile takes for floats
-            x_t, unit = file.read(dtype="int16").astype(np.float32), np.float32(2.0**-15)
-        else:
-            x_t = file.read(dtype="float32")
-            if not np.isfinite(x_t).all():
-                raise UserError(f"{path} holds NaN or infinite samples; download it again, or take its row out")
-        announced, rate = file.frames, file.samplerate
-    if len(x_t) != announced:
-        raise UserError(f"{path} holds {len(x_t)} of the {announced} samples it announces; download it again")
-    if sample_rate is None or sample_rate == rate:
-        x_t *= unit
-        return x_t
-    import soxr
-
-    y_t = soxr.resample(x_t, rate, sample_rate, quality="HQ")  # as long, to the nearest sample
-    y_t *= unit  # a power of two: resampling first gives the same bits, and fewer are multiplied
-    lacking = resampled(announced, rate, sample_rate) - len(y_t)
-    return np.pad(y_t, (0, lacking)) if lacking > 0 else y_t[: len(y_t) + lacking]
-
-
-def resampled(n: int, rate: int, sample_rate: int) -> int:
-    """Samples that n become at another rate: all that is heard, the last one in part (as librosa counts)."""
-    return -(-n * sample_rate // rate)
-
-
-def _read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
-    """A CSV whose fname and label are text, as they stand; UserError where a needed column is missing."""
-    try:
-        rows = pd.read_csv(path, dtype={"fname": str, "label": str}, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} can't be read as CSV ({str(error).strip()}); download it again") from error
-    absent = [c for c in needed if c not in rows.columns]
-    if absent:
-        raise UserError(f"{path} lacks the column {', '.join(absent)}; it has {', '.join(map(str, rows.columns))}")
-    if rows.empty:
-        raise UserError(f"{path} has no rows; download it again")
-    text = [c for c in ("fname", "label") if c in rows]
-    return rows.assign(**{c: rows[c].fillna("") for c in text})  # a row that ends early has cells that are not there
-
-
-def _empty_cells(rows: pd.DataFrame, *columns: str) -> list[str]:
-    """What to say of cells of ``fname`` and further columns in which nothing stands."""
-    empty = [(i, column) for column in ("fname", *columns) for i in np.flatnonzero(rows[column].str.strip() == "")]
-    return [f"line {i + 2} has no {column}" for i, column in sorted(empty)]
-
-
-def _repeats(rows: pd.DataFrame) -> list[str]:
+def _repeats(rows: tables.Table) -> list[str]:
     """What to say of sounds that are named more than once."""
-    again = rows[rows["fname"].duplicated(keep=False) & (rows["fname"] != "")]
+    names = pd.Series(rows.text("fname"))
+    again = names[names.duplicated(keep=False) & (names != "")]
     problems = []
-    for name, same in again.groupby("fname", sort=False):
-        labels = sorted(set(same["label"])) if "label" in same else []
+    for name, same in again.groupby(again, sort=False):
+        labels = sorted(set(rows.text("label")[same.index])) if "label" in rows else []
         what = f"is {' and '.join(labels)}" if len(labels) > 1 else f"is there {len(same)} times"
-        problems.append(f"{name} (lines {', '.join(str(i + 2) for i in same.index)}) {what}")
+        problems.append(f"{name} (lines {', '.join(str(rows.line(i)) for i in same.index)}) {what}")
     return problems

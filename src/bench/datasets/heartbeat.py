@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from bench.atomic import replacing
-from bench.datasets.base import TARGET, Dataset, several
+from bench.datasets import tables
+from bench.datasets.base import TARGET, Dataset
 from bench.metrics import L1_20K
 from bench.spec import Kind, Metric, Part, UserError
 
@@ -21,17 +22,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SIGNALS = "heartbeat_signals"
-BLOCK = 1 << 20
-"""Bytes of CSV parsed at a time: its numbers, as text, still fit the processor's cache."""
 LARGEST = float(np.finfo(np.float32).max)
 
 
 class Heartbeat(Dataset):
     """``train.csv`` (id, heartbeat_signals, label) and, where present, ``testA.csv`` (id, heartbeat_signals).
 
-    Columns ``group`` and ``fold`` of one's own in ``train.csv`` go to the table, for the splits that use them.
+    Columns of one's own in ``train.csv`` (``group``, ``fold``, ``weight``, ``time``) go to the table.
 
-    The class names are the labels found, in ascending order; the length is the first row's. All beats of a
+    The class names are the labels found, in ascending order: whole numbers, or words. All beats of a
     part are held in memory as float32 once one is read (82 MB for the competition's 100,000); a pickle leaves
     them out.
     """
@@ -57,7 +56,7 @@ class Heartbeat(Dataset):
         if beats.labels is not None:
             for label in np.unique(beats.labels):
                 table[f"{TARGET}{label}"] = (beats.labels == label).astype(np.float32)
-        for name, values in beats.extra.items():
+        for name, values in beats.columns.items():
             table[name] = values
         return table
 
@@ -86,14 +85,9 @@ class Heartbeat(Dataset):
 
     @cached_property
     def length(self) -> int:
-        """Samples of a beat, from the first row alone: a model's size must not cost a parse of the file."""
-        path = self.root / "train.csv"
-        csv.field_size_limit(1 << 27)  # a beat is one field, and Python's own limit is 20,000 samples
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            first = next(csv.DictReader(file), None)
-        if first is None or first.get(SIGNALS) is None:
-            raise UserError(f"{path} has no {SIGNALS} in its first row; expected the columns id, {SIGNALS}, label")
-        return first[SIGNALS].count(",") + 1
+        """Samples of most of the first hundred beats: a model's size must not cost a parse of the file."""
+        first = tables.head(self.root / "train.csv", SIGNALS, 100)
+        return Counter(text.count(",") + 1 for text in first).most_common(1)[0][0]
 
     def _beats(self, part: Part) -> Beats:
         if part not in self._in_memory:
@@ -112,64 +106,42 @@ class Heartbeat(Dataset):
 
 @dataclass(frozen=True)
 class Beats:
-    """One CSV in memory: ``ids`` (N,), ``x_nt`` (N, length) float32, ``labels`` (N,) int64 or None.
+    """One CSV in memory: ``ids`` (N,), ``x_nt`` (N, length) float32, ``labels`` (N,) int64 or text, None without any.
 
-    ``extra`` are columns of one's own for the split, as text, where the file has them: ``group`` and ``fold``.
+    ``columns`` are those of a person's own (``tables.OWN``).
     """
 
     ids: np.ndarray
     x_nt: np.ndarray
     labels: np.ndarray | None
-    extra: dict[str, list[str]]
+    columns: dict[str, np.ndarray]
 
 
 def read_beats(path: Path, labelled: bool, length: int) -> Beats:
     """A heartbeat CSV, about six times as fast as splitting it row by row in Python.
 
     Raises UserError naming all rows (the first ten, then a count) that have another length than ``length``, a
-    number that can't be read or isn't finite, a label that is not a whole number, or an id that was there
-    before.
+    number that can't be read or isn't finite, no label or one that is neither a word nor a whole number, or an id that
+    was there before.
     """
-    import pyarrow as pa
-    import pyarrow.csv as pa_csv
-
     needed = ["id", SIGNALS, *(["label"] if labelled else [])]
-    optional = ("group", "fold") if labelled else ()
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        header = next(csv.reader(file), [])
-    absent = [c for c in needed if c not in header]
-    if absent:
-        raise UserError(f"{path} lacks the column {', '.join(absent)}; it has {', '.join(header) or 'no header'}")
-    extra = [c for c in optional if c in header]
-    try:
-        table = pa_csv.read_csv(
-            path,
-            read_options=pa_csv.ReadOptions(block_size=BLOCK),
-            convert_options=pa_csv.ConvertOptions(
-                include_columns=needed + extra, column_types=dict.fromkeys(needed + extra, pa.string())
-            ),
-        )
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path} can't be read as CSV ({str(error)[:200]}); expected {','.join(needed)}") from error
-    if table.num_rows == 0:
-        raise UserError(f"{path} has no rows; download it again")
-    ids = table.column("id").to_pylist()
-    x_nt = np.empty((table.num_rows, length), np.float32)
-    problems: list[str] = []
+    table = tables.read(path, needed, tables.OWN if labelled else ("group",), as_it_is=(SIGNALS,))
+    ids = table.text("id")
+    columns, wrong = tables.own_columns(table)
+    problems = [*table.blanks(*(name for name in needed if name != SIGNALS)), *table.repeats("id"), *wrong]
+    table.refuse(problems, f"has {len(problems)} mistakes; correct these cells, or take their rows out")
+    x_nt = np.empty((len(table), length), np.float32)
     done = 0
-    for chunk in table.column(SIGNALS).chunks:
-        problems += _parse(chunk, x_nt[done : done + len(chunk)], ids, done)
+    for chunk in table.arrow(SIGNALS).chunks:
+        problems += _parse(chunk, x_nt[done : done + len(chunk)], table, done)
         done += len(chunk)
-    if problems:
-        raise several(
-            problems, f"{path} has {len(problems)} rows that are not {length} numbers; correct or remove them"
-        )
-    labels = _labels(path, table.column("label").to_pylist(), ids) if labelled else None
+    table.refuse(problems, f"has {len(problems)} rows that are not {length} numbers; correct or remove them")
+    labels = _labels(table) if labelled else None
     x_nt.setflags(write=False)
-    return Beats(_unique(path, ids), x_nt, labels, {c: table.column(c).to_pylist() for c in extra})
+    return Beats(tables.as_numbers(ids), x_nt, labels, columns)
 
 
-def _parse(chunk: pa.Array, out_nt: np.ndarray, ids: list[str], start: int) -> list[str]:
+def _parse(chunk: pa.Array, out_nt: np.ndarray, table: tables.Table, start: int) -> list[str]:
     """Numbers of the rows from ``start`` on into ``out_nt``; what is wrong with which row."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -187,12 +159,12 @@ def _parse(chunk: pa.Array, out_nt: np.ndarray, ids: list[str], start: int) -> l
     problems = []
     for i, text in enumerate(chunk.to_pylist()):
         if lengths[i] != length:
-            problems.append(f"{_row(start + i, ids)} has {lengths[i]} values, expected {length} as in the first row")
+            problems.append(f"{_row(start + i, table)} has {lengths[i]} values, expected {length} as most have")
             continue
         values = [_number(field) for field in text.split(",")]
         bad = [j for j, value in enumerate(values) if value is None or not abs(value) <= LARGEST]  # NaN is not
         if bad:
-            problems.append(f"{_row(start + i, ids)} holds {text.split(',')[bad[0]]!r} as value {bad[0] + 1}")
+            problems.append(f"{_row(start + i, table)} holds {text.split(',')[bad[0]]!r} as value {bad[0] + 1}")
         else:
             out_nt[i] = values
     return problems
@@ -205,32 +177,24 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _labels(path: Path, texts: list[str], ids: list[str]) -> np.ndarray:
-    """Labels as int64; the competition's files write whole numbers as 0.0."""
+def _labels(table: tables.Table) -> np.ndarray:
+    """Labels as int64, or as text where none of them is a number; the competition's files write whole ones as 0.0."""
+    texts = table.text("label")
     numbers = pd.to_numeric(pd.Series(texts), errors="coerce").to_numpy(np.float64)
-    bad = np.flatnonzero(~np.isfinite(numbers) | (numbers != np.round(numbers)))
-    if len(bad):
-        raise several(
-            [f"{_row(i, ids)} has label {texts[i]!r}" for i in bad],
-            f"{path} has {len(bad)} labels that are not whole numbers; correct or remove their rows",
+    whole = np.isfinite(numbers) & (numbers == np.round(numbers))
+    words = np.isnan(numbers)
+    if not (whole.all() or words.all()):
+        odd = ~whole if whole.sum() >= words.sum() else ~words
+        cells = [f"{_row(i, table)} has label {texts[i]!r}" for i in np.flatnonzero(odd)]
+        others = "whole numbers" if whole.sum() >= words.sum() else "words"
+        table.refuse(
+            cells, f"has {len(cells)} labels that are not {others} as the others; correct or remove their rows"
         )
-    labels = numbers.astype(np.int64)
+    labels = texts.astype(str) if words.all() else numbers.astype(np.int64)
     if len(np.unique(labels)) < 2:
-        raise UserError(f"{path} has the label {labels[0]} alone; expected at least two classes to tell apart")
+        raise UserError(f"{table.path} has the label {labels[0]} alone; expected at least two classes to tell apart")
     return labels
 
 
-def _unique(path: Path, ids: list[str]) -> np.ndarray:
-    """Ids as int64 where that loses nothing (007 stays text), else as text."""
-    again = pd.Series(ids).duplicated()
-    if again.any():
-        raise several([_row(i, ids) for i in np.flatnonzero(again)], f"{path} has ids that were there before; remove")
-    try:
-        numbers = np.array(ids, dtype=np.int64)
-    except (ValueError, OverflowError):
-        return np.array(ids)
-    return numbers if numbers.astype(str).tolist() == ids else np.array(ids)
-
-
-def _row(i: int | np.integer, ids: list[str]) -> str:
-    return f"line {i + 2} (id {ids[i]})"
+def _row(i: int | np.integer, table: tables.Table) -> str:
+    return f"line {table.line(i)} (id {table.text('id')[i]})"

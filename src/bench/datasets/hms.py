@@ -11,21 +11,22 @@ import numpy as np
 import pandas as pd
 
 from bench.atomic import replacing
+from bench.datasets import hms_tables
 from bench.datasets.base import TARGET, Dataset, several
 from bench.datasets.hms_files import (
     SPECTROGRAM_COLUMNS,
     SPECTROGRAM_ROWS,
-    read_csv,
+    Recording,
     read_eeg,
     read_spectrogram,
-    refuse_gaps,
-    refuse_unmatched,
+    refuse_other_recordings,
 )
-from bench.features.hms_waveform import SAMPLE_RATE, WINDOW
+from bench.datasets.hms_tables import SPECTROGRAM, VOTE, refuse_unmatched
+from bench.features.hms_waveform import WINDOW
 from bench.metrics import KL
 from bench.spec import Kind, Metric, Part, UserError
 
-VOTE = "_vote"
+EEGS_ALONE = "choose features=hms_eeg_spectrogram for an image model, which reads EEGs alone"
 PLACES = ("eeg_id", "eeg_start", "spectrogram_id", "spectrogram_start")
 """Where a row of the table lies in its files: seconds at which a window begins, None for the middle."""
 
@@ -39,16 +40,20 @@ class HMS(Dataset):
 
     ``min_votes`` leaves out what fewer people judged, in training; ``min_votes_valid`` in validation (None: the same).
     ``keep_rest`` keeps in the table what serves neither side, for pseudo-labels.
-    An EEG's ``votes`` are the most that one of its sub-records got. ``group`` is the patient. Classes are the
+    An EEG's ``votes`` are the most that one of its sub-records got. ``group`` is the patient, or a column of that name,
+    which keeps patients whole (a hospital); ``fold``, ``weight``, ``time`` of one's own are passed on. Classes are the
     ``*_vote`` columns in the file's order. Spectrograms (``train_spectrograms/<spectrogram_id>.parquet``) are looked
     for only where the features read them.
+
+    Own EEGs: ``sample_rate`` is the files' (others than 200 Hz are resampled), ``seconds`` how much of a file is an
+    example, ``unit`` that of its values (V, mV, uV, nV). Only the electrodes that the features read are needed, under
+    their old or new names (T3 or T7).
     """
 
     name: ClassVar[str] = "hms"
     metric: ClassVar[Metric] = KL
     features: ClassVar[dict[Kind, str]] = {"sequence": "hms_waveform", "image": "hms_image"}
     sample: ClassVar[str | None] = "sample_submission.csv"
-    sample_rate: ClassVar[float] = SAMPLE_RATE
 
     def __init__(
         self,
@@ -57,12 +62,22 @@ class HMS(Dataset):
         min_votes: int = 1,
         min_votes_valid: int | None = None,
         keep_rest: bool = False,
+        sample_rate: float = 200.0,
+        seconds: float = 50.0,
+        unit: str = "uV",
     ) -> None:
+        self.recording = Recording(float(sample_rate), float(seconds), unit, self.test_only)
         if records not in ("summed", "each"):
             raise UserError(f"dataset.records={records} is not one of summed, each")
         self.records, self.min_votes, self.keep_rest = records, min_votes, keep_rest
         self.min_votes_valid = min_votes if min_votes_valid is None else min_votes_valid
         super().__init__(root)
+
+    def fitting(self, kind: Kind) -> str | None:
+        if kind == "image" and not self.test_only:
+            there = (self.root / "train_spectrograms").is_dir() and "spectrogram_id" in self._csv("train").frame
+            return "hms_image" if there else "hms_eeg_spectrogram"
+        return super().fitting(kind)
 
     def required(self) -> list[str]:
         return ["train.csv", "train_eegs"]
@@ -73,26 +88,44 @@ class HMS(Dataset):
     def read_table(self, part: Part) -> pd.DataFrame:
         return self._rows(part).drop(columns=list(PLACES), errors="ignore")
 
+    @property
+    def window(self) -> int:
+        """Rows of an EEG that are an example, at 200 Hz."""
+        return self.recording.window
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | ({} if self.window == WINDOW else {"window": self.window})
+
     def files(self, part: Part) -> list[Path]:
         return [self._file(part, "eegs", i) for i in self._rows(part)["eeg_id"]]
 
     def also_read(self, part: Part, **what: Any) -> list[Path | str]:
-        """Where windows begin, and the spectrograms' files; UserError naming all that are not there."""
+        """Where windows begin, how EEGs were recorded, and the spectrograms' files.
+
+        Raises UserError for spectrograms that are not there, all of them by name, and for EEGs in another unit.
+        """
+        also: list[Path | str] = [] if self.recording == Recording() else [repr(self.recording)]
+        if "columns" in what and (part, *what["columns"]) not in self._looked_at:
+            refuse_other_recordings(self.files(part), what["columns"], self.recording)
+            self._looked_at.add((part, *what["columns"]))
         places = self._rows(part).filter(list(PLACES))
         if not what.get("spectrogram"):
-            return [places[["eeg_id", "eeg_start"]].to_csv()] if self.records == "each" else []
+            return [*also, places[["eeg_id", "eeg_start"]].to_csv()] if self.records == "each" else also
         if places.empty:
-            return []
-        needed = ["spectrogram_id", *(["spectrogram_label_offset_seconds"] if part == "train" else [])]
-        if absent := [name for name in needed if name not in self._csv(part)]:
-            raise UserError(f"{self.root / part}.csv lacks the column {absent[0]}; choose features=hms_waveform")
-        refuse_gaps(self.root / f"{part}.csv", self._csv(part), needed)
+            return also
+        rows, needed = self._csv(part), SPECTROGRAM[:1] if part == "test" else SPECTROGRAM
+        if absent := [name for name in needed if name not in rows.frame]:
+            raise UserError(f"{self.root / part}.csv lacks the column {absent[0]}; {EEGS_ALONE}")
+        rows.refuse_gaps(needed)
         folder = self.root / f"{part}_spectrograms"
-        refuse_unmatched(folder, f"{part}.csv", self._csv(part)["spectrogram_id"], "spectrograms")
-        return [places.to_csv(), *(self._file(part, "spectrograms", i) for i in places["spectrogram_id"].unique())]
+        ids = rows.frame["spectrogram_id"]
+        refuse_unmatched(folder, f"{part}.csv", ids, "spectrograms", f", or {EEGS_ALONE}")
+        files = (self._file(part, "spectrograms", i) for i in places["spectrogram_id"].unique())
+        return [*also, "columns by name", places.to_csv(), *files]
 
     def read(self, part: Part, position: int, **what: Any) -> Any:
-        """The judged 50 s of one EEG as (10000, columns) float32 in µV at 200 Hz, each column contiguous.
+        """The judged 50 s of one EEG as (10000, columns) float32 in µV at 200 Hz, each column contiguous; other
+        ``seconds`` alike.
 
         ``columns`` names and orders the electrodes; without it all of the file's. With ``spectrogram`` instead the
         10 minutes around them, (300, 400) float32, a row 2 s, columns as the file orders them (regions LL, RL, LP,
@@ -103,7 +136,7 @@ class HMS(Dataset):
         found: dict[str, np.ndarray] = {}
         if "columns" in what or not what.get("spectrogram"):
             path = self._file(part, "eegs", place["eeg_id"])
-            found["eeg"] = read_eeg(path, what.get("columns"), place["eeg_start"])
+            found["eeg"] = read_eeg(path, what.get("columns"), place["eeg_start"], self.recording)
         if what.get("spectrogram"):
             path = self._file(part, "spectrograms", place["spectrogram_id"])
             found["spectrogram"] = read_spectrogram(path, place["spectrogram_start"])
@@ -113,7 +146,7 @@ class HMS(Dataset):
     def raw(cls, facts: dict[str, Any], reads: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
         found: dict[str, tuple[tuple[int, ...], str]] = {}
         if "columns" in reads:
-            found["eeg"] = ((WINDOW, len(reads["columns"])), "float32")
+            found["eeg"] = ((facts.get("window", WINDOW), len(reads["columns"])), "float32")
         if reads.get("spectrogram"):
             found["spectrogram"] = ((SPECTROGRAM_ROWS, SPECTROGRAM_COLUMNS), "float32")
         return found if len(found) > 1 else {"": next(iter(found.values()))}
@@ -152,42 +185,34 @@ class HMS(Dataset):
         """The part's table with its places."""
         return self._train_rows if part == "train" else self._test_rows
 
-    def _csv(self, part: Part) -> pd.DataFrame:
-        return self._train_csv if part == "train" else self._test_csv
-
-    @cached_property
-    def _train_csv(self) -> pd.DataFrame:
-        path = self.root / "train.csv"
-        rows = read_csv(path, ["eeg_id", "eeg_sub_id", "patient_id"])
-        votes = [c for c in rows.columns if c.endswith(VOTE)]
-        if len(votes) < 2:
-            raise UserError(f"{path} has {len(votes)} columns that end in {VOTE}, expected one a class")
-        _refuse_repeats(path, rows)
-        _refuse_bad_votes(path, rows, votes)
-        _refuse_parted(path, rows, "patient_id", "correct it, or a split would leak")
-        if "fold" in rows:  # a split of one's own
-            _refuse_parted(path, rows, "fold", "an EEG is validated as a whole")
-        refuse_unmatched(self.root / "train_eegs", "train.csv", rows["eeg_id"], "EEGs")
+    def _csv(self, part: Part) -> hms_tables.Rows:
+        rows = self._train_csv if part == "train" else self._test_csv
+        assert rows is not None  # who asks has rows of it
         return rows
 
     @cached_property
-    def _test_csv(self) -> pd.DataFrame:
-        path = self.root / "test.csv"
-        if not path.exists():
-            return pd.DataFrame({"eeg_id": np.zeros(0, np.int64)})
-        rows = read_csv(path, ["eeg_id"])
-        again = rows["eeg_id"].duplicated()
-        if again.any():
-            raise several(
-                [f"eeg_id {i}" for i in rows["eeg_id"][again]], f"{path} has an EEG twice; keep one row of it"
-            )
-        refuse_unmatched(self.root / "test_eegs", "test.csv", rows["eeg_id"], "EEGs")
+    def _looked_at(self) -> set[tuple[str, ...]]:
+        """Parts and electrodes whose first files were looked at."""
+        return set()
+
+    @cached_property
+    def _train_csv(self) -> hms_tables.Rows:
+        rows = hms_tables.read_train(self.root / "train.csv")
+        if not self.tables_alone:
+            refuse_unmatched(self.root / "train_eegs", "train.csv", rows.frame["eeg_id"], "EEGs")
+        return rows
+
+    @cached_property
+    def _test_csv(self) -> hms_tables.Rows | None:
+        rows = hms_tables.read_test(self.root / "test.csv")
+        if rows is not None:
+            refuse_unmatched(self.root / "test_eegs", "test.csv", rows.frame["eeg_id"], "EEGs")
         return rows
 
     @cached_property
     def _train_rows(self) -> pd.DataFrame:
         path, rows = self.root / "train.csv", self._train_csv
-        table = _summed(rows) if self.records == "summed" else _each(path, rows)
+        table = (hms_tables.summed if self.records == "summed" else hms_tables.each)(path, rows)
         columns = [c for c in table.columns if c.endswith(VOTE)]
         total = table[columns].sum(axis=1)
         if (total == 0).any():
@@ -203,7 +228,7 @@ class HMS(Dataset):
                 f"the most votes in {path} are {table['votes'].max()}"
             )
         if self.records == "each":
-            validated &= _central(table[validated]).reindex(table.index, fill_value=False)
+            validated &= hms_tables.central(table[validated]).reindex(table.index, fill_value=False)
         kept = trained | validated | self.keep_rest
         for name, serving in (("trained", trained), ("validated", validated)):
             if not serving[kept].all():
@@ -212,81 +237,13 @@ class HMS(Dataset):
 
     @cached_property
     def _test_rows(self) -> pd.DataFrame:
-        table = self._test_csv[["eeg_id"]].assign(id=self._test_csv["eeg_id"], eeg_start=None)
-        if "spectrogram_id" in self._test_csv:
-            table = table.assign(spectrogram_id=self._test_csv["spectrogram_id"], spectrogram_start=0.0)
-        if "patient_id" in self._test_csv:
-            table = table.assign(group=self._test_csv["patient_id"])
-        return table[["id", *(c for c in table.columns if c != "id")]]
-
-
-def _each(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """A row a sub-record: id, group, example, votes, fold where there is one, the classes' votes and its places."""
-    if "eeg_label_offset_seconds" not in rows:
-        raise UserError(f"{path} lacks the column eeg_label_offset_seconds; choose dataset.records=summed")
-    refuse_gaps(path, rows, ["eeg_label_offset_seconds"])
-    classes = [c for c in rows.columns if c.endswith(VOTE)]
-    names = [f"{i}_{sub}" for i, sub in zip(rows["eeg_id"], rows["eeg_sub_id"], strict=True)]
-    table = pd.DataFrame({"id": names, "group": rows["patient_id"], "example": rows["eeg_id"]})
-    table["votes"] = rows[classes].sum(axis=1)
-    table = table.join(rows[[*(["fold"] if "fold" in rows else []), *classes, "eeg_id"]])
-    table["eeg_start"] = rows["eeg_label_offset_seconds"].astype(float)
-    if {"spectrogram_id", "spectrogram_label_offset_seconds"} <= set(rows.columns):
-        table["spectrogram_id"] = rows["spectrogram_id"]
-        table["spectrogram_start"] = rows["spectrogram_label_offset_seconds"].astype(float)
-    return table.sort_values(["eeg_id", "eeg_start"], kind="stable").reset_index(drop=True)
-
-
-def _summed(rows: pd.DataFrame) -> pd.DataFrame:
-    """The same with a row an EEG, its sub-records' votes summed; its spectrogram is the first one's, around the middle
-    of what was judged of it."""
-    classes = [c for c in rows.columns if c.endswith(VOTE)]
-    by_eeg = rows.groupby("eeg_id", sort=True)
-    table = pd.DataFrame({"id": by_eeg["eeg_id"].first(), "group": by_eeg["patient_id"].first()})
-    table["votes"] = rows[classes].sum(axis=1).groupby(rows["eeg_id"]).max()
-    if "fold" in rows:
-        table["fold"] = by_eeg["fold"].first()
-    table = table.join(by_eeg[classes].sum())
-    table["eeg_id"], table["eeg_start"] = table["id"], None
-    if {"spectrogram_id", "spectrogram_label_offset_seconds"} <= set(rows.columns):
-        table["spectrogram_id"] = by_eeg["spectrogram_id"].first()
-        own = rows[rows["spectrogram_id"] == rows["eeg_id"].map(table["spectrogram_id"])]
-        span = own.groupby("eeg_id")["spectrogram_label_offset_seconds"].agg(["min", "max"])
-        table["spectrogram_start"] = span.mean(axis=1)
-    return table.reset_index(drop=True)
-
-
-def _central(table: pd.DataFrame) -> pd.Series:
-    """Which row of each EEG lies closest to the middle of its judged span; the first of two."""
-    span = table.groupby("eeg_id")["eeg_start"]
-    distance = (table["eeg_start"] - (span.transform("min") + span.transform("max")) / 2).abs()
-    closest = distance.groupby(table["eeg_id"]).idxmin()
-    return pd.Series(table.index.isin(closest), table.index)
-
-
-def _refuse_parted(path: Path, rows: pd.DataFrame, column: str, why: str) -> None:
-    """Refuses an EEG whose rows disagree in a column."""
-    values = rows.groupby("eeg_id")[column].nunique(dropna=False)
-    if (values > 1).any():
-        parted = [f"eeg_id {i}" for i in values.index[values > 1]]
-        raise several(parted, f"{path} gives an EEG more than one {column}; {why}")
-
-
-def _refuse_repeats(path: Path, rows: pd.DataFrame) -> None:
-    again = rows.duplicated(["eeg_id", "eeg_sub_id"])
-    if again.any():
-        pairs = rows.loc[again, ["eeg_id", "eeg_sub_id"]].itertuples()
-        raise several(
-            [f"line {p.Index + 2} (eeg_id {p.eeg_id}, eeg_sub_id {p.eeg_sub_id})" for p in pairs],
-            f"{path} has a sub-record twice, so its votes would count twice; remove",
-        )
-
-
-def _refuse_bad_votes(path: Path, rows: pd.DataFrame, votes: Sequence[str]) -> None:
-    problems = []
-    for column in votes:
-        numbers = pd.to_numeric(rows[column], errors="coerce").to_numpy(np.float64)
-        bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))
-        problems += [f"line {i + 2}, {column} is '{rows[column].iloc[i]}'" for i in bad]
-    if problems:
-        raise several(problems, f"{path} has votes that are not counts of 0 or more; correct")
+        if self._test_csv is None:
+            return pd.DataFrame({name: np.zeros(0, np.int64) for name in ("id", "eeg_id", "eeg_start")})
+        frame = self._test_csv.frame
+        table = pd.DataFrame({"id": frame["eeg_id"], "eeg_id": frame["eeg_id"], "eeg_start": None})
+        if "spectrogram_id" in frame:
+            table = table.assign(spectrogram_id=frame["spectrogram_id"], spectrogram_start=0.0)
+        for name in ("patient_id", "group"):
+            if name in frame:
+                table["group"] = frame[name]
+        return table

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from bench.atomic import replacing
-from bench.datasets.base import TARGET, Dataset, several
+from bench.datasets import folders, tables
+from bench.datasets.base import MEND, TARGET, Dataset, several
 from bench.metrics import AUC
 from bench.spec import Kind, Metric, Part, UserError
 
@@ -34,6 +35,8 @@ class Seti(Dataset):
     ``edition="withdrawn"`` reads the first edition instead, which leaked and is good for pre-training alone:
     ``old_leaky_data/train_labels_old.csv`` and ``old_leaky_data/train_old/``; it has no test part here. Its names
     are those of a listing of the competition's download; the files themselves were not at hand.
+
+    Columns of one's own (``group``: a target, a night; ``fold``, ``weight``, ``time``) go to the table.
 
     A cadence is (6, rows of time, bins of frequency) float16, all of the shape that most of the first
     hundred have; the competition's are (6, 273, 256). Classes are the labels, "0" (none) and "1" (a signal).
@@ -69,25 +72,27 @@ class Seti(Dataset):
         if not self._there(part):
             return pd.DataFrame({"id": np.zeros(0, str)})
         path = self._csv(part)
-        rows = _read_csv(path, ["id", "target"] if part == "train" else ["id"])
-        problems = [*_ids(rows["id"]), *self._unmatched(part, rows["id"])]
-        target = rows["target"].str.strip().to_numpy(object) if part == "train" else np.zeros(0, object)
-        wrong = np.flatnonzero(~np.isin(target, LABELS))
-        problems += [f"line {i + 2} (id {rows['id'].iloc[i]}) has the target {target[i]!r}" for i in wrong]
+        train = part == "train"
+        rows = tables.read(path, ["id", "target"] if train else ["id"], tables.OWN if train else ())
+        columns, wrong = tables.own_columns(rows)
+        problems = [*rows.blanks("id"), *rows.repeats("id"), *wrong, *self._unmatched(part, rows.text("id"))]
+        target = rows.text("target") if train else np.zeros(0, object)
+        problems += [
+            f"line {rows.line(i)} (id {rows.text('id')[i]}) has the target {target[i]!r}"
+            for i in np.flatnonzero(~np.isin(target, LABELS))
+        ]
         if problems:
             raise several(
                 problems,
                 f"{path} and {self._folder(part)} don't fit in {len(problems)} places (targets are 0 or 1); correct "
                 "these rows, unpack both again, or take out what has no partner",
             )
-        if part == "train" and len(set(target)) < 2:
+        if train and len(set(target)) < 2:
             raise UserError(f"{path} has the target {target[0]} alone; expected both 0 and 1 to tell apart")
-        table = pd.DataFrame({"id": rows["id"].to_numpy()})
-        for label in LABELS if part == "train" else ():
+        table = pd.DataFrame({"id": rows.text("id")})
+        for label in LABELS if train else ():
             table[TARGET + label] = (target == label).astype(np.float32)
-        if part == "train" and "fold" in rows:  # a split of one's own
-            table["fold"] = rows["fold"].to_numpy()
-        return table
+        return table.assign(**columns)
 
     def files(self, part: Part) -> list[Path]:
         folder = self._folder(part)
@@ -146,16 +151,22 @@ class Seti(Dataset):
             return True
         return self.edition == "current" and self._csv(part).exists() and self._folder(part).is_dir()
 
-    def _unmatched(self, part: Part, ids: pd.Series) -> list[str]:
+    def _unmatched(self, part: Part, ids: np.ndarray) -> list[str]:
         """What to say of ids without a file and files without an id."""
-        there: set[str] = set()
-        for entry in os.scandir(self._folder(part)):  # sixteen listings: 60,000 stats are slow on a network
+        folder, present = self._folder(part), set[str]()
+        if self.tables_alone:
+            return []
+        if (folder / folder.name).is_dir():
+            raise UserError(
+                f"{folder} holds the folder {folder.name}; move what is in {folder / folder.name} one level up, into "
+                f"{folder}, and remove the empty folder"
+            )
+        for entry in os.scandir(folder):  # sixteen listings: 60,000 stats are slow on a network
             if entry.is_dir():
-                there |= {f"{entry.name}/{name}" for name in os.listdir(entry.path) if name.endswith(".npy")}
-        wanted = [f"{i[0]}/{i}.npy" for i in ids if i]
-        return [f"{name} is not there" for name in wanted if name not in there] + [
-            f"{name} has no row" for name in sorted(there.difference(wanted))
-        ]
+                inside = folders.names(Path(entry.path))
+                present |= {f"{entry.name}/{name}" for name in inside if name.endswith(".npy")}
+        missing, extra = folders.unmatched([f"{i[0]}/{i}.npy" for i in ids if i], present)
+        return [f"{name} is not there" for name in missing] + [f"{name} has no row" for name in extra]
 
 
 def read_cadence(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
@@ -163,18 +174,18 @@ def read_cadence(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     with _opened(path) as file:
         found = _header(path, file)
         if found != shape:
-            raise UserError(f"{path} has the shape {found}, expected {shape}; download it again")
+            raise UserError(f"{path} has the shape {found}, expected {shape}; {MEND}")
         file.seek(0)
         try:
             cadence_phw = np.load(file, allow_pickle=False)
         except (ValueError, OSError) as error:
-            raise UserError(f"{path} is cut short ({_first_line(error)}); download it again") from error
+            raise UserError(f"{path} is cut short ({_first_line(error)}); {MEND}") from error
     # a float16 is not finite where all bits of its exponent are set: 25 times as fast as numpy.isfinite
     if ((cadence_phw.view(np.uint16) & 0x7C00) == 0x7C00).any():
         bad = np.argwhere(~np.isfinite(cadence_phw))
         raise UserError(
             f"{path} holds {len(bad)} values that are NaN or infinite, the first in panel {bad[0, 0]}, "
-            f"row {bad[0, 1]}, column {bad[0, 2]}; download it again, or take its row out"
+            f"row {bad[0, 1]}, column {bad[0, 2]}; {MEND}"
         )
     return cadence_phw
 
@@ -183,46 +194,24 @@ def _opened(path: Path) -> IO[bytes]:
     try:
         return path.open("rb")
     except OSError as error:
-        raise UserError(f"{path} can't be opened ({error.strerror}); unpack it again") from error
+        raise UserError(f"{path} can't be opened ({error.strerror}); {MEND}") from error
 
 
 def _header(path: Path, file: IO[bytes]) -> tuple[int, int, int]:
     """Shape of an opened .npy file; UserError where it is none, or not six panels of float16."""
     if os.fstat(file.fileno()).st_size == 0:
-        raise UserError(f"{path} is empty; download it again")
+        raise UserError(f"{path} is empty; {MEND}")
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} can't be read as npy ({_first_line(error)}); download it again") from error
+        raise UserError(f"{path} can't be read as npy ({_first_line(error)}); {MEND}") from error
     if dtype != np.float16:
-        raise UserError(f"{path} holds {dtype}, expected float16; download it again")
+        raise UserError(f"{path} holds {dtype}, expected float16; {MEND}")
     if len(shape) != 3 or shape[0] != PANELS or 0 in shape:
-        raise UserError(f"{path} has the shape {shape}, expected ({PANELS}, rows, bins); download it again")
+        raise UserError(f"{path} has the shape {shape}, expected ({PANELS}, rows, bins); {MEND}")
     return shape
-
-
-def _read_csv(path: Path, needed: list[str]) -> pd.DataFrame:
-    """``needed`` as text: an id such as 12345678901e234 must not become a number."""
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} can't be read as CSV ({_first_line(error)}); download it again") from error
-    absent = [c for c in needed if c not in rows.columns]
-    if absent:
-        raise UserError(f"{path} lacks the column {', '.join(absent)}; it has {', '.join(map(str, rows.columns))}")
-    if rows.empty:
-        raise UserError(f"{path} has no rows; download it again")
-    own = ["fold"] if "fold" in rows else []
-    return rows[[*needed, *own]].fillna("")  # a row that ends early has cells that are not there
-
-
-def _ids(ids: pd.Series) -> list[str]:
-    """What to say of rows without an id, or with one that was there before."""
-    empty, again = (ids == "").to_numpy(), ids.duplicated().to_numpy()
-    problems = [f"line {i + 2} has no id" for i in np.flatnonzero(empty)]
-    return problems + [f"line {i + 2} has an id again ({ids.iloc[i]})" for i in np.flatnonzero(again & ~empty)]
 
 
 def _first_line(error: Exception) -> str:

@@ -74,7 +74,7 @@ def _blend(
         if not done:
             folder.predict(run, given, way, harden)
         if not drawn:
-            draw(run)
+            draw(run, given.metric)
         if trouble := submission.submit(run, lambda: folder.open_dataset(given, recipe)):
             say(f"{trouble} (root=<folder> says where the files are now)")
 
@@ -82,8 +82,8 @@ def _blend(
 def _conclude(life: Life) -> None:
     """Members, the blend's scores and where everything is; the last line is the contract's."""
     scores, blend = life.run.scores(), read_json(life.run.folder / "blend.json")
-    down = scores is not None and scores.direction == "max"
-    best_first = sorted(blend["members"], key=lambda member: member["oof"], reverse=down)
+    sign = scores.direction.sign if scores else 1.0
+    best_first = sorted(blend["members"], key=lambda member: -sign * member["oof"])
     rows: list[tuple[str, ...]] = [
         (member["name"], figure(member["oof"]), "" if member["weight"] is None else f"{member['weight']:.3f}")
         for member in best_first

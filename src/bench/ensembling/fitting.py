@@ -11,11 +11,12 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 
 from bench.ensembling.hardening import Hardening
 from bench.ensembling.members import Members
 from bench.ensembling.ways import Blend, Way
-from bench.spec import Metric
+from bench.spec import Metric, UserError
 
 
 def fit(way: Way, harden: Hardening | None, p_mnk: np.ndarray, target_nk: np.ndarray, metric: Metric) -> Blend:
@@ -42,6 +43,12 @@ def nested(way: Way, harden: Hardening | None, given: Members) -> tuple[np.ndarr
         for k in numbers:
             same[fold == k] = final.apply(p_mnk[:, fold == k])
         return same, same, [final for _ in numbers], final
+
+    if "trained_from" in pd.read_parquet(given.runs[0].folder / "splits.parquet"):
+        raise UserError(
+            "a blend that is fitted learns from the rows of other folds, and with split=time some of them lie in the "
+            "future; choose blend=mean, blend=geometric or blend=rank, and no harden that looks for its threshold"
+        )
 
     def without(k: int | None) -> Blend:
         if k is None:

@@ -98,9 +98,7 @@ def predict(run: Run, given: Members, way: Way, harden: Hardening | None) -> Non
 def _summary(run: Run, given: Members, final: Blend, judged: Mapping[str, Any]) -> dict[str, Any]:
     """The blend's scores beside its members'."""
     alone = [given.metric.score(given.target, p_nk) for p_nk in given.p_mnk]
-    best = alone[0]
-    for other in alone[1:]:
-        best = other if given.metric.better(other, best) else best
+    best = alone[given.metric.direction.best(alone) or 0]
     weights = final.weights or (None,) * len(alone)
     return {
         "metric": given.metric.name,

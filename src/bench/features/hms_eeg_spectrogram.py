@@ -10,8 +10,9 @@ import numpy as np
 
 from bench.features.hms_regions import CHAINS, HMSRegions, Layout
 from bench.features.hms_spectrogram import to_bytes
-from bench.features.hms_waveform import SAMPLE_RATE, WINDOW
+from bench.features.hms_waveform import SAMPLE_RATE, WINDOW, window_of
 from bench.signal.spectrograms import bands, hann_power, mean_decibels, weighted
+from bench.spec import UserError
 
 N_FFT, HOP, N_MELS, TOP = 1000, 40, 128, 20
 """5 s a window, a frame every 0.2 s, 128 bands up to 20 Hz."""
@@ -24,7 +25,7 @@ LINKS = {region: tuple(pairwise(chain)) for region, chain in CHAINS.items()}
 
 
 class HMSEEGSpectrogram(HMSRegions):
-    """128 mel bands from 0 to 20 Hz × 226 frames a region: the middle 50 s, a window of 5 s every 0.2 s.
+    """128 mel bands from 0 to 20 Hz × 226 frames a region: an example's 50 s, a window of 5 s every 0.2 s.
 
     A region is the mean of its chain's four differences' mel spectrograms in decibels, each relative to its own
     maximum and cut off 80 below it (C. Deotte's "How To Make Spectrogram from EEG" with the 16th place's sizes:
@@ -44,21 +45,24 @@ class HMSEEGSpectrogram(HMSRegions):
         bins = 2 * TOP * N_FFT // SAMPLE_RATE
         self._bins, self._filters = bins // 2 + 1, bands(mel_filters(2 * TOP, bins, N_MELS))
 
+    def region_size(self, dataset: Any) -> tuple[int, int]:
+        return N_MELS, frames(dataset)
+
     def store(self, raw: np.ndarray) -> np.ndarray:
-        """(rows, 16) float32 µV in the order of ``reads`` → (4, 128, 226) uint8.
+        """(rows, 16) float32 µV in the order of ``reads`` → (4, 128, 226) uint8 of 10,000 rows.
 
-        Raises ValueError where there are fewer than 10,000 rows, an infinite value or no number at all.
+        Raises ValueError where there is an infinite value or no number at all.
         """
-        middle_tc = middle(raw)
-        if np.isnan(middle_tc).all():
-            raise ValueError(f"NaN everywhere in the middle {WINDOW} rows of its {raw.shape[1]} electrodes")
-        return to_bytes(self.regions(middle_tc, self.reads["columns"]))
+        refuse_infinite(raw)
+        if np.isnan(raw).all():
+            raise ValueError(f"NaN everywhere in the {len(raw)} rows of its {raw.shape[1]} electrodes")
+        return to_bytes(self.regions(raw, self.reads["columns"]))
 
-    def regions(self, middle_tc: np.ndarray, columns: Sequence[str]) -> np.ndarray:
+    def regions(self, x_tc: np.ndarray, columns: Sequence[str]) -> np.ndarray:
         """(10000, C) µV of the named ``columns`` → (4, 128, 226) float32 in [0, 1]."""
-        regions_rmf = np.empty((len(CHAINS), *self.size), np.float32)
+        regions_rmf = np.empty((len(CHAINS), N_MELS, 1 + (len(x_tc) - N_FFT) // HOP), np.float32)
         for region_mf, links in zip(regions_rmf, LINKS.values(), strict=True):  # one at a time stays in the cache
-            region_mf[:] = self._region(differences(middle_tc, columns, links)).T
+            region_mf[:] = self._region(differences(x_tc, columns, links)).T
         return regions_rmf
 
     def _region(self, x_ct: np.ndarray) -> np.ndarray:
@@ -70,15 +74,21 @@ class HMSEEGSpectrogram(HMSRegions):
         return mean_decibels(weighted(power_cfk, self._filters), DEPTH)
 
 
-def middle(raw: np.ndarray) -> np.ndarray:
-    """The middle 10,000 of at least that many rows; ValueError where there are fewer, or infinities among them."""
-    if len(raw) < WINDOW:
-        raise ValueError(f"{len(raw)} rows, expected at least {WINDOW} (50 s at {SAMPLE_RATE} Hz)")
-    start = (len(raw) - WINDOW) // 2
-    rows = raw[start : start + WINDOW]
-    if np.isinf(rows).any():
-        raise ValueError(f"{np.count_nonzero(np.isinf(rows))} infinite values in the middle {WINDOW} rows")
-    return rows
+def frames(dataset: Any) -> int:
+    """Columns of a region's picture; UserError where a data set's examples are shorter than one of its windows."""
+    window = window_of(dataset)
+    if window < N_FFT:
+        raise UserError(
+            f"dataset.seconds={window / SAMPLE_RATE:g}: an EEG's spectrogram looks at {N_FFT // SAMPLE_RATE} s at a "
+            f"time; set dataset.seconds={N_FFT // SAMPLE_RATE} or more, or choose a sequence model"
+        )
+    return 1 + (window - N_FFT) // HOP
+
+
+def refuse_infinite(x_tc: np.ndarray) -> None:
+    """ValueError where there are infinities among an example's rows."""
+    if np.isinf(x_tc).any():
+        raise ValueError(f"{np.count_nonzero(np.isinf(x_tc))} infinite values in its {len(x_tc)} rows")
 
 
 def differences(x_tc: np.ndarray, columns: Sequence[str], pairs: Sequence[tuple[str, str]]) -> np.ndarray:

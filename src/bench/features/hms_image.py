@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from bench.features.base import Features
-from bench.features.hms_eeg_spectrogram import HMSEEGSpectrogram, differences, middle
+from bench.features.hms_eeg_spectrogram import HMSEEGSpectrogram, differences, refuse_infinite
 from bench.features.hms_regions import CHAINS
 from bench.features.hms_sides import exchanged, reordered
 from bench.features.hms_spectrogram import brightness, to_bytes
-from bench.features.hms_waveform import SAMPLE_RATE
+from bench.features.hms_waveform import SAMPLE_RATE, window_of
 from bench.signal.spectrograms import resized
 from bench.signal.traces import MOST_ROWS, bridged, spans, without_mains
 from bench.spec import InputSpec, Kind, UserError
@@ -39,8 +39,8 @@ BLOCKS = (
 )  # fmt: skip
 """Their electrodes and how many traces: what changes places as a whole when the sides are exchanged."""
 
-CENTRAL = slice(3000, 7000)
-"""Of the middle 10,000 rows: the 20 s that are drawn."""
+DRAWN = 4000
+"""Rows in the middle of an example that are drawn: 20 s."""
 
 CLIP = 2
 """Scales from the middle of a slot to its edge."""
@@ -50,6 +50,11 @@ LEFT = 6
 
 SMALLEST = 80, 96
 """Pixels below which a slot has under eight rows, a spectrogram under sixteen columns."""
+
+
+def central(rows: int) -> slice:
+    """Of so many rows those that are drawn."""
+    return slice((rows - DRAWN) // 2, (rows + DRAWN) // 2)
 
 
 class HMSImage(Features):
@@ -84,7 +89,7 @@ class HMSImage(Features):
 
     def __init__(self, height: int = 640, width: int = 1920) -> None:
         step = 2 * len(TRACES)
-        tallest, widest = MOST_ROWS // 4 * step, (CENTRAL.stop - CENTRAL.start) * LEFT // (LEFT - 1)
+        tallest, widest = MOST_ROWS // 4 * step, DRAWN * LEFT // (LEFT - 1)
         for key, value, unit, least, most in (
             ("height", height, step, SMALLEST[0], tallest),
             ("width", width, LEFT, SMALLEST[1], widest),
@@ -111,6 +116,11 @@ class HMSImage(Features):
         return InputSpec(1, (self.height, self.width), dataset.classes)
 
     def stored_shape(self, dataset: Any) -> tuple[int, ...]:
+        if (window := window_of(dataset)) < DRAWN:
+            raise UserError(
+                f"dataset.seconds={window / SAMPLE_RATE:g}: features=hms_image draws {DRAWN // SAMPLE_RATE} s; set "
+                f"dataset.seconds={DRAWN // SAMPLE_RATE} or more, or choose features=hms_eeg_spectrogram"
+            )
         return (self.height * self.left + sum(self._rows()) * -(-(self.width - self.left) // 8),)
 
     def _rows(self) -> list[int]:
@@ -120,15 +130,16 @@ class HMSImage(Features):
     def store(self, raw: Any) -> np.ndarray:
         """{"eeg": (rows, 20) µV in the order of ``reads``, "spectrogram": (300, 400)} → flat uint8.
 
-        The spectrogram's picture, the EEG spectrogram's, and the lines ``packed``. Raises ValueError for fewer than
-        10,000 rows, another shape of spectrogram, and infinities.
+        The spectrogram's picture, the EEG spectrogram's, and the lines ``packed``. Raises ValueError for another shape
+        of spectrogram and for infinities.
         """
-        eeg_tc = middle(raw["eeg"])
+        eeg_tc = raw["eeg"]
+        refuse_infinite(eeg_tc)
         columns = self.reads["columns"]
         upper = brightness(raw["spectrogram"])
         regions = self._eeg_spectrogram.regions(eeg_tc, columns)
         pictures = [resized(x, self.height // 2, self.left) for x in (upper, regions.reshape(-1, regions.shape[-1]))]
-        lines = self.packed(self.lines(eeg_tc[CENTRAL]))
+        lines = self.packed(self.lines(eeg_tc[central(len(eeg_tc))]))
         return np.concatenate([*(to_bytes(picture).ravel() for picture in pictures), lines])
 
     def settings(self) -> dict[str, Any]:

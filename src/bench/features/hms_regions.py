@@ -36,7 +36,7 @@ class HMSRegions(Features):
     datasets: ClassVar[tuple[str, ...]] = ("hms",)
     stored_dtype: ClassVar[str] = "uint8"
     size: ClassVar[tuple[int, int]]
-    """Frequencies and frames of a region."""
+    """Frequencies and frames of a region, for an example of the competition's length."""
 
     def __init__(self, layout: Layout = "stacked") -> None:
         if layout not in ("stacked", "regions"):
@@ -44,13 +44,17 @@ class HMSRegions(Features):
         self.layout = layout
 
     def spec(self, dataset: Any) -> InputSpec:
-        height, width = self.size
+        height, width = self.region_size(dataset)
         if self.layout == "stacked":
             return InputSpec(1, (len(CHAINS) * height, width), dataset.classes)
-        return InputSpec(len(CHAINS), self.size, dataset.classes)
+        return InputSpec(len(CHAINS), (height, width), dataset.classes)
+
+    def region_size(self, dataset: Any) -> tuple[int, int]:
+        """Frequencies and frames of a region, for this data set's examples."""
+        return self.size
 
     def stored_shape(self, dataset: Any) -> tuple[int, ...]:
-        return (len(CHAINS), *self.size)
+        return (len(CHAINS), *self.region_size(dataset))
 
     def settings(self) -> dict[str, Any]:
         return {"version": 2}

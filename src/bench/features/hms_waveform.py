@@ -18,7 +18,7 @@ SAMPLE_RATE = 200
 """Hz of HMS's EEG files."""
 
 WINDOW = 10_000
-"""Rows that the experts judged, in the middle of a file: 50 s."""
+"""Rows that the experts judged, in the middle of a file: 50 s. A data set may give others: see ``window_of``."""
 
 PAIRS = (
     ("Fp1", "T3"),
@@ -33,12 +33,17 @@ PAIRS = (
 """Left temporal, left parasagittal, right parasagittal and right temporal chain, two differences each."""
 
 
+def window_of(dataset: Any) -> int:
+    """Rows of an example of a data set, at 200 Hz."""
+    return int(getattr(dataset, "window", WINDOW))
+
+
 class HMSWaveform(Features):
     """The input of the first HMS write-up (C. Deotte, Kaggle, "WaveNet Starter - [LB 0.52]"), filtered once.
 
-    Middle 10,000 rows; NaN → the electrode's mean over them, an electrode without any number → 0;
-    differences; clip to ±``clip`` µV; ÷ ``scale``; causal Butterworth low-pass of ``order`` at ``cutoff`` Hz;
-    every ``decimate``-th sample. At the defaults (8, 2000) float16: rounding is at most 2⁻¹¹ of a value, far
+    An example's rows (the middle 10,000 of a file); NaN → the electrode's mean over them, an electrode without any
+    number → 0; differences; clip to ±``clip`` µV; ÷ ``scale``; causal Butterworth low-pass of ``order`` at ``cutoff``
+    Hz; every ``decimate``-th sample. At the defaults (8, 2000) float16: rounding is at most 2⁻¹¹ of a value, far
     below noise.
     """
 
@@ -72,19 +77,15 @@ class HMSWaveform(Features):
         return InputSpec(len(PAIRS), (length,), dataset.classes, sample_rate=SAMPLE_RATE / self.decimate)
 
     def stored_shape(self, dataset: Any) -> tuple[int, ...]:
-        return (len(PAIRS), -(-WINDOW // self.decimate))
+        return (len(PAIRS), -(-window_of(dataset) // self.decimate))
 
     def store(self, raw: np.ndarray) -> np.ndarray:
-        """(rows, 8) float32 µV in the order of ``reads`` → (8, 2000) float16.
+        """(rows, 8) float32 µV in the order of ``reads`` → (8, 2000) float16 of 10,000 rows, of others in proportion.
 
-        Raises ValueError where there are fewer than 10,000 rows, an infinite value or no number at all.
-        Columns that lie contiguous in memory (a Fortran-ordered ``raw``, as HMS reads it) are fastest.
+        Raises ValueError where there is an infinite value or no number at all. Columns that lie contiguous in memory
+        (a Fortran-ordered ``raw``, as HMS reads it) are fastest.
         """
-        rows = len(raw)
-        if rows < WINDOW:
-            raise ValueError(f"{rows} rows, expected at least {WINDOW} (50 s at {SAMPLE_RATE} Hz)")
-        start = (rows - WINDOW) // 2
-        electrodes_ct = _without_nan(np.ascontiguousarray(raw[start : start + WINDOW].T, np.float32))
+        electrodes_ct = _without_nan(np.ascontiguousarray(raw.T, np.float32))
         x_ct = electrodes_ct[self._from]
         x_ct -= electrodes_ct[self._to]
         np.clip(x_ct, -self.clip, self.clip, out=x_ct)
@@ -120,7 +121,7 @@ def _without_nan(x_ct: np.ndarray) -> np.ndarray:
         nan_t = np.isnan(x_t)
         infinite = np.flatnonzero(np.isinf(x_t))
         if len(infinite):
-            raise ValueError(f"{len(infinite)} infinite values in the middle {WINDOW} rows of an electrode")
+            raise ValueError(f"{len(infinite)} infinite values in an electrode's {len(x_t)} rows")
         x_t[nan_t] = 0
         count = len(x_t) - np.count_nonzero(nan_t)
         if count:
@@ -128,5 +129,5 @@ def _without_nan(x_ct: np.ndarray) -> np.ndarray:
         else:
             empty += 1
     if empty == len(x_ct):
-        raise ValueError(f"NaN everywhere in the middle {WINDOW} rows of its {len(x_ct)} electrodes")
+        raise ValueError(f"NaN everywhere in the {x_ct.shape[1]} rows of its {len(x_ct)} electrodes")
     return x_ct

@@ -147,9 +147,11 @@ class Predictor:
     def stored(self, raw: Sequence[Any]) -> Any:
         """Raw examples' stored half, in memory; UserError naming the first that can't be used."""
         shape = self.features.stored_shape(SimpleNamespace(**self.facts))
+        promised = parts.dataset_class(self.run.recipe.dataset).raw(dict(self.facts), self.features.reads)
         arrays = []
         for place, example in enumerate(raw):
             try:
+                _refuse_other_shapes(example, promised)
                 with np.errstate(over="ignore", invalid="ignore"):  # found below
                     x = np.asarray(self.features.store(example))
                     stored = np.ascontiguousarray(x, self.features.stored_dtype)
@@ -169,3 +171,11 @@ class Predictor:
         """The source, unless its examples can't be looked at as ``tta`` says."""
         checks.lengths(source.open, self.tta)
         return source
+
+
+def _refuse_other_shapes(example: Any, promised: dict[str, tuple[tuple[int, ...], str]] | None) -> None:
+    """ValueError for a raw example (or a part of one) of another shape than the data set reads."""
+    for name, (shape, _) in (promised or {}).items():
+        x = example[name] if name else example
+        if np.shape(x) != shape:
+            raise ValueError(f"{name or 'it'} has the shape {np.shape(x)}, expected {shape}")

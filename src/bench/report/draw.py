@@ -1,23 +1,32 @@
-"""A run's pictures and its report page."""
+"""A run's figures and its report page."""
 
 from __future__ import annotations
 
 from bench.runs.run import Run
+from bench.spec import Metric
 from bench.tell import say
 
 
-def draw(run: Run) -> None:
-    """The pictures and the page; a run is not lost for one that can't be drawn."""
-    from bench.report import plots, report
-    from bench.training.loading import model_inputs
+def draw(run: Run, metric: Metric) -> None:
+    """Figures into ``<run>/plots``, and the page with the same; a run is not lost for what can't be drawn."""
+    from bench.report import figures, plots, report
+    from bench.report.judged import judge
+    from bench.training.model_inputs import model_inputs
 
     try:
-        plots.draw(run)
+        judged = judge(run)
+    except Exception as error:
+        say(f"report    not written: {type(error).__name__}: {error}")
+        return
+    pictures: dict[str, str] = {}
+    try:
+        drawings = plots.drawings(run, metric, judged)
+        pictures = figures.inline({name: drawing for name, drawing in drawings.items() if name != "synthetic"})
+        figures.save(drawings, run.folder / "plots", plots.title(run), run.inputs.simulated)
     except (ValueError, OSError, KeyError) as error:
         say(f"plots     not drawn: {type(error).__name__}: {error}")
     try:
-        judged = report.judge(run)
         examples, lacking = model_inputs(run, judged.worst())
-        report.write(run, judged, examples, lacking)
+        report.write(run, metric, judged, pictures, examples, lacking)
     except Exception as error:  # a device half of the person's own may raise anything
         say(f"report    not written: {type(error).__name__}: {error}")

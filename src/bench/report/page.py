@@ -1,42 +1,40 @@
-"""The frame of a page that needs nothing outside itself: head, title, sections under a row of links."""
+"""A page that needs nothing outside itself, from templates that escape whatever they are given."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping
 from pathlib import Path
 
-STYLE = Path(__file__).with_name("report.css")
-SIMULATED = (
-    '<p class="simulated"><strong>SIMULATED DATA</strong>: made by this program, not measured. These scores say '
-    "nothing about the competition.</p>"
-)
+from bench import tell
+from bench.atomic import write_text
+
+TEMPLATES = Path(__file__).with_name("templates")
 
 
-def page(
-    tab: str,
-    name: str,
-    under: str,
-    first: str,
-    sections: Sequence[tuple[str, str, str]],
-    footer: str,
-    simulated: bool,
-) -> str:
-    """A whole document. ``tab`` and ``name`` (its title in a browser, and over the page) are text, all else is HTML.
+def write(path: Path, template: Path, sections: Mapping[str, tuple[str, object]], **context: object) -> Path:
+    """Writes a page to ``path`` and returns it.
 
-    ``under`` stands below the name, ``first`` before the links; a section is (anchor, title, body), and one without a
-    body is left out; ``simulated`` data are said to be that in a band above everything.
+    template is a file of macros: one a section, by its anchor, and ``under`` and ``first`` for what stands under the
+    page's name and before the links. sections are, by anchor, a title and what the macro is given; one without
+    anything is left out. context: tab and name (the title in a browser, and over the page), under, first, footer,
+    simulated.
     """
-    shown = [(anchor, title, body) for anchor, title, body in sections if body]
-    links = " ".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in shown)
-    bodies = "".join(f'<section id="{anchor}"><h2>{title}</h2>{body}</section>' for anchor, title, body in shown)
-    mark = SIMULATED if simulated else ""
-    title = escape(tab) + (" (SIMULATED)" if simulated else "")
-    style = STYLE.read_text(encoding="utf-8")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{style}</style></head><body>{mark}<header><h1>{escape(name)}</h1>"
-        f'<p class="under">{under}</p></header>{first}<nav>{links}</nav>{bodies}'
-        f"<footer>{footer}</footer></body></html>\n"
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([TEMPLATES, template.parent]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.filters |= {"figure": tell.figure, "amount": tell.amount, "percent": tell.percent, "exact": _exact}
+    shown = {anchor: section for anchor, section in sections.items() if section[1]}
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    page = environment.get_template("page.html")
+    write_text(path, page.render(parts=template.name, sections=shown, style=style, **context))
+    return path
+
+
+def _exact(score: float) -> str:
+    return repr(float(score))

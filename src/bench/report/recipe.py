@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from html import escape
 from pathlib import PurePath
 from typing import Any
 
@@ -11,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from bench.atomic import read_json
-from bench.report.tables import amount, percent, table
+from bench.report.tables import Table
 from bench.runs.facts import leaves, short_name
 from bench.runs.run import Run
+from bench.tell import amount, percent
 
 ELSEWHERE = ("device", "compile", "outputs", "data", "store", "workers", "tracking", "recipe", "hydra")
 """Keys that say where, or how fast, and not what."""
@@ -21,17 +21,17 @@ FEW = 8
 """Classes up to which the split's table has a column for each."""
 
 
-def split(run: Run) -> str:
+def split(run: Run) -> dict[str, object]:
     """Rows, groups and classes of every fold, and whether a group lies in several."""
     rows = pd.read_parquet(run.folder / "splits.parquet")
     target = rows[[f"target_{name}" for name in run.spec.classes]].to_numpy(np.float64)
     fold, classes = rows["fold"].to_numpy(), run.spec.classes
     judged = rows["validated"].to_numpy(bool) if "validated" in rows else np.ones(len(rows), bool)
     whole = target[judged].mean(0)
-    head = ["fold", "rows", *["groups"] * ("group" in rows)]
-    head += [escape(name) for name in classes] if len(classes) <= FEW else ["largest difference of a class's share"]
+    head: list[str] = ["fold", "rows", *["groups"] * ("group" in rows)]
+    head += list(classes) if len(classes) <= FEW else ["largest difference of a class's share"]
     cells = []
-    for k in range(run.inputs["n_splits"]):
+    for k in range(run.inputs.n_splits):
         here = judged & (fold == k)
         if not here.any():
             continue
@@ -46,33 +46,31 @@ def split(run: Run) -> str:
         crossing = int((rows.groupby("group")["fold"].nunique() > 1).sum())
         several = "1 group lies" if crossing == 1 else f"{amount(crossing)} groups lie"
         said.append(f"{several} in several folds." if crossing else "No group lies in two folds.")
-    return f"<p>{' '.join(said)}</p>{table(head, cells)}"
+    return {"sentences": said, "table": Table(head, cells), "notes": run.inputs.notes}
 
 
-def recipe(run: Run) -> str:
+def recipe(run: Run) -> dict[str, object]:
     """What was chosen, group by group with its options, and the command."""
-    names = {str(k): str(v) for k, v in run.inputs.get("names", {}).items()}
+    names = run.inputs.names
     rows, single = [], []
     for key, node in run.config.items():
         if key in ELSEWHERE or node is None or (key == "folds" and isinstance(node, dict)):
             continue
         if not isinstance(node, dict):
-            single.append([escape(key), escape(", ".join(map(str, node)) if isinstance(node, list) else str(node)), ""])
+            single.append([key, ", ".join(map(str, node)) if isinstance(node, list) else str(node), ""])
             continue
         own = short_name(node)
         choice = names.get(key, own)
         choice = own if choice == "default" else choice
         if choice == "none" or not node:
             continue
-        hidden = () if run.inputs["simulated"] else ("simulator.",)
+        hidden = () if run.inputs.simulated else ("simulator.",)
         options = {
             k: v for k, v in leaves(node).items() if not k.endswith("_target_") and not k.startswith((*hidden, "root"))
         }
         text = ", ".join(f"{name} = {value}" for name, value in options.items())
-        rows.append([escape(key), escape(choice), escape(text)])
-    command = _command(run)
-    again = f"<h3>Run it again</h3><pre>{escape(command)}</pre>" if command else ""
-    return table(["", "chosen", "options"], rows + single, 3, kind="recipe") + again
+        rows.append([key, choice, text])
+    return {"table": Table(["", "chosen", "options"], rows + single, 3, kind="recipe"), "command": _command(run)}
 
 
 def _command(run: Run) -> str:
@@ -85,7 +83,7 @@ def _command(run: Run) -> str:
     return shlex.join(words) if isinstance(said, list) else " ".join(words)
 
 
-def environment(run: Run, histories: dict[int, list[dict[str, float]]]) -> str:
+def environment(run: Run, histories: dict[int, list[dict[str, float]]]) -> Table | None:
     """Machine, code, versions, time and memory."""
     path = run.folder / "environment.json"
     said: dict[str, Any] = read_json(path) if path.exists() else {}
@@ -107,7 +105,7 @@ def environment(run: Run, histories: dict[int, list[dict[str, float]]]) -> str:
     packages = [f"{name} {version}" for name, version in (said.get("packages") or {}).items() if version]
     if packages:
         rows.append(["packages", ", ".join(packages)])
-    return table(["", ""], [[escape(cell) for cell in row] for row in rows], 2) if rows else ""
+    return Table(["", ""], rows, 2) if rows else None
 
 
 def _duration(seconds: float) -> str:

@@ -1,24 +1,22 @@
-"""A run's out-of-fold rows, and what a report says of them: confusion, classes, groups, worst examples."""
+"""What a report says of a run's out-of-fold rows: confusion, classes, groups, worst examples."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.metrics import SMALLEST
-from bench.report import charts
-from bench.report.plots import cut
-from bench.report.tables import amount, figure, percent, table
+from bench.report.examples import Lines, Picture, example
+from bench.report.figures import cut
+from bench.report.judged import Judged
+from bench.report.tables import Table
 from bench.runs.run import Run
-from bench.spec import InputSpec
+from bench.spec import InputSpec, Metric
+from bench.tell import amount, figure, percent
 
-WORST = 12
 GROUPS = 8
 MIXED = 10
 BARS = 8
@@ -26,149 +24,115 @@ BARS = 8
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A run's out-of-fold rows.
+class Bar:
+    """A class of an example: the target's share, and what was predicted, by one run or two."""
 
-    table are their rows of splits.parquet, position their places in it (and in the store); target and probability are
-    (N, K), fold and loss (N,).
-    """
+    name: str
+    target: float
+    predicted: list[float]
 
-    table: pd.DataFrame
-    position: np.ndarray
-    target: np.ndarray
-    probability: np.ndarray
-    fold: np.ndarray
+
+@dataclass(frozen=True)
+class Card:
+    """An example: its name, what is said of it, its input where there is one, and its classes."""
+
+    name: str
+    about: list[str]
+    drawn: Lines | Picture | None
+    bars: list[Bar]
 
     @property
-    def loss(self) -> np.ndarray:
-        """(N,) Kullback-Leibler divergence of each row, which for a hard target is its cross entropy."""
-        return divergence(self.target, self.probability).sum(1)
-
-    @property
-    def right(self) -> np.ndarray:
-        """(N,) bool: the most probable class is the target's largest."""
-        return self.target.argmax(1) == self.probability.argmax(1)
-
-    def worst(self, count: int = WORST) -> list[int]:
-        """Places (in splits.parquet) of the rows with the largest loss, the largest first."""
-        return self.position[np.argsort(-self.loss, kind="stable")[:count]].tolist()
+    def several(self) -> bool:
+        return len(self.bars[0].predicted) > 1
 
 
-def judge(run: Run) -> Judged:
-    """Reads what the run has predicted out of fold."""
-    rows, oof = (pd.read_parquet(run.folder / name) for name in ("splits.parquet", "oof.parquet"))
-    target, probability = (
-        oof[[f"{part}_{name}" for name in run.spec.classes]].to_numpy(np.float64) for part in ("target", "pred")
-    )
-    there = np.isfinite(probability).all(1)
-    place = pd.Series(np.arange(len(rows)), index=rows["id"])[oof["id"][there]].to_numpy()
-    return Judged(rows.iloc[place], place, target[there], probability[there], oof["fold"].to_numpy()[there])
-
-
-def divergence(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """(N, K) terms t · log(t / p) whose mean sum is the KL metric; p as that clips it."""
-    clipped = np.clip(probability, SMALLEST, 1 - SMALLEST)
-    return target * np.log(np.divide(target, clipped, out=np.ones_like(target), where=target > 0))
-
-
-def confusion(judged: Judged, classes: Sequence[str]) -> str:
-    k, true, predicted = len(classes), judged.target.argmax(1), judged.probability.argmax(1)
-    counts = np.zeros((k, k), dtype=np.int64)
-    np.add.at(counts, (true, predicted), 1)
-    soft = " A row's true class is its target's largest." if (judged.target.max(1) < 1).any() else ""
-    wide = ' class="wide"' if k > 6 else ""
-    chart = f'<div class="scroll"><div{wide}>{charts.confusion(counts, classes)}</div></div>'
-    text = f"<p>{percent(judged.right.mean())} of {amount(len(true))} rows are right.{soft}</p>{chart}"
+def mixed_up(judged: Judged, classes: Sequence[str]) -> Table | None:
+    """The pairs of classes that are taken for each other most often; None of two classes, or where all is right."""
+    counts, k = judged.counts(), len(classes)
     wrong = [(counts[a, b], a, b) for a in range(k) for b in range(k) if a != b and counts[a, b]]
     if k < 3 or not wrong:
-        return text
+        return None
     wrong.sort(key=lambda cell: (-cell[0], cell[1:]))
-    rows = [
-        [escape(classes[a]), escape(classes[b]), amount(n), percent(n / counts[a].sum())] for n, a, b in wrong[:MIXED]
-    ]
-    return f"{text}<h3>Most often mixed up</h3>{table(['true', 'predicted', 'rows', 'of the true class'], rows, 2)}"
+    rows = [[classes[a], classes[b], amount(n), percent(n / counts[a].sum())] for n, a, b in wrong[:MIXED]]
+    return Table(["true", "predicted", "rows", "of the true class"], rows, words=2)
 
 
-def classes(scores: dict[str, Any], judged: Judged, classes: Sequence[str]) -> str:
-    """Count, share, mean prediction, accuracy, and the class's part in the metric where that is a sum over classes."""
-    target, probability = judged.target, judged.probability
-    true = target.argmax(1)
-    parts = _parts(scores, target, probability)
-    if parts is not None:
-        name, said = "part in " + scores["metric"], f"The parts add up to the {scores['metric']} of all rows."
-    else:
-        from sklearn.metrics import average_precision_score
-
-        name, said = "average precision", "Average precision is that of the class against all others."
-        parts = np.array([
-            average_precision_score(true == k, probability[:, k]) if (true == k).any() else math.nan
-            for k in range(len(classes))
-        ])  # fmt: skip
+def by_class(metric: Metric, judged: Judged, classes: Sequence[str]) -> dict[str, object]:
+    """Count, share, mean prediction and accuracy of each class, and what the metric is on it."""
+    target, probability, true = judged.target, judged.probability, judged.true
+    name, sentence, values = _on_classes(metric, judged)
     rows = []
     for k, label in enumerate(classes):
-        here = true == k
-        accuracy = percent(judged.right[here].mean()) if here.any() else "–"
+        in_class = true == k
+        accuracy = percent(judged.right[in_class].mean()) if in_class.any() else "–"
         shares = [percent(target[:, k].mean()), percent(probability[:, k].mean())]
-        rows.append([escape(label), amount(here.sum()), *shares, accuracy, figure(parts[k])])
-    head = ["class", "rows", "share", "mean predicted", "accuracy", escape(name)]
-    return f"<p>{escape(said)}</p>{table(head, rows)}"
+        rows.append([label, amount(in_class.sum()), *shares, accuracy, figure(values[k])])
+    head = ["class", "rows", "share", "mean predicted", "accuracy", name]
+    return {"sentence": sentence, "table": Table(head, rows)}
 
 
-def _parts(scores: dict[str, Any], target: np.ndarray, probability: np.ndarray) -> np.ndarray | None:
-    """(K,) what each class adds to the out-of-fold score; None for a metric that is no sum over classes."""
-    terms = {"kl": divergence(target, probability), "l1_20k": np.abs(target - probability) * 20_000}
-    if scores["metric"] not in terms:
-        return None
-    parts = terms[scores["metric"]].mean(0)
-    return parts if math.isclose(parts.sum(), scores["oof"], rel_tol=1e-6, abs_tol=1e-9) else None
+def _on_classes(metric: Metric, judged: Judged) -> tuple[str, str, Sequence[float]]:
+    """A column's name, a sentence on it, and (K,) what the metric is on each class; average precision of ranks."""
+    target, probability, true = judged.target, judged.probability, judged.true
+    k = target.shape[1]
+    terms = metric.terms(target, probability) if metric.terms else None
+    if terms is not None and terms.ndim == 2:
+        sentence = f"The parts add up to the {metric.name} of all rows."
+        return f"part in {metric.name}", sentence, terms.mean(axis=0).tolist()
+    if terms is not None:
+        values = [float(terms[true == c].mean()) if (true == c).any() else math.nan for c in range(k)]
+        return metric.name, f"{metric.name} is the mean over the class's rows.", values
+    from sklearn.metrics import average_precision_score
+
+    values = [
+        average_precision_score(true == c, probability[:, c]) if (true == c).any() else math.nan for c in range(k)
+    ]
+    return "average precision", "Average precision is that of the class against all others.", values
 
 
-def groups(judged: Judged, classes: Sequence[str]) -> str:
+def by_group(judged: Judged, classes: Sequence[str]) -> dict[str, object] | None:
+    """The groups of the largest and the smallest mean loss; None where there are no groups."""
     if "group" not in judged.table:
-        return ""
-    group, true = judged.table["group"].to_numpy(), judged.target.argmax(1)
-    frame = pd.DataFrame({"group": group, "loss": judged.loss, "right": judged.right, "true": true})
-    by = frame.groupby("group")
-    found = by.agg(rows=("loss", "size"), loss=("loss", "mean"), right=("right", "mean"))
-    found["class"] = by["true"].agg(lambda values: np.bincount(values).argmax())
-    found = found.sort_values("loss", ascending=False, kind="stable")
-    size = found["rows"]
-    spread = f"Their rows: {amount(size.min())} to {amount(size.max())}, median {size.median():g}."
-    said = f"<p>{amount(len(found))} groups by the mean loss (KL divergence) of their rows. {spread}</p>"
+        return None
+    group = judged.table["group"].to_numpy()
+    frame = pd.DataFrame({"group": group, "loss": judged.loss, "right": judged.right, "true": judged.true})
+    groups = frame.groupby("group")
+    table = groups.agg(rows=("loss", "size"), loss=("loss", "mean"), right=("right", "mean"))
+    table["class"] = groups["true"].agg(lambda values: np.bincount(values).argmax())
+    table = table.sort_values("loss", ascending=False, kind="stable")
     head = ["group", "rows", "mean loss", "accuracy", "most frequent class"]
 
-    def listed(part: pd.DataFrame) -> str:
+    def listed(part: pd.DataFrame) -> Table:
         rows = [
-            [escape(str(name)), amount(n), figure(loss), percent(right), escape(classes[mode])]
+            [str(name), amount(n), figure(loss), percent(right), classes[mode]]
             for name, n, loss, right, mode in part[["rows", "loss", "right", "class"]].itertuples()
         ]
-        return table(head, rows, last_word=True)
+        return Table(head, rows, last_word=True)
 
-    if len(found) <= 2 * GROUPS:
-        return said + listed(found)
-    return f"{said}<h3>Worst</h3>{listed(found[:GROUPS])}<h3>Best</h3>{listed(found[: -GROUPS - 1 : -1])}"
+    parts = [("Worst", table[:GROUPS]), ("Best", table[: -GROUPS - 1 : -1])]
+    if len(table) <= 2 * GROUPS:
+        parts = [("", table)]
+    size = table["rows"]
+    about = {"count": len(table), "fewest": size.min(), "most": size.max(), "median": f"{size.median():g}"}
+    return {**about, "tables": [(title, listed(part)) for title, part in parts]}
 
 
-def examples(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacking: str) -> str:
-    spec, loss = run.spec, judged.loss
-    of = {place: i for i, place in enumerate(judged.position.tolist())}
-    kind = "sequence" if len(spec.size) == 1 else "image"
+def worst(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacking: str) -> dict[str, object]:
+    """The rows with the largest loss as cards; ``examples`` are their inputs, ``lacking`` says why there are none."""
+    spec, at = run.spec, {place: i for i, place in enumerate(judged.position.tolist())}
     cards = []
     for place in judged.worst():
-        i = of[place]
-        name = str(judged.table["id"].iloc[i])  # by column: a whole row's numbers would become floats
-        group = f" · group {escape(str(judged.table['group'].iloc[i]))}" if "group" in judged.table else ""
-        drawn = charts.example(examples[place], kind, f"example {name}") if place in examples else ""
-        about = f"loss {figure(loss[i])} · fold {judged.fold[i]}{group}"
-        cards.append(card(name, about, drawn, judged.target[i], [judged.probability[i]], spec.classes))
-    who = "the first member" if "members" in run.inputs else "the model"
-    how = f"Drawn as {who} sees them, {size(spec)}." if examples else escape(lacking)
-    return (
-        f"<p>The rows with the largest loss out of fold (KL divergence). {how}</p>"
-        '<p class="quiet keys"><span><i class="key target"></i>target</span>'
-        '<span><i class="key predicted"></i>predicted</span></p>'
-        f'<div class="examples">{"".join(cards)}</div>'
-    )
+        i = at[place]
+        about = [f"loss {figure(judged.loss[i])}", *where(judged.table, i, judged.fold[i])]
+        x, target, predicted = examples.get(place), judged.target[i], [judged.probability[i]]
+        cards.append(card(str(judged.table["id"].iloc[i]), about, x, spec.classes, target, predicted))
+    who = "the first member" if run.inputs.members else "the model"
+    return {"cards": cards, "how": f"Drawn as {who} sees them, {size(spec)}." if examples else lacking}
+
+
+def where(table: pd.DataFrame, i: int, fold: int) -> list[str]:
+    """A row's fold, and its group where it has one."""
+    return [f"fold {fold}", *([f"group {table['group'].iloc[i]}"] if "group" in table else [])]
 
 
 def size(spec: InputSpec) -> str:
@@ -181,24 +145,20 @@ def size(spec: InputSpec) -> str:
 
 
 def card(
-    name: str, about: str, drawn: str, target: np.ndarray, predictions: Sequence[np.ndarray], classes: Sequence[str]
-) -> str:
-    """A row with its picture, and its (K,) target above what was predicted; ``about`` and ``drawn`` are HTML."""
-    head = f"<h3>{escape(name)} <span>{about}</span></h3>"
-    return f'<article class="example">{head}{drawn}{_bars(target, predictions, classes)}</article>'
+    name: str,
+    about: list[str],
+    x: np.ndarray | None,
+    classes: Sequence[str],
+    target: np.ndarray,
+    predicted: list[np.ndarray],
+) -> Card:
+    """A row with its input, (C, T) or (C, H, W), and its (K,) target and predictions.
 
-
-def _bars(target: np.ndarray, predictions: Sequence[np.ndarray], classes: Sequence[str]) -> str:
-    """Target above predictions, all (K,), of all classes where they are few, else of those that matter to any."""
-    chosen = list(range(len(classes)))
-    if len(classes) > BARS:
-        top = [k for values in (target, *predictions) for k in np.argsort(-values, kind="stable")[:3].tolist()]
-        chosen = [k for k in dict.fromkeys(top) if max(p[k] for p in (target, *predictions)) >= 0.005]
-    rows = "".join(
-        f'<tr><td class="word">{escape(cut(classes[k], 40))}</td><td class="room">'
-        f'<b style="width:{100 * target[k]:.1f}%"></b>'
-        + "".join(f'<i style="width:{100 * p[k]:.1f}%"></i>' for p in predictions)
-        + f"</td><td>{target[k]:.2f}</td>{''.join(f'<td>{p[k]:.2f}</td>' for p in predictions)}</tr>"
-        for k in chosen
-    )
-    return f'<table class="bars{" several" * (len(predictions) > 1)}">{rows}</table>'
+    All classes are shown of few, else those that matter to any of them.
+    """
+    chosen = list(range(len(target)))
+    if len(target) > BARS:
+        top = [k for values in (target, *predicted) for k in np.argsort(-values, kind="stable")[:3].tolist()]
+        chosen = [k for k in dict.fromkeys(top) if max(p[k] for p in (target, *predicted)) >= 0.005]
+    bars = [Bar(cut(classes[k], 40), float(target[k]), [float(p[k]) for p in predicted]) for k in chosen]
+    return Card(name, about, None if x is None else example(x), bars)

@@ -1,50 +1,66 @@
-"""Numbers and tables of a report, as HTML."""
+"""Tables, for a page and for the terminal: what stands in them, and how it is marked."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.tell import figure, spread
+
+if TYPE_CHECKING:
+    import rich.table
 
 
-def figure(value: float) -> str:
-    """Four decimals for a mean, one for a sum in the thousands; a dash where it is not defined."""
-    if not math.isfinite(value):
-        return "–"
-    return (f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}").replace("-", "−")
+class Spread(NamedTuple):
+    """A mean and its standard deviation, written as mean ± std."""
+
+    mean: float
+    std: float
 
 
-def number(value: float) -> str:
-    """A score as a person reads it, and to the last digit in ``value``."""
-    return f'<data value="{float(value)!r}">{figure(value)}</data>'
+@dataclass(frozen=True)
+class Marked:
+    """A cell's content in bold: ``best`` of its line, or ``sure``."""
+
+    value: object
+    kind: str
 
 
-def amount(count: Any) -> str:
-    return f"{int(count):,}"
+@dataclass(frozen=True)
+class Table:
+    """Cells are text; floats, which are scores, and can be read to the last digit; a Spread, or a Marked one of these.
+
+    The first ``words`` columns (and the last one, where said) are text, the others numbers; ``kinds`` are the rows'
+    CSS classes, ``kind`` the table's.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    words: int = 1
+    kinds: Sequence[str] = field(default=())
+    last_word: bool = False
+    kind: str = ""
 
 
-def percent(share: float) -> str:
-    return f"{share:.1%}".replace("%", " %")
+def terminal(table: Table, title: str) -> rich.table.Table:
+    """The table as a terminal shows it: what is marked, and rows that are strong, in bold."""
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(title=title, box=None, title_justify="left")
+    for i, name in enumerate(table.head):
+        grid.add_column(name, justify="left" if i < table.words else "right")
+    for cells, kind in zip(table.rows, table.kinds or [""] * len(table.rows), strict=True):
+        bold = ["bold" if isinstance(cell, Marked) else "" for cell in cells]
+        texts = [Text(_text(cell), style) for cell, style in zip(cells, bold, strict=True)]
+        grid.add_row(*texts, style="bold" if kind == "strong" else "")
+    return grid
 
 
-def table(
-    head: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    words: int = 1,
-    kinds: Sequence[str] = (),
-    last_word: bool = False,
-    kind: str = "",
-) -> str:
-    """Cells are HTML. The first ``words`` columns (and the last one, where said) are text, the others numbers."""
-
-    def row(cells: Sequence[str], tag: str, of: str = "") -> str:
-        left = [i < words or (last_word and i == len(cells) - 1) for i in range(len(cells))]
-        text = "".join(
-            f'<{tag} class="word">{c}</{tag}>' if w else f"<{tag}>{c}</{tag}>" for c, w in zip(cells, left, strict=True)
-        )
-        return f'<tr class="{of}">{text}</tr>' if of else f"<tr>{text}</tr>"
-
-    body = "".join(row(cells, "td", of) for cells, of in zip(rows, kinds or [""] * len(rows), strict=True))
-    top = f"<thead>{row(head, 'th')}</thead>" if any(head) else ""
-    styled = f' class="{kind}"' if kind else ""
-    return f'<div class="scroll"><table{styled}>{top}<tbody>{body}</tbody></table></div>'
+def _text(content: object) -> str:
+    if isinstance(content, Marked):
+        return _text(content.value)
+    if isinstance(content, Spread):
+        return spread(*content)
+    return figure(content) if isinstance(content, float) else str(content)

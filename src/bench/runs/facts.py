@@ -53,11 +53,6 @@ def alive(run: Run) -> bool:
         return True
 
 
-def short(value: float, digits: int = 4) -> str:
-    """A score as a person writes it: 0.664, 24,342; never 2.434e+04."""
-    return f"{value:,.0f}" if round(abs(value)) >= min(1000, 10**digits) else f"{value:.{digits}g}"
-
-
 def content(value: Any) -> str:
     """A short hash of bytes or of anything JSON takes."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench.atomic import write_json
 from bench.runs import records
-from bench.spec import InputSpec
+from bench.spec import Direction, InputSpec
 
 FILE = "inputs.json"
 
@@ -45,7 +45,7 @@ class Inputs(records.Mapped):
     dataset: str
     model: str
     metric: str
-    direction: Literal["min", "max"]
+    direction: Direction
     simulated: bool
     n_splits: int
     spec: InputSpec

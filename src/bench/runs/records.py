@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,6 +86,10 @@ def _value(hint: Any, value: Any, source: str | None, key: str) -> Any:
         return tuple(_value(arguments[0], v, source, f"{key}.{at}") for at, v in enumerate(value))
     if origin is Mapping and isinstance(value, Mapping):
         return {str(k): _value(arguments[1], v, source, f"{key}.{k}") for k, v in value.items()}
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        if value in list(hint):
+            return hint(value)
+        raise _wrong(source, key, value, f"is not one of {', '.join(hint)}")
     if hint is Any or (origin not in (tuple, Mapping) and build.fits(value, hint)):
         return value
     if origin is typing.Literal:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench.atomic import write_json
 from bench.runs import records
+from bench.spec import Direction
 
 FILE = "scores.json"
 
@@ -32,7 +33,7 @@ class Scores(records.Mapped):
     """
 
     metric: str
-    direction: Literal["min", "max"]
+    direction: Direction
     oof: float
     folds: tuple[float, ...]
     fold_numbers: tuple[int, ...]
@@ -52,7 +53,7 @@ class Scores(records.Mapped):
     @property
     def no_better(self) -> bool:
         """Whether always predicting the training means scores as well, or better."""
-        return self.oof >= self.baseline if self.direction == "min" else self.oof <= self.baseline
+        return self.oof == self.baseline or self.direction.better(self.baseline, self.oof)
 
 
 def of(content: Any, source: str) -> Scores:

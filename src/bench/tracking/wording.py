@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.atomic import read_json
-from bench.runs.facts import alive, short
+from bench.runs.facts import alive
 from bench.runs.run import Fold, Run
 from bench.runs.scores import Scores
-from bench.tell import public
+from bench.spec import Direction
+from bench.tell import figure, public, spread
 
 VIEW = "bench"
 FEW = ("model", "loss", "optimizer", "seed")  # what a fold's page repeats of its run's parameters
@@ -91,7 +92,7 @@ def fold_table(run: Run, scores: Scores | None, known: Iterable[str], living: bo
     for fold in run.folds:
         status = fold_status(fold, run.state(), living) if str(fold.number) in known else "waiting"
         value = values.get(fold.number)
-        rows.append((str(fold.number), status.lower(), "" if value is None else f"{value:.6g}"))
+        rows.append((str(fold.number), status.lower(), "" if value is None else figure(value)))
     return rows
 
 
@@ -103,9 +104,9 @@ def headline(scores: Scores | None) -> str:
     """The result in one line of Markdown; nothing where no fold has finished."""
     if scores is None:
         return ""
-    spread = f" ± {short(scores.std, 2)}" if scores.std else ""
-    rest = f" · out of fold {short(scores.oof)} · baseline {short(scores.baseline)}"
-    return f"**{scores.metric} {short(scores.mean)}{spread}** over {len(scores.folds)} folds{rest}\n\n"
+    mean = spread(scores.mean, scores.std) if scores.std else figure(scores.mean)
+    rest = f" · out of fold {figure(scores.oof)} · baseline {figure(scores.baseline)}"
+    return f"**{scores.metric} {mean}** over {len(scores.folds)} folds{rest}\n\n"
 
 
 def last_sign(folder: Path, names: Iterable[str]) -> float:
@@ -169,7 +170,7 @@ def _address(uri: str, note: dict[str, Any], rest: str) -> str:
     return f"{server(uri)}/#/experiments/{note['experiment_id']}/{rest}" if "experiment_id" in note else server(uri)
 
 
-def view(metric: str, direction: str) -> tuple[str, str]:
+def view(metric: str, direction: Direction) -> tuple[str, str]:
     """Experiment tag, name and value, that puts "By model" among the page's views (as of MLflow 3.17, undocumented)."""
     metrics = (f"cv/{metric}_mean", f"cv/{metric}_std", f"oof/{metric}", f"valid/{metric}")
     columns = [f"metrics.`{point.name}`" for point in points(dict.fromkeys(metrics, 0), 0, 0)]
@@ -178,7 +179,7 @@ def view(metric: str, direction: str) -> tuple[str, str]:
         "useGroupedValuesInCharts": True,
         "selectedColumns": [*columns, "tags.`loss`"],
         "orderByKey": columns[0],
-        "orderByAsc": direction == "min",
+        "orderByAsc": direction is Direction.MIN,
     }
     packed = "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     now = int(time.time() * 1000)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from bench.data.batches import Batches
-from bench.data.store import Store
-from bench.runs import inputs
 from bench.runs.run import Run
 from bench.spec import UserError
 from bench.training import checkpoint, parts
@@ -62,26 +57,3 @@ def trained_fold(run: Run, number: int, device: torch.device) -> tuple[nn.Module
                     f"{path} can't be put into the run's model ({reason}); train that fold again"
                 ) from error
     return model.to(device).eval(), device_half.to(device).eval()
-
-
-def model_inputs(run: Run, rows: list[int]) -> tuple[dict[int, np.ndarray], str]:
-    """The model's inputs (C, T) or (C, H, W) of these rows of splits.parquet, or a sentence why there are none.
-
-    An ensemble's are those of its first member.
-    """
-    while (run.folder / inputs.FILE).exists() and run.inputs.members:
-        run = Run(Path(run.inputs.members[0].run))
-    known = run.inputs if (run.folder / inputs.FILE).exists() else None
-    folder = Path(known.stores["train"]) if known and "train" in known.stores else None
-    if known is None or folder is None or not (folder / "manifest.json").exists():
-        where = f" ({folder})" if folder else ""
-        return {}, f"They are not drawn: the computed features are not there any more{where}."
-    device_half = parts.features(run.recipe.features).device_half().eval()
-    fitted = next((fold.features for fold in run.folds if fold.features.exists()), None)
-    if fitted:
-        checkpoint.load_weights(fitted, device_half)
-    none = np.zeros((len(rows), run.spec.n_classes), np.float32)
-    batches = Batches(Store(folder), np.array(rows), none, None, torch.device("cpu"), known.window)
-    with torch.inference_mode():
-        shown = [x for batch in batches.in_order(4) for x in device_half(batch.x).float().numpy()]
-    return dict(zip(rows, shown, strict=True)), ""

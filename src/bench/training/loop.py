@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bench.augment.base import Augmentation, prepared
 from bench.data.batches import Batches
 from bench.runs.run import Fold
-from bench.spec import Metric
+from bench.spec import Direction, Metric
 from bench.training import batch_statistics, checkpoint
 from bench.training.ema import Ema
 from bench.training.inference import autocast, logits, probabilities
@@ -163,11 +163,11 @@ def _stands_still(history: list[dict[str, float]], settings: Settings, metric: M
 
 def best_epoch(history: list[dict[str, float]], settings: Settings, metric: Metric) -> int:
     """The epoch (from 0) whose weights are kept; the earliest of equals, the last where none has a score."""
-    key, sign = f"valid/{metric.name}", 1 if metric.direction == "min" else -1
+    key, direction = f"valid/{metric.name}", metric.direction
     if settings.keep == "loss":
-        key, sign = "valid/loss", 1
-    scored = [e for e in range(len(history)) if settings.keep != "last" and math.isfinite(history[e][key])]
-    return min(scored, key=lambda e: sign * history[e][key]) if scored else len(history) - 1
+        key, direction = "valid/loss", Direction.MIN
+    best = None if settings.keep == "last" else direction.best(entry[key] for entry in history)
+    return len(history) - 1 if best is None else best
 
 
 def evaluate(parts: Parts, rows: Batches, settings: Settings, model: nn.Module | None = None) -> dict[str, float]:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bench.augment.base import Augmentation
+    from bench.data.assignment import Splitter
     from bench.data.row_weights import RowWeights
-    from bench.data.splits import Splitter
     from bench.datasets.base import Dataset
     from bench.features.base import Features
     from bench.spec import InputSpec, Metric
@@ -81,6 +81,13 @@ def dataset_to_predict(node: Node, facts: Mapping[str, Any], folder: Path) -> Da
     options = {key: value for key, value in _own("dataset", node).items() if key != "root"}
     checked = build.check(kind, options, "dataset", 0, {"root": str(folder)})
     return kind.remembered(dict(facts), folder, **checked)
+
+
+def dataset_of_tables(node: Node, root: Path) -> Dataset:
+    """The data set on a folder of which the training table alone is read."""
+    kind = dataset_class(node)
+    options = {key: value for key, value in _own("dataset", node).items() if key != "root"}
+    return kind.of_tables(root, **build.check(kind, options, "dataset", 0, {"root": str(root)}))
 
 
 def features(node: Node) -> Features:

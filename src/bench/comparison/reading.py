@@ -1,0 +1,135 @@
+"""Runs that are compared, read side by side: the rows that they have in common, and what each predicted for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.datasets.base import open_to
+from bench.runs.run import Run
+from bench.spec import UserError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What compared runs have in common: the validated rows, and what each fold trained on.
+
+    table has id, fold, and group and example where there are any; target is (N, K); ratio is the folds' mean of
+    validated by trained rows.
+    """
+
+    table: pd.DataFrame
+    target: np.ndarray
+    classes: tuple[str, ...]
+    ratio: float
+    simulated: bool
+
+
+def read(runs: Sequence[Run]) -> tuple[Rows, list[np.ndarray]]:
+    """The runs' rows and their (N, K) predictions, in one order; UserError that names the first difference there is."""
+    if len(runs) < 2:
+        raise UserError(f"runs names {len(runs)} run; a comparison takes two or more, as runs=[<folder>,<folder>]")
+    first = runs[0]
+    seen: dict[str, Run] = {}
+    for run in runs:
+        if lacking := [n for n in ("scores.json", "oof.parquet", "splits.parquet") if not (run.folder / n).exists()]:
+            raise UserError(f"{run.folder} has no {lacking[0]}: the command that made the run makes what is missing")
+        if run.identity in seen:
+            raise UserError(f"{run.folder} and {seen[run.identity].folder} are one run: the same recipe, data and seed")
+        seen[run.identity] = run
+        _refuse("data sets", first, first.inputs.dataset, run, run.inputs.dataset)
+        kinds = [("simulated" if r.inputs.simulated else "real") + " data" for r in (first, run)]
+        _refuse("simulated and real rows", first, kinds[0], run, kinds[1])
+        measures = [f"{r.inputs.metric} ({r.inputs.direction})" for r in (first, run)]
+        _refuse("metrics", first, measures[0], run, measures[1])
+        _refuse_classes(first, run)
+    table, target, probability = _predicted(first)
+    rows = Rows(table, target, first.spec.classes, _ratio(first, table), first.inputs.simulated)
+    probabilities = [probability]
+    for run in runs[1:]:  # one run's targets at a time: of many rows and classes they are large
+        table, target, probability = _predicted(run)
+        _refuse_rows(first, rows, run, table, target)
+        probabilities.append(probability)
+    return rows, probabilities
+
+
+def _predicted(run: Run) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """A run's out-of-fold rows sorted by id, with what its splits say of group and example; (N, K) target, prediction.
+
+    The columns are read one by one, since a table of many classes and its copies would take several times as much.
+    """
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(run.folder / "oof.parquet")
+    table = file.read(columns=["id", "fold"]).to_pandas()
+    tied = _splits(run, "group", "example").set_index("id").reindex(table["id"])
+    table = table.assign(**{name: tied[name].to_numpy() for name in tied}, id=table["id"].astype(str))
+    order = np.argsort(table["id"].to_numpy(dtype=object), kind="stable")
+    arrays = []
+    for part in ("target", "pred"):
+        values = np.empty((len(table), run.spec.n_classes))
+        for k, name in enumerate(run.spec.classes):
+            column = f"{part}_{name}"
+            values[:, k] = file.read(columns=[column])[column].to_numpy()[order]
+        arrays.append(values)
+    return table.iloc[order].reset_index(drop=True), arrays[0], arrays[1]
+
+
+def _splits(run: Run, *names: str) -> pd.DataFrame:
+    """id and those of the columns that the run's splits have."""
+    import pyarrow.parquet as pq
+
+    path = run.folder / "splits.parquet"
+    return pd.read_parquet(path, columns=["id", *(n for n in names if n in pq.read_schema(path).names)])
+
+
+def _refuse(what: str, first: Run, here: str, run: Run, there: str) -> None:
+    if here != there:
+        raise UserError(f"{what} differ: {first.folder} has {here}, {run.folder} {there}; these can't be compared")
+
+
+def _refuse_classes(first: Run, run: Run) -> None:
+    here, there = first.spec.classes, run.spec.classes
+    if here != there:
+        odd = sorted(set(here) ^ set(there))
+        what = f"class {odd[0]!r} is in one of them alone" if odd else "they stand in another order"
+        raise UserError(f"classes differ between {first.folder} and {run.folder}: {what}; these can't be compared")
+
+
+def _refuse_rows(first: Run, rows: Rows, run: Run, table: pd.DataFrame, target: np.ndarray) -> None:
+    """Refuses a table, sorted by id, whose rows, targets, folds or groups are not those of ``first``'s ``rows``."""
+    names, ids, other = f"{first.folder} and {run.folder}", rows.table["id"], table["id"]
+    if odd := sorted(set(ids) ^ set(other)):
+        owner = first if odd[0] in set(ids) else run
+        raise UserError(
+            f"rows differ: {first.folder} validates {len(ids)} and {run.folder} {len(other)}, id {odd[0]} is in "
+            f"{owner.folder} alone; compare runs on the same rows, with all their folds trained"
+        )
+    difference = rows.target - target
+    if len(at := np.flatnonzero(np.abs(difference, out=difference).max(axis=1) > 1e-6)):
+        raise UserError(f"targets differ between {names}: of {len(at)} rows, first id {ids.iloc[at[0]]}")
+    folds = [frame["fold"].to_numpy() for frame in (rows.table, table)]
+    if len(at := np.flatnonzero(folds[0] != folds[1])):
+        raise UserError(
+            f"folds differ between {names}: id {ids.iloc[at[0]]} is validated by fold {folds[0][at[0]]} and by fold "
+            f"{folds[1][at[0]]}; only runs that split alike were trained on the same rows, so train one of them with "
+            "the other's split"
+        )
+    for column in ("group", "example"):
+        codes = [frame[column].factorize()[0] if column in frame else np.empty(0) for frame in (rows.table, table)]
+        if not np.array_equal(codes[0], codes[1]):
+            raise UserError(f"{column}s differ between {names} (splits.parquet); train both on the same files")
+
+
+def _ratio(run: Run, table: pd.DataFrame) -> float:
+    """The folds' mean of validated by trained rows; several rows of an example count as one, as they do in training."""
+    splits = _splits(run, "fold", "trained", "trained_from", "weight", "example")
+    trained = splits["trained"].to_numpy(bool) if "trained" in splits else np.ones(len(splits), bool)
+    if "weight" in splits:
+        trained &= splits["weight"].to_numpy() > 0
+    what = "example" if "example" in splits else "id"
+    validated = table.groupby("fold")[what].nunique()
+    return float(np.mean([n / splits[what][trained & open_to(splits, k)].nunique() for k, n in validated.items()]))

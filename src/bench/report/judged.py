@@ -1,0 +1,58 @@
+"""A run's out-of-fold rows: what was predicted, what was true, and how wrong each row is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.metrics import hits, kl_terms
+from bench.runs.run import Run
+
+WORST = 12
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run's out-of-fold rows.
+
+    table are their rows of splits.parquet, position their places in it (and in the store); target and probability are
+    (N, K), fold, loss and right (N,): loss is the Kullback-Leibler divergence of each row, which for a hard target is
+    its cross entropy, and right says whether the most probable class is the target's largest.
+    """
+
+    table: pd.DataFrame
+    position: np.ndarray
+    target: np.ndarray
+    probability: np.ndarray
+    fold: np.ndarray
+    loss: np.ndarray
+    right: np.ndarray
+
+    @property
+    def true(self) -> np.ndarray:
+        """(N,) each row's class: its target's largest."""
+        return np.asarray(self.target.argmax(axis=1))
+
+    def counts(self) -> np.ndarray:
+        """(K, K) rows by true and predicted class."""
+        k = self.target.shape[1]
+        return np.bincount(self.true * k + self.probability.argmax(axis=1), minlength=k * k).reshape(k, k)
+
+    def worst(self, count: int = WORST) -> list[int]:
+        """Places (in splits.parquet) of the rows with the largest loss, the largest first."""
+        return [int(place) for place in self.position[np.argsort(-self.loss, kind="stable")[:count]]]
+
+
+def judge(run: Run) -> Judged:
+    """Reads what the run's finished folds have predicted out of fold."""
+    rows, oof = (pd.read_parquet(run.folder / name) for name in ("splits.parquet", "oof.parquet"))
+    target, probability = (
+        oof[[f"{part}_{name}" for name in run.spec.classes]].to_numpy(np.float64) for part in ("target", "pred")
+    )
+    done = np.isfinite(probability).all(axis=1)
+    target, probability = target[done], probability[done]
+    place = pd.Series(np.arange(len(rows)), index=rows["id"])[oof["id"][done]].to_numpy()
+    loss, right = kl_terms(target, probability).sum(axis=1), hits(target, probability) == 1
+    return Judged(rows.iloc[place], place, target, probability, oof["fold"].to_numpy()[done], loss, right)
