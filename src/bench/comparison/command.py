@@ -21,32 +21,32 @@ from bench.training import parts
 from bench.training.model_inputs import model_inputs
 
 
-def compare(asked: Compare) -> Path:
+def compare(config: Compare) -> Path:
     """Selects and compares the runs, tells, and writes the folder, which the last line on standard output names."""
-    _refuse(asked)
-    chosen = selection.select(asked.runs or "", outputs := Path(asked.outputs))
-    rows, probabilities = reading.read(chosen.runs)
-    metric = parts.metric(chosen.runs[0].made_by.dataset)
-    compared = comparison.compare(chosen.runs, rows, probabilities, metric, asked.resamples, asked.seed)
-    tables.tell(compared, [f"left out: {left}" for left in chosen.left_out])
+    _refuse(config)
+    selected = selection.select(config.runs or "", outputs := Path(config.outputs))
+    rows, probabilities = reading.read(selected.runs)
+    metric = parts.metric(selected.runs[0].made_by.dataset)
+    compared = comparison.compare(selected.runs, rows, probabilities, metric, config.resamples, config.seed)
+    tables.tell(compared, [f"left out: {reason}" for reason in selected.left_out])
     folder = tables.write(compared, outputs)
-    _show(compared, folder, asked.tracking)
+    _show(compared, folder, config.tracking)
     print(f"comparison {folder}", flush=True)
     return folder
 
 
-def _refuse(asked: Compare) -> None:
+def _refuse(config: Compare) -> None:
     """UserError for values that types alone can't judge."""
     for key, value, least in (
-        ("resamples", asked.resamples, 100),
-        ("seed", asked.seed, 0),
-        ("tracking.wait", asked.tracking.wait, 1),
+        ("resamples", config.resamples, 100),
+        ("seed", config.seed, 0),
+        ("tracking.wait", config.tracking.wait, 1),
     ):
         if value < least:
             raise UserError(f"{key}={value:g} must be {least} or more")
-    if not asked.outputs:
+    if not config.outputs:
         raise UserError("outputs is empty: name the folder that the runs are in")
-    if not asked.runs:
+    if not config.runs:
         raise UserError("runs is not given: name two or more finished runs, as runs=[<folder>,<folder>]")
 
 
@@ -74,10 +74,10 @@ def _inputs(compared: Comparison) -> Inputs:
         places = pd.Index(pd.read_parquet(run.folder / "splits.parquet", columns=["id"])["id"].astype(str))
         at = places.get_indexer(ids).tolist()
         try:
-            shown, lacking = model_inputs(run, at)
+            shown, reason = model_inputs(run, at)
         except Exception as error:  # a device half of the person's own may raise anything
-            shown, lacking = {}, f"They are not drawn: {type(error).__name__}: {error}."
+            shown, reason = {}, f"They are not drawn: {type(error).__name__}: {error}."
         if shown:
             return Inputs(run, dict(zip(rows, (shown[place] for place in at), strict=True)))
-        sentences.append(lacking)
-    return Inputs(lacking=next(iter(sentences), ""))
+        sentences.append(reason)
+    return Inputs(reason_missing=next(iter(sentences), ""))

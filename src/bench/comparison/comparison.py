@@ -143,30 +143,30 @@ def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(difference, out=difference).sum(axis=1) / 2)
 
 
-def apart(of: Comparison, pair: Pair) -> np.ndarray:
+def apart(compared: Comparison, pair: Pair) -> np.ndarray:
     """(N,) how far the pair's predictions of each row are apart."""
-    return distance(of.probabilities[pair.best], of.probabilities[pair.other])
+    return distance(compared.probabilities[pair.best], compared.probabilities[pair.other])
 
 
-def disagreements(of: Comparison, most: int = 100) -> pd.DataFrame:
+def disagreements(compared: Comparison, most: int = 100) -> pd.DataFrame:
     """The rows where the best run and each other differ most: half the sum of their predictions' distances.
 
     Columns: best, other (identities), id, fold, disagreement, each one's loss, target_<class>, best_<class>,
     other_<class>.
     """
-    parts, names = [], of.rows.classes
-    for pair in of.pairs:
-        one, other = of.probabilities[pair.best], of.probabilities[pair.other]
-        distances = apart(of, pair)
+    parts, names = [], compared.rows.classes
+    for pair in compared.pairs:
+        one, other = compared.probabilities[pair.best], compared.probabilities[pair.other]
+        distances = apart(compared, pair)
         top = np.argsort(-distances, kind="stable")[:most]
-        part = of.rows.table.iloc[top][["id", "fold"]].reset_index(drop=True)
-        part.insert(0, "best", of.runs[pair.best].identity)
-        part.insert(1, "other", of.runs[pair.other].identity)
-        blocks = {"target": of.rows.target, "best": one, "other": other}
+        part = compared.rows.table.iloc[top][["id", "fold"]].reset_index(drop=True)
+        part.insert(0, "best", compared.runs[pair.best].identity)
+        part.insert(1, "other", compared.runs[pair.other].identity)
+        blocks = {"target": compared.rows.target, "best": one, "other": other}
         numbers = {
             "disagreement": distances[top],
-            f"best {of.loss}": of.losses[top, pair.best],
-            f"other {of.loss}": of.losses[top, pair.other],
+            f"best {compared.loss}": compared.losses[top, pair.best],
+            f"other {compared.loss}": compared.losses[top, pair.other],
             **{f"{kind}_{c}": block[top, i] for kind, block in blocks.items() for i, c in enumerate(names)},
         }
         parts.append(part.join(pd.DataFrame(numbers)))

@@ -33,13 +33,13 @@ def read(runs: Sequence[Run]) -> tuple[Rows, list[np.ndarray]]:
     if len(runs) < 2:
         raise UserError(f"runs names {len(runs)} run; a comparison takes two or more, as runs=[<folder>,<folder>]")
     first = runs[0]
-    seen: dict[str, Run] = {}
+    by_identity: dict[str, Run] = {}
     for run in runs:
-        if lacking := [n for n in ("scores.json", "oof.parquet", "splits.parquet") if not (run.folder / n).exists()]:
-            raise UserError(f"{run.folder} has no {lacking[0]}: the command that made the run makes what is missing")
-        if run.identity in seen:
-            raise UserError(f"{run.folder} and {seen[run.identity].folder} are one run: the same recipe, data and seed")
-        seen[run.identity] = run
+        if missing := [n for n in ("scores.json", "oof.parquet", "splits.parquet") if not (run.folder / n).exists()]:
+            raise UserError(f"{run.folder} has no {missing[0]}: the command that made the run makes what is missing")
+        if run.identity in by_identity:
+            raise UserError(f"{run.folder} and {by_identity[run.identity].folder} are one run: the same recipe, data and seed")
+        by_identity[run.identity] = run
         _refuse("data sets", first, first.inputs.dataset, run, run.inputs.dataset)
         kinds = [("simulated" if r.inputs.simulated else "real") + " data" for r in (first, run)]
         _refuse("simulated and real rows", first, kinds[0], run, kinds[1])
@@ -86,15 +86,15 @@ def _splits(run: Run, *names: str) -> pd.DataFrame:
     return pd.read_parquet(path, columns=["id", *(n for n in names if n in pq.read_schema(path).names)])
 
 
-def _refuse(what: str, first: Run, here: str, run: Run, there: str) -> None:
-    if here != there:
-        raise UserError(f"{what} differ: {first.folder} has {here}, {run.folder} {there}; these can't be compared")
+def _refuse(what: str, first: Run, expected: str, run: Run, actual: str) -> None:
+    if expected != actual:
+        raise UserError(f"{what} differ: {first.folder} has {expected}, {run.folder} {actual}; these can't be compared")
 
 
 def _refuse_classes(first: Run, run: Run) -> None:
-    here, there = first.spec.classes, run.spec.classes
-    if here != there:
-        odd = sorted(set(here) ^ set(there))
+    expected, actual = first.spec.classes, run.spec.classes
+    if expected != actual:
+        odd = sorted(set(expected) ^ set(actual))
         what = f"class {odd[0]!r} is in one of them alone" if odd else "they stand in another order"
         raise UserError(f"classes differ between {first.folder} and {run.folder}: {what}; these can't be compared")
 

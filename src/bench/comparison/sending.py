@@ -21,15 +21,15 @@ SQLITE = "sqlite:///"
 
 def leave(page: Path, runs: Sequence[Run]) -> list[str]:
     """Copies ``<comparison>/report.html`` to ``<run>/comparisons/<comparison>.html``; sentences on what failed."""
-    said, text = [], page.read_text(encoding="utf-8")
+    failures, text = [], page.read_text(encoding="utf-8")
     for run in runs:
         copy = run.folder / FOLDER / f"{page.parent.name}.html"
         try:
             if not copy.exists() or copy.read_text(encoding="utf-8") != text:  # one that stays is not sent again
                 write_text(copy, text)
         except OSError as error:  # somebody else's run, or a disk that is only read
-            said.append(f"report    not copied to {copy} ({error.strerror})")
-    return said
+            failures.append(f"report    not copied to {copy} ({error.strerror})")
+    return failures
 
 
 def send(name: str, runs: Sequence[Run], uri: str | None, wait_s: float) -> list[str]:
@@ -42,21 +42,21 @@ def send(name: str, runs: Sequence[Run], uri: str | None, wait_s: float) -> list
         note = run.folder / "tracking.json"
         if note.exists() and _waits(run, name):
             by_uri.setdefault(uri or read_json(note)["uri"], []).append(run)
-    said, until = [], time.monotonic() + wait_s
-    for address, there in by_uri.items():
-        folders = [str(run.folder) for run in there]
+    lines, until = [], time.monotonic() + wait_s
+    for address, recipients in by_uri.items():
+        folders = [str(run.folder) for run in recipients]
         if not address.startswith(SQLITE) or Path(address.removeprefix(SQLITE)).exists():  # else it was moved
             _track(folders, address, max(1.0, until - time.monotonic()))
-        left = [folder for run, folder in zip(there, folders, strict=True) if _waits(run, name)]
-        if left:
-            said.append(
+        waiting = [folder for run, folder in zip(recipients, folders, strict=True) if _waits(run, name)]
+        if waiting:
+            lines.append(
                 f"tracking  MLflow ({public(address)}) has not taken the page; later: python -m bench.track "
-                + " ".join(left)
+                + " ".join(waiting)
             )
         else:
-            whose = f"{len(there)} runs" if len(there) > 1 else "the run"
-            said.append(f"tracking  MLflow has the page among the artifacts of {whose}: {FOLDER}/{name}.html")
-    return said
+            whose = f"{len(recipients)} runs" if len(recipients) > 1 else "the run"
+            lines.append(f"tracking  MLflow has the page among the artifacts of {whose}: {FOLDER}/{name}.html")
+    return lines
 
 
 def _track(folders: Sequence[str], uri: str, seconds: float) -> None:

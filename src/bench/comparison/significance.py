@@ -87,13 +87,13 @@ def units(table: pd.DataFrame) -> tuple[np.ndarray, str]:
     tied = [(name, table[name].factorize()[0]) for name in ("group", "example") if name in table]
     if not tied:
         return alone, "row"
-    found = [np.where(code < 0, code.max() + 1 + alone, code) for _, code in tied]
-    code = found[0]
-    if len(found) == 2:  # an example may join two groups: what hangs together is one
+    codes = [np.where(code < 0, code.max() + 1 + alone, code) for _, code in tied]
+    code = codes[0]
+    if len(codes) == 2:  # an example may join two groups: what hangs together is one
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
-        first, second = found
+        first, second = codes
         nodes = first.max() + 1 + second.max() + 1
         edges = coo_array((np.ones(len(first)), (first, first.max() + 1 + second)), shape=(nodes, nodes))
         code = connected_components(edges, directed=False)[1][first]
@@ -132,11 +132,11 @@ def resampled_by_class(rows: np.ndarray, target: np.ndarray, unit: np.ndarray, r
     columns, k = np.column_stack([rows, np.ones(len(rows))]), target.shape[1]
     members = [np.flatnonzero(target[:, c]) for c in range(k)]
     shares = [columns[at] * target[at, c, None] for c, at in enumerate(members)]
-    found = []
+    blocks = []
     for count in draws(int(unit.max()) + 1, resamples, seed):
         sums = [count.take(unit[at], axis=1) @ share for at, share in zip(members, shares, strict=True)]
-        found.append(np.stack(sums, axis=2))
-    drawn = np.concatenate(found)
+        blocks.append(np.stack(sums, axis=2))
+    drawn = np.concatenate(blocks)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(drawn[:, :-1] / drawn[:, -1:])
 

@@ -32,7 +32,7 @@ def labels(runs: list[Run]) -> list[str]:
 
 def differing(runs: Sequence[Run]) -> list[str]:
     """What sets each run's recipe apart, as ``key=value`` words."""
-    return [" ".join(f"{key}={value}" for key, value in found.items()) for found in differences(runs)]
+    return [" ".join(f"{key}={value}" for key, value in options.items()) for options in differences(runs)]
 
 
 def differences(runs: Sequence[Run]) -> list[dict[str, str]]:
@@ -43,10 +43,10 @@ def differences(runs: Sequence[Run]) -> list[dict[str, str]]:
     blended = [i for i, run in enumerate(runs) if run.inputs.model == ENSEMBLE]
     if blended and len(blended) < len(runs):
         trained = [i for i in range(len(runs)) if i not in blended]
-        told: dict[int, dict[str, str]] = {}
+        by_run: dict[int, dict[str, str]] = {}
         for side in (blended, trained):
-            told |= dict(zip(side, differences([runs[i] for i in side]), strict=True))
-        return [told[i] for i in range(len(runs))]
+            by_run |= dict(zip(side, differences([runs[i] for i in side]), strict=True))
+        return [by_run[i] for i in range(len(runs))]
     names = [run.inputs.names or {"model": run.inputs.model} for run in runs]
     groups = {g for name in names for g in name if len({n.get(g) for n in names}) > 1} - {"recipe"}
     recipes = []
@@ -55,32 +55,32 @@ def differences(runs: Sequence[Run]) -> list[dict[str, str]]:
         found = leaves(config)
         recipes.append({k: v for k, v in found.items() if not k.startswith(("dataset.root", "dataset.simulator"))})
     keys = sorted({k for found in recipes for k in found if len({r.get(k) for r in recipes}) > 1})
-    said = []
+    result = []
     for name, found in zip(names, recipes, strict=True):
-        own = {g: name[g] for g in sorted(groups) if g in name}
+        options = {g: name[g] for g in sorted(groups) if g in name}
         for key in filter(found.__contains__, keys):
             part = key.removesuffix("._target_")
-            own[part] = found[key] if part == key else found[key].rpartition(".")[2]
-        said.append(own)
-    return said
+            options[part] = found[key] if part == key else found[key].rpartition(".")[2]
+        result.append(options)
+    return result
 
 
-def sentence(of: Comparison, pair: Pair) -> str:
+def sentence(compared: Comparison, pair: Pair) -> str:
     """The verdict on one pair in words."""
-    return "".join(verdict(of, pair))
+    return "".join(verdict(compared, pair))
 
 
-def verdict(of: Comparison, pair: Pair) -> tuple[str, str]:
+def verdict(compared: Comparison, pair: Pair) -> tuple[str, str]:
     """The verdict on one pair, and the rest of its sentence: the numbers that it stands on."""
-    names = labels(of.runs)
-    best, other, metric = names[pair.best], names[pair.other], of.metric.name
+    names = labels(compared.runs)
+    best, other, metric = names[pair.best], names[pair.other], compared.metric.name
     if pair.verdict == "the same":
         return f"{best} and {other} predict the very same", ": there is nothing to tell apart"
-    digits = decimals(of)
-    better = of.metric.direction.word
+    digits = decimals(compared)
+    better = compared.metric.direction.word
     judged = pair.gains[np.isfinite(pair.gains)]
     wins = f"on {(judged > 0).sum()} of {len(judged)} folds"
-    rows_p = f", p {chance(pair.p_rows)}" if len(of.runs) > 2 else ""
+    rows_p = f", p {chance(pair.p_rows)}" if len(compared.runs) > 2 else ""
     rows = f"{signed(pair.gain, digits)}, 95 % interval {bounds(pair.low, pair.high, digits)}{rows_p}"
     folds_p = f"p {chance(pair.p_folds)} over folds"
     if pair.verdict == "better":
@@ -92,43 +92,43 @@ def verdict(of: Comparison, pair: Pair) -> tuple[str, str]:
             f"on these rows {best} is better than {other}",
             f": its out-of-fold {metric} is {better} by {rows}; another training may turn out otherwise ({why})",
         )
-    told = f"; it is better {wins}, {folds_p}" if pair.folds else ""
+    folds_text = f"; it is better {wins}, {folds_p}" if pair.folds else ""
     apart = f"{best} and {other} can't be told apart on these rows"
-    return apart, f": the out-of-fold {metric} of {best} is {better} by {rows}{told}"
+    return apart, f": the out-of-fold {metric} of {best} is {better} by {rows}{folds_text}"
 
 
-def notes(of: Comparison) -> list[str]:
+def notes(compared: Comparison) -> list[str]:
     """What a reader of the verdicts should know."""
-    said = []
-    if len(of.runs) > 2:
-        n = len(of.runs) * (len(of.runs) - 1) // 2
-        said.append(
+    sentences = []
+    if len(compared.runs) > 2:
+        n = len(compared.runs) * (len(compared.runs) - 1) // 2
+        sentences.append(
             f"p-values are Holm-corrected over all {n} pairs, as the best run was chosen by these same rows; "
             "intervals are not corrected"
         )
-    unjudged = [k for k, scores in zip(of.numbers, of.folds.T, strict=True) if not np.isfinite(scores).all()]
+    unjudged = [k for k, scores in zip(compared.numbers, compared.folds.T, strict=True) if not np.isfinite(scores).all()]
     if unjudged:
-        said.append(
-            f"{of.metric.name} is not defined on the rows of folds {unjudged}: the test over folds leaves them out"
+        sentences.append(
+            f"{compared.metric.name} is not defined on the rows of folds {unjudged}: the test over folds leaves them out"
         )
-    if 1 < len(of.numbers) - len(unjudged) < FEW_FOLDS:
-        judged = len(of.numbers) - len(unjudged)
-        said.append(f"{judged} folds show only very large differences; with 5 or 10 the test over folds sees more")
-    if of.n_units < FEW_UNITS:
-        said.append(
-            f"there are only {of.n_units} {of.unit}s to draw from: the intervals are rough, and rather too narrow"
+    if 1 < len(compared.numbers) - len(unjudged) < FEW_FOLDS:
+        judged = len(compared.numbers) - len(unjudged)
+        sentences.append(f"{judged} folds show only very large differences; with 5 or 10 the test over folds sees more")
+    if compared.n_units < FEW_UNITS:
+        sentences.append(
+            f"there are only {compared.n_units} {compared.unit}s to draw from: the intervals are rough, and rather too narrow"
         )
-    return said
+    return sentences
 
 
-def loss_name(of: Comparison) -> str:
+def loss_name(compared: Comparison) -> str:
     """What a row's score is called."""
-    return "distance from the target" if of.loss == DISTANCE else of.loss
+    return "distance from the target" if compared.loss == DISTANCE else compared.loss
 
 
-def decimals(of: Comparison) -> int:
+def decimals(compared: Comparison) -> int:
     """Decimals that differences are written with: two digits of how unsure they are."""
-    unsure = float(np.median([(pair.high - pair.low) / 2 for pair in of.pairs]))
+    unsure = float(np.median([(pair.high - pair.low) / 2 for pair in compared.pairs]))
     return int(np.clip(1 - math.floor(math.log10(unsure)), 0, 8)) if unsure > 0 else 4
 
 

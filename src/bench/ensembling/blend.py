@@ -33,16 +33,16 @@ def ensemble(recipe: EnsembleRecipe, names: Mapping[str, str]) -> Outcome:
         if key not in names:  # Hydra names no choice where there are several
             raise UserError(f"{key} names several; -m makes each in turn, as in -m {key}=a,b")
     way, harden = parts(recipe)
-    chosen = selection.select(recipe.runs, Path(recipe.outputs))
-    for left_out in chosen.left_out:
+    selected = selection.select(recipe.runs, Path(recipe.outputs))
+    for left_out in selected.left_out:
         say(f"runs      left out: {left_out}")
-    given = members.read(chosen.runs, recipe.folds)
-    for m in range(1, len(given.runs)):
-        if given.digests[m] == given.digests[m - 1]:
-            say(f"runs      {given.runs[m - 1].folder} and {given.runs[m].folder} predict the same to the last bit")
-    run = Run(folder.run_folder(recipe, given))
+    matched = members.read(selected.runs, recipe.folds)
+    for m in range(1, len(matched.runs)):
+        if matched.digests[m] == matched.digests[m - 1]:
+            say(f"runs      {matched.runs[m - 1].folder} and {matched.runs[m].folder} predict the same to the last bit")
+    run = Run(folder.run_folder(recipe, matched))
     with held(run, recipe.tracking, recipe.outputs, "written", "") as life:
-        _blend(life, given, way, harden, recipe, names)
+        _blend(life, matched, way, harden, recipe, names)
         _conclude(life)
     return Outcome(run, run.scores(), [], None)
 
@@ -58,24 +58,24 @@ def parts(recipe: EnsembleRecipe) -> tuple[Way, Hardening | None]:
 
 
 def _blend(
-    life: Life, given: Members, way: Way, harden: Hardening | None, recipe: EnsembleRecipe, names: Mapping[str, str]
+    life: Life, matched: Members, way: Way, harden: Hardening | None, recipe: EnsembleRecipe, names: Mapping[str, str]
 ) -> None:
     """Does what is left to do of the ensemble."""
     run = life.run
-    done = life.before.get("status") == "finished" and folder.whole(run, given)
+    done = life.before.get("status") == "finished" and folder.is_complete(run, matched)
     say(f"run       {run.folder}" + (" (blended before)" if done else ""))
     drawn = done and all((run.folder / name).exists() for name in ("plots", "report.html"))
-    submitted = (run.folder / "submission.csv").exists() or given.test_ids is None
+    submitted = (run.folder / "submission.csv").exists() or matched.test_ids is None
     if drawn and submitted and life.mirrored:
         return
     if not done:
-        folder.write(run, given, recipe, names)
+        folder.write(run, matched, recipe, names)
     with life.working():
         if not done:
-            folder.predict(run, given, way, harden)
+            folder.predict(run, matched, way, harden)
         if not drawn:
-            draw(run, given.metric)
-        if trouble := submission.submit(run, lambda: folder.open_dataset(given, recipe)):
+            draw(run, matched.metric)
+        if trouble := submission.submit(run, lambda: folder.open_dataset(matched, recipe)):
             say(f"{trouble} (root=<folder> says where the files are now)")
 
 

@@ -24,27 +24,27 @@ def fit(way: Way, harden: Hardening | None, p_mnk: np.ndarray, target_nk: np.nda
     blend = way.fit(p_mnk, target_nk, metric)
     if harden is None:
         return blend
-    hard, found = harden.fit(blend.apply(p_mnk), target_nk, metric)
-    return Blend(lambda p_mnk: hard(blend.apply(p_mnk)), blend.weights, {**blend.found, **found})
+    hard, parameters = harden.fit(blend.apply(p_mnk), target_nk, metric)
+    return Blend(lambda p_mnk: hard(blend.apply(p_mnk)), blend.weights, {**blend.parameters, **parameters})
 
 
-def nested(way: Way, harden: Hardening | None, given: Members) -> tuple[np.ndarray, np.ndarray, list[Blend], Blend]:
+def nested(way: Way, harden: Hardening | None, members: Members) -> tuple[np.ndarray, np.ndarray, list[Blend], Blend]:
     """Honest (N, K) and in-sample (N, K) predictions, each fold's blend, and the one fitted on all rows.
 
     Rows are predicted a fold at a time, as the members were. Where nothing is fitted the two are the same.
     """
     from threadpoolctl import threadpool_limits
 
-    p_mnk, target, fold = given.p_mnk, given.target, given.fold
-    numbers = range(given.runs[0].inputs.n_splits)
+    p_mnk, target, fold = members.p_mnk, members.target, members.fold
+    numbers = range(members.runs[0].inputs.n_splits)
     if not way.fitted and (harden is None or not harden.fitted):
-        final = fit(way, harden, p_mnk, target, given.metric)
+        final = fit(way, harden, p_mnk, target, members.metric)
         same = np.empty_like(target)
         for k in numbers:
             same[fold == k] = final.apply(p_mnk[:, fold == k])
         return same, same, [final for _ in numbers], final
 
-    if "trained_from" in pd.read_parquet(given.runs[0].folder / "splits.parquet"):
+    if "trained_from" in pd.read_parquet(members.runs[0].folder / "splits.parquet"):
         raise UserError(
             "a blend that is fitted learns from the rows of other folds, and with split=time some of them lie in the "
             "future; choose blend=mean, blend=geometric or blend=rank, and no harden that looks for its threshold"
@@ -52,8 +52,8 @@ def nested(way: Way, harden: Hardening | None, given: Members) -> tuple[np.ndarr
 
     def without(k: int | None) -> Blend:
         if k is None:
-            return fit(way, harden, p_mnk, target, given.metric)
-        return fit(way, harden, p_mnk[:, fold != k], target[fold != k], given.metric)
+            return fit(way, harden, p_mnk, target, members.metric)
+        return fit(way, harden, p_mnk[:, fold != k], target[fold != k], members.metric)
 
     side_by_side = min(4, os.cpu_count() or 1) if way.threads else 1  # each copies its rows
     # A library's threads below ours would wait for each other: twice the processor time, and no sooner done.

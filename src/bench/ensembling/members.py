@@ -57,20 +57,20 @@ def read(runs: Sequence[Run], folds: str) -> Members:
     """
     for run in runs[1:]:
         _refuse_other_kind(runs[0], run)
-    found = [(run, _oof(run), _test(run, folds)) for run in runs]
-    first, rows, test = found[0]
-    for run, oof, theirs in found[1:]:
+    entries = [(run, _oof(run), _test(run, folds)) for run in runs]
+    first, rows, test = entries[0]
+    for run, oof, theirs in entries[1:]:
         _refuse_other_rows(first, run, rows, oof)
         _refuse_other_test(first, run, test, theirs)
-    digests = [_digest(oof, theirs) for _, oof, theirs in found]
-    order = sorted(range(len(found)), key=lambda m: digests[m])
-    found = [found[m] for m in order]
-    _, rows, test = found[0]
-    aligned = [_in_order(oof, rows["id"]) for _, oof, _ in found]
-    tests = [_in_order(theirs, test["id"]) for _, _, theirs in found if theirs is not None and test is not None]
+    digests = [_digest(oof, theirs) for _, oof, theirs in entries]
+    order = sorted(range(len(entries)), key=lambda m: digests[m])
+    entries = [entries[m] for m in order]
+    _, rows, test = entries[0]
+    aligned = [_in_order(oof, rows["id"]) for _, oof, _ in entries]
+    tests = [_in_order(theirs, test["id"]) for _, _, theirs in entries if theirs is not None and test is not None]
     metric = parts.metric(runs[0].made_by.dataset)
     return Members(
-        [run for run, _, _ in found],
+        [run for run, _, _ in entries],
         [digests[m] for m in order],
         metric,
         rows[[c for c in rows.columns if not c.startswith(PREDICTION)]],
@@ -84,14 +84,14 @@ def _refuse_other_kind(first: Run, run: Run) -> None:
     """What can be told from the runs' inputs alone."""
     ours, theirs = first.inputs, run.inputs
     for key, what in (("dataset", "data set"), ("simulated", "mark of simulated data"), ("metric", "metric")):
-        own, other = getattr(ours, key), getattr(theirs, key)
-        if own != other:
-            raise _other(first, run, f"its {what} is {other}, not {own}")
-    here, there = first.spec.classes, run.spec.classes
-    if here != there:
-        odd = next((f"{b}, not {a}" for a, b in zip(here, there, strict=False) if a != b), None)
+        expected, other = getattr(ours, key), getattr(theirs, key)
+        if expected != other:
+            raise _other(first, run, f"its {what} is {other}, not {expected}")
+    classes, other_classes = first.spec.classes, run.spec.classes
+    if classes != other_classes:
+        odd = next((f"{b}, not {a}" for a, b in zip(classes, other_classes, strict=False) if a != b), None)
         raise _other(
-            first, run, f"its classes are {len(there)}, not {len(here)}" if odd is None else f"a class is {odd}"
+            first, run, f"its classes are {len(other_classes)}, not {len(classes)}" if odd is None else f"a class is {odd}"
         )
     if ours.n_splits != theirs.n_splits:
         raise _other(first, run, f"it has {theirs.n_splits} folds, not {ours.n_splits}")
@@ -125,12 +125,12 @@ def _refuse_other_test(first: Run, run: Run, ours: pd.DataFrame | None, theirs: 
 def _refuse_other_ids(first: Run, run: Run, ours: pd.Series, theirs: pd.Series, file: str) -> None:
     if ours.equals(theirs):
         return
-    for here, there, who in ((ours, theirs, run), (theirs, ours, first)):
-        known = set(there.tolist())
-        lacking = [one for one in here.tolist() if one not in known]
-        if lacking:
-            others = f" and {len(lacking) - 1} others" if len(lacking) > 1 else ""
-            raise _other(first, run, f"{who.folder / file} lacks id {lacking[0]}{others} of the other's rows")
+    for required, present, who in ((ours, theirs, run), (theirs, ours, first)):
+        known = set(present.tolist())
+        missing = [one for one in required.tolist() if one not in known]
+        if missing:
+            others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+            raise _other(first, run, f"{who.folder / file} lacks id {missing[0]}{others} of the other's rows")
 
 
 def _in_order(frame: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
@@ -147,9 +147,9 @@ def _oof(run: Run) -> pd.DataFrame:
     path = run.folder / "oof.parquet"
     classes = run.spec.classes
     frame = _frame(path, ["id", "fold", *(f"{TARGET}{c}" for c in classes), *(f"{PREDICTION}{c}" for c in classes)])
-    lacking = set(range(run.inputs.n_splits)) - set(frame["fold"])
-    if lacking:
-        raise UserError(f"{path} has no row of fold {min(lacking)}; run the command that trained it again")
+    missing = set(range(run.inputs.n_splits)) - set(frame["fold"])
+    if missing:
+        raise UserError(f"{path} has no row of fold {min(missing)}; run the command that trained it again")
     return frame
 
 
@@ -209,10 +209,10 @@ def _frame(path: Path, columns: list[str]) -> pd.DataFrame:
 
 def _digest(oof: pd.DataFrame, test: pd.DataFrame | None) -> str:
     """Hash of ids, folds, targets and predictions, in the order of the ids: not of the files' bytes or rows' order."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for frame in (oof, test):
         if frame is not None:
             plain = frame.assign(id=frame["id"].astype(str)).sort_values("id")
-            found.update(pd.util.hash_pandas_object(plain, index=False).to_numpy().tobytes())
-        found.update(b"|")
-    return found.hexdigest()[:32]
+            digest.update(pd.util.hash_pandas_object(plain, index=False).to_numpy().tobytes())
+        digest.update(b"|")
+    return digest.hexdigest()[:32]

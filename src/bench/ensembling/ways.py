@@ -25,7 +25,7 @@ class Blend:
 
     apply: Callable[[np.ndarray], np.ndarray]
     weights: tuple[float, ...] | None = None
-    found: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 class Way(ABC):
@@ -122,14 +122,14 @@ def simplex_weights(p_mnk: np.ndarray, target_nk: np.ndarray) -> np.ndarray:
     from scipy.optimize import minimize
 
     members = len(p_mnk)
-    there = target_nk > 0  # where the target is 0 the prediction does not matter: of 41 classes one is left
-    p_me, y_e = np.maximum(p_mnk[:, there], SMALLEST), target_nk[there] / len(target_nk)
+    positive = target_nk > 0  # where the target is 0 the prediction does not matter: of 41 classes one is left
+    p_me, y_e = np.maximum(p_mnk[:, positive], SMALLEST), target_nk[positive] / len(target_nk)
 
     def entropy(w: np.ndarray) -> tuple[float, np.ndarray]:
         mixed = np.maximum(w @ p_me, SMALLEST)
         return float(-y_e @ np.log(mixed)), -(p_me @ (y_e / mixed))
 
-    found = minimize(
+    optimum = minimize(
         entropy,
         np.full(members, 1 / members),
         jac=True,
@@ -138,7 +138,7 @@ def simplex_weights(p_mnk: np.ndarray, target_nk: np.ndarray) -> np.ndarray:
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(members)},
         options={"maxiter": 300, "ftol": 1e-10},
     )
-    weights = np.clip(found.x, 0, None)
+    weights = np.clip(optimum.x, 0, None)
     return weights / weights.sum()
 
 

@@ -55,14 +55,14 @@ class Blended(Predictor):
         outputs: str | Path = "outputs",
     ) -> None:
         self.run, self.device = run, choose(device)
-        runs = [found(run, Path(member.run), Path(outputs)) for member in run.inputs.members]
+        runs = [find_member(run, Path(member.run), Path(outputs)) for member in run.inputs.members]
         way, self._blend = refit(run, runs)
         self._ranks = isinstance(way, Rank)
-        made, how = [], (folds, tta, device, store, workers, outputs, run.ensemble.folds)
+        predictors, how = [], (folds, tta, device, store, workers, outputs, run.ensemble.folds)
         for member in runs:
             with naming(member):
-                made.append(opened(member, *how))
-        self.members, self.folds, self.tta = tuple(made), made[0].folds, [member.tta for member in made]
+                predictors.append(opened(member, *how))
+        self.members, self.folds, self.tta = tuple(predictors), predictors[0].folds, [member.tta for member in predictors]
 
     def open(self, folder: Path) -> Dataset:
         """The first member's data set on a folder of test files, from which every member can predict the same rows."""
@@ -90,9 +90,9 @@ class Blended(Predictor):
         each, places = [], []
         for member in self.members:
             with naming(member.run):
-                own = dataset if member is self.members[0] else member.open(dataset.root)
-                each.append(member.store(own))
-                places.append(_places(self.members[0], dataset, member, own))
+                its_dataset = dataset if member is self.members[0] else member.open(dataset.root)
+                each.append(member.store(its_dataset))
+                places.append(_places(self.members[0], dataset, member, its_dataset))
         return Sources(each, places)
 
     def stored(self, raw: Sequence[Any]) -> Any:
@@ -104,7 +104,7 @@ class Blended(Predictor):
                 each.append(member.stored(raw))
         return Sources(each, [np.arange(len(raw)) for _ in each])
 
-    def of(self, source: Any, ids: Sequence[Any]) -> np.ndarray:
+    def probabilities(self, source: Any, ids: Sequence[Any]) -> np.ndarray:
         """(N, K) float64: the blend of the members' probabilities of what ``store`` or ``stored`` gave."""
         if self._ranks and len(ids) == 1:
             raise UserError(
@@ -112,16 +112,16 @@ class Blended(Predictor):
                 "none; predict many at once, or choose an ensemble with another blend"
             )
         each = []
-        for member, own, places in zip(self.members, source.each, source.places, strict=True):
+        for member, member_source, places in zip(self.members, source.each, source.places, strict=True):
             with naming(member.run):
                 names = [ids[row] for row in np.argsort(places)]  # the member's rows may stand in another order
-                each.append(normalised(member.of(own, names)[places]))
+                each.append(normalised(member.probabilities(member_source, names)[places]))
         blended = self._blend.apply(np.stack(each))
         submission.refuse_impossible(blended, ids)
         return blended
 
 
-def found(ensemble: Run, folder: Path, outputs: Path) -> Run:
+def find_member(ensemble: Run, folder: Path, outputs: Path) -> Run:
     """The member that was in ``folder``, or the run of its identity beside the ensemble or below ``outputs``."""
     beside = ensemble.folder.parent.parent  # <outputs>/<dataset>, of which the ensemble is <model>/<identity>
     for place in (folder, *sorted(beside.glob(f"*/{folder.name}")), *sorted(outputs.glob(f"*/*/{folder.name}"))):
@@ -141,15 +141,15 @@ def refit(ensemble: Run, runs: list[Run]) -> tuple[Way, Blend]:
     """
     recipe = ensemble.ensemble
     way, harden = blend.parts(recipe)
-    given = members.read(runs, recipe.folds)
-    digests = {run.folder: digest for run, digest in zip(given.runs, given.digests, strict=True)}
+    matched = members.read(runs, recipe.folds)
+    digests = {run.folder: digest for run, digest in zip(matched.runs, matched.digests, strict=True)}
     for run, noted in zip(runs, ensemble.inputs.members, strict=True):
         if digests[run.folder] != noted.predictions:
             raise UserError(
                 f"{run.folder} no longer predicts what was blended in {ensemble.folder}; make the blend again: python "
                 "-m bench.ensemble with the same runs"
             )
-    return way, fitting.fit(way, harden, given.p_mnk, given.target, given.metric)
+    return way, fitting.fit(way, harden, matched.p_mnk, matched.target, matched.metric)
 
 
 @contextmanager
@@ -165,12 +165,12 @@ def naming(member: Run) -> Iterator[None]:
 
 def _places(first: Predictor, ours: Dataset, member: Predictor, theirs: Dataset) -> np.ndarray:
     """(N,) where the rows of the first member's test table stand in another member's."""
-    wanted, there = ours.table("test")["id"], theirs.table("test")["id"]
-    places: np.ndarray = pd.Index(there).get_indexer(wanted)
-    if len(wanted) != len(there) or (places < 0).any():
+    expected, ids = ours.table("test")["id"], theirs.table("test")["id"]
+    places: np.ndarray = pd.Index(ids).get_indexer(expected)
+    if len(expected) != len(ids) or (places < 0).any():
         raise UserError(
-            f"{first.run.folder} and {member.run.folder} find other test rows in {theirs.root} ({len(wanted)} and "
-            f"{len(there)}), so there is nothing to blend; predict with each alone"
+            f"{first.run.folder} and {member.run.folder} find other test rows in {theirs.root} ({len(expected)} and "
+            f"{len(ids)}), so there is nothing to blend; predict with each alone"
         )
     return places
 
@@ -206,14 +206,14 @@ def load(
     An ensemble's members that are not where they were are looked for beside it and below ``outputs``.
     """
     add_extensions(extensions)
-    return opened(chosen(str(run), Path(outputs)), folds, None, device, store, None, outputs)
+    return opened(named_run(str(run), Path(outputs)), folds, None, device, store, None, outputs)
 
 
-def chosen(wanted: str, outputs: Path) -> Run:
-    """The one run that ``wanted`` names; a folder may be of a run that is not finished."""
-    if Path(wanted).is_dir():
-        return Run.open(wanted)
-    found = select(wanted, outputs, "run").runs
-    if len(found) > 1:
-        raise UserError(f"run={wanted} names {len(found)} runs; give the folder or identity of one")
-    return found[0]
+def named_run(name: str, outputs: Path) -> Run:
+    """The one run that ``name`` names; a folder may be of a run that is not finished."""
+    if Path(name).is_dir():
+        return Run.open(name)
+    runs = select(name, outputs, "run").runs
+    if len(runs) > 1:
+        raise UserError(f"run={name} names {len(runs)} runs; give the folder or identity of one")
+    return runs[0]

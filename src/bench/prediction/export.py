@@ -40,27 +40,27 @@ class Averaged(nn.Module):
         return torch.stack(each).mean(0)
 
 
-def export(run: Run, asked: Predict) -> Path:
+def export(run: Run, config: Predict) -> Path:
     """Writes <run>/exports/folds-<numbers>.onnx or .pt2, and beside it a .json that says what goes in and comes out.
 
     The device half is in it, test-time views are not; the batch may have any size. Raises UserError, and writes
     nothing, where the run can't be exported, or where what was exported answers differently.
     """
-    kind = asked.export
+    kind = config.export
     if kind not in SUFFIX:
         raise UserError(f"export={kind} is not one of {', '.join(SUFFIX)}")
     for key in ("input", "tta", "excel"):
-        if getattr(asked, key):
+        if getattr(config, key):
             raise UserError(f"export={kind} writes the model, of one view, and predicts nothing; leave {key} out")
     if kind == "onnx":
         _need_onnx()
-    predictor = Predictor(run, asked.folds, NOTHING, "cpu")
-    folder = (Path(asked.output) if asked.output else run.folder / "exports").resolve()
+    predictor = Predictor(run, config.folds, NOTHING, "cpu")
+    folder = (Path(config.output) if config.output else run.folder / "exports").resolve()
     path = folder / f"folds-{'-'.join(map(str, predictor.folds))}{SUFFIX[kind]}"
     about = path.with_name(path.name + ".json")
-    said = {"run": run.identity, "folds": predictor.folds}
+    identity = {"run": run.identity, "folds": predictor.folds}
     if path.exists() and about.exists():
-        if {key: read_json(about).get(key) for key in said} != said:
+        if {key: read_json(about).get(key) for key in identity} != identity:
             raise UserError(f"{path} is of another run, and nothing is overwritten; name another output=")
         say("export    it is there already")
         print(f"export {path}", flush=True)
@@ -68,9 +68,9 @@ def export(run: Run, asked: Predict) -> Path:
     x = torch.from_numpy(examples(predictor))
     model = Averaged([predictor.models(k) for k in predictor.folds]).eval()
     with torch.inference_mode():
-        wanted = model(x).numpy()
+        expected = model(x).numpy()
     content, answer = (_onnx if kind == "onnx" else _torch)(model, x)
-    difference = max(np.abs(answer(x[:n]) - wanted[:n]).max() for n in (1, len(x)))
+    difference = max(np.abs(answer(x[:n]) - expected[:n]).max() for n in (1, len(x)))
     if not difference <= LARGEST_DIFFERENCE:
         raise UserError(
             f"export={kind}: the exported model answers up to {difference:.2g} away from PyTorch's probabilities; "
@@ -86,7 +86,7 @@ def export(run: Run, asked: Predict) -> Path:
         "largest_difference": float(difference),
         "torch": torch.__version__,
     }
-    write_json(about, said | more)
+    write_json(about, identity | more)
     say(f"export    {len(content) / 1e6:.1f} MB; at most {difference:.1e} away from PyTorch's probabilities")
     print(f"export {path}", flush=True)
     return path
@@ -120,10 +120,10 @@ def _onnx(model: nn.Module, x: Tensor) -> tuple[bytes, Callable[[Tensor], np.nda
         with _quiet():
             operators = (torch.ops.aten.adaptive_max_pool1d.default, torch.ops.aten.adaptive_max_pool2d.default)
             program = program.run_decompositions(dict.fromkeys(operators, _adaptive_max_pool))
-            made = torch.onnx.export(
+            exported = torch.onnx.export(
                 program, dynamo=True, input_names=["x"], output_names=["probability"], verbose=False
             )
-            content = made.model_proto.SerializeToString()  # type: ignore[union-attr]
+            content = exported.model_proto.SerializeToString()  # type: ignore[union-attr]
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as error:  # whatever operator it has no translation of
         cause = error.__cause__ or error
@@ -175,6 +175,6 @@ def _quiet() -> Iterator[None]:
 def _need_onnx() -> None:
     from importlib.util import find_spec
 
-    lacking = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
-    if lacking:
-        raise UserError(f"export=onnx needs {', '.join(lacking)}: pip install 'bench[export]' brings them")
+    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"export=onnx needs {', '.join(missing)}: pip install 'bench[export]' brings them")

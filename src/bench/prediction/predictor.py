@@ -90,9 +90,9 @@ class Predictor:
         if isinstance(x, str | Path):
             dataset = self.open(Path(x))
             table = dataset.table("test")
-            return prediction_frame(table["id"], self.of(self.store(dataset), table["id"].tolist()), self.classes)
+            return prediction_frame(table["id"], self.probabilities(self.store(dataset), table["id"].tolist()), self.classes)
         raw = [x] if isinstance(x, np.ndarray | Mapping) else list(x)
-        return self.of(self.stored(raw), range(len(raw))) if raw else np.zeros((0, len(self.classes)))
+        return self.probabilities(self.stored(raw), range(len(raw))) if raw else np.zeros((0, len(self.classes)))
 
     def open(self, folder: Path) -> Dataset:
         """The data set of the run on a folder of test files; UserError where the run can't predict what is there."""
@@ -116,14 +116,14 @@ class Predictor:
         """The computed features of the folder's test part; they are kept, and found again."""
         return self._fitting(open_store(dataset, self.features, "test", self._store, self._workers))
 
-    def of(self, source: Any, ids: Sequence[Any]) -> np.ndarray:
+    def probabilities(self, source: Any, ids: Sequence[Any]) -> np.ndarray:
         """(N, K) float64 probabilities of what ``store`` or ``stored`` gave; ``ids`` name a row that has none."""
-        own = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(own):  # models are built, and views drawn, without touching the caller's chance
-            found = [self._of_fold(number, source) for number in self.folds]
-        for probability in found:
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):  # models are built, and views drawn, without touching the caller's chance
+            by_fold = [self._by_one_fold(number, source) for number in self.folds]
+        for probability in by_fold:
             submission.refuse_impossible(probability, ids)
-        return geometric(np.stack(found)) if self.mean == "geometric" else np.mean(found, axis=0)
+        return geometric(np.stack(by_fold)) if self.mean == "geometric" else np.mean(by_fold, axis=0)
 
     def models(self, number: int) -> tuple[nn.Module, nn.Module]:
         """A fold's model and device half, on the device."""
@@ -131,7 +131,7 @@ class Predictor:
             self._models[number] = trained_fold(self.run, number, self.device)
         return self._models[number]
 
-    def _of_fold(self, number: int, source: Source) -> np.ndarray:
+    def _by_one_fold(self, number: int, source: Source) -> np.ndarray:
         train, none = self.recipe.train, np.zeros((len(source), len(self.classes)), np.float32)
         rows = Batches(source, np.arange(len(source)), none, None, self.device, self.run.inputs.window)
         how = (*self.models(number), rows, train.eval_batch_size, train.precision)

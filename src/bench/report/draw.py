@@ -26,7 +26,7 @@ def draw(run: Run, metric: Metric) -> None:
     except (ValueError, OSError, KeyError) as error:
         say(f"plots     not drawn: {type(error).__name__}: {error}")
     try:
-        examples, lacking = model_inputs(run, judged.worst())
-        report.write(run, metric, judged, pictures, examples, lacking)
+        examples, reason = model_inputs(run, judged.worst())
+        report.write(run, metric, judged, pictures, examples, reason)
     except Exception as error:  # a device half of the person's own may raise anything
         say(f"report    not written: {type(error).__name__}: {error}")

@@ -74,11 +74,11 @@ def picture(x_chw: np.ndarray) -> Picture:
     if not high > low:  # mostly one value, such as thin lines on a ground
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     levels = np.nan_to_num(np.clip((flat - low) / ((high - low) or 1.0), 0, 1)) * 255
-    whole = Image.fromarray(levels.round().astype(np.uint8))
+    image = Image.fromarray(levels.round().astype(np.uint8))
     palette = (np.asarray(colormaps["viridis"](np.arange(256))[:, :3]) * 255).round().astype(np.uint8)
-    width, height = min(whole.width, LARGEST[0]), min(whole.height, LARGEST[1])
+    width, height = min(image.width, LARGEST[0]), min(image.height, LARGEST[1])
     while True:
-        small = whole.resize((width, height), Image.Resampling.BOX)
+        small = image.resize((width, height), Image.Resampling.BOX)
         small.putpalette(palette.tobytes())
         file = io.BytesIO()
         small.save(file, "PNG", optimize=True)
@@ -87,4 +87,4 @@ def picture(x_chw: np.ndarray) -> Picture:
         smaller = min(0.9, 0.95 * (HEAVIEST / file.tell()) ** 0.5)  # bytes go with the pixels
         width, height = int(width * smaller), int(height * smaller)
     shape = float(np.clip(flat.shape[1] / flat.shape[0], 1.4, 4))
-    return Picture(base64.b64encode(file.getvalue()).decode(), shape, whole.width <= LARGEST[0] / 2)
+    return Picture(base64.b64encode(file.getvalue()).decode(), shape, image.width <= LARGEST[0] / 2)

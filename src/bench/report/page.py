@@ -29,10 +29,10 @@ def write(path: Path, template: Path, sections: Mapping[str, tuple[str, object]]
         lstrip_blocks=True,
     )
     environment.filters |= {"figure": tell.figure, "amount": tell.amount, "percent": tell.percent, "exact": _exact}
-    shown = {anchor: section for anchor, section in sections.items() if section[1]}
+    filled = {anchor: section for anchor, section in sections.items() if section[1]}
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     page = environment.get_template("page.html")
-    write_text(path, page.render(parts=template.name, sections=shown, style=style, **context))
+    write_text(path, page.render(parts=template.name, sections=filled, style=style, **context))
     return path
 
 

@@ -68,9 +68,9 @@ def drawings(run: Run, metric: Metric, judged: Judged | None) -> dict[str, Drawi
     if judged is not None:
         drawn["confusion"] = confusion(judged, run.spec.classes)
         drawn["reliability"] = reliability([("this run", BLUE, judged.probability)], judged.target)
-    made = [f for f in run.folds if all((f.folder / f"synthetic_examples{end}").exists() for end in (".npy", ".json"))]
-    if made and (about := read_json(made[0].folder / "synthetic_examples.json"))["classes"]:
-        drawn["synthetic"] = synthetic(made[0], about)
+    augmented = [f for f in run.folds if all((f.folder / f"synthetic_examples{end}").exists() for end in (".npy", ".json"))]
+    if augmented and (about := read_json(augmented[0].folder / "synthetic_examples.json"))["classes"]:
+        drawn["synthetic"] = synthetic(augmented[0], about)
     return {name: drawing for name, drawing in drawn.items() if drawing}
 
 
@@ -206,10 +206,10 @@ def wilson(share: np.ndarray, count: np.ndarray, z: float = 1.96) -> np.ndarray:
 
 def synthetic(fold: Fold, about: dict[str, Any]) -> Drawing:
     """Real rows above those made of them, class by class; a class's rows share their axes."""
-    shown = np.load(fold.folder / "synthetic_examples.npy", allow_pickle=False)  # (classes, 2, rows, *stored shape)
-    picture = shown.ndim == 6 or (shown.ndim == 5 and shown.shape[3] > 32)  # else a sequence of few channels
-    chart = blank(11, 1.1 + len(shown) * (2.6 if picture else 1.7))
-    grid = chart.subplots(2 * len(shown), shown.shape[2], squeeze=False)
+    examples = np.load(fold.folder / "synthetic_examples.npy", allow_pickle=False)  # (classes, 2, rows, *stored shape)
+    picture = examples.ndim == 6 or (examples.ndim == 5 and examples.shape[3] > 32)  # else a sequence of few channels
+    chart = blank(11, 1.1 + len(examples) * (2.6 if picture else 1.7))
+    grid = chart.subplots(2 * len(examples), examples.shape[2], squeeze=False)
     title = f"Rows made by {about['way']} below real ones, fold {fold.number}"
     chart.supxlabel(title, size=11, color=INK)
     grid[0, 0].set_title(" ", size=11, pad=8)  # room for what every figure says above it
@@ -221,7 +221,7 @@ def synthetic(fold: Fold, about: dict[str, Any]) -> Drawing:
         if column == 0:
             name = "synthetic" if side else f"{cut(about['classes'][k], 14)}\nreal"
             axes.set_ylabel(name, size=9, color=INK, parse_math=False)
-        x, known = shown[k, side, column], shown[k][np.isfinite(shown[k])]
+        x, known = examples[k, side, column], examples[k][np.isfinite(examples[k])]
         if not np.isfinite(x).any():  # a class of fewer rows than there is room for
             continue
         low, high = np.percentile(known, [0.5, 99.5])

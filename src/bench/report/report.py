@@ -32,12 +32,12 @@ def write(
     judged: Judged,
     pictures: Mapping[str, str],
     examples: Mapping[int, np.ndarray],
-    lacking: str = "",
+    reason_missing: str = "",
 ) -> Path:
     """Writes ``<run>/report.html`` and returns its path.
 
     ``pictures``: what was drawn, as SVG, by name. ``examples``: inputs of the model, (C, T) or (C, H, W), by their
-    place in splits.parquet, for those of ``judged.worst()`` that are to be drawn; ``lacking`` says in a sentence why
+    place in splits.parquet, for those of ``judged.worst()`` that are to be drawn; ``reason_missing`` says in a sentence why
     there are none.
     """
     scores, inputs, classes = run.scores(), run.inputs, run.spec.classes
@@ -54,7 +54,7 @@ def write(
         "reliability": ("Reliability", drawn["reliability"]),
         "classes": ("By class", report_rows.by_class(metric, judged, classes)),
         "groups": ("By group", report_rows.by_group(judged, classes)),
-        "examples": ("Worst examples", report_rows.worst(run, judged, examples, lacking)),
+        "examples": ("Worst examples", report_rows.worst(run, judged, examples, reason_missing)),
         "split": ("Split", recipe.split(run)),
         "recipe": ("Recipe", recipe.recipe(run)),
         "environment": ("Environment", recipe.environment(run, histories)),
@@ -84,11 +84,11 @@ DRAWN = {
 
 def _about(run: Run, scores: Scores, histories: dict[int, Any]) -> list[str]:
     done, all_folds = len(scores.folds), run.inputs.n_splits
-    said = [f"{done} of {all_folds} folds" if done < all_folds else f"{done} folds", f"{amount(scores.rows)} rows"]
+    lines = [f"{done} of {all_folds} folds" if done < all_folds else f"{done} folds", f"{amount(scores.rows)} rows"]
     ends = [end for history in histories.values() if (end := history[-1].get("time"))]
     if ends:
-        said.append(f"trained until {pd.Timestamp(max(ends), unit='s'):%d %B %Y, %H:%M} UTC".replace(" 0", " "))
-    return said
+        lines.append(f"trained until {pd.Timestamp(max(ends), unit='s'):%d %B %Y, %H:%M} UTC".replace(" 0", " "))
+    return lines
 
 
 def _tiles(scores: Scores, metric: Metric) -> list[tuple[str, object, str]]:

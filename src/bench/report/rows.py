@@ -117,8 +117,8 @@ def by_group(judged: Judged, classes: Sequence[str]) -> dict[str, object] | None
     return {**about, "tables": [(title, listed(part)) for title, part in parts]}
 
 
-def worst(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacking: str) -> dict[str, object]:
-    """The rows with the largest loss as cards; ``examples`` are their inputs, ``lacking`` says why there are none."""
+def worst(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], reason_missing: str) -> dict[str, object]:
+    """The rows with the largest loss as cards; ``examples`` are their inputs, ``reason_missing`` says why there are none."""
     spec, at = run.spec, {place: i for i, place in enumerate(judged.position.tolist())}
     cards = []
     for place in judged.worst():
@@ -127,7 +127,7 @@ def worst(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacking:
         x, target, predicted = examples.get(place), judged.target[i], [judged.probability[i]]
         cards.append(card(str(judged.table["id"].iloc[i]), about, x, spec.classes, target, predicted))
     who = "the first member" if run.inputs.members else "the model"
-    return {"cards": cards, "how": f"Drawn as {who} sees them, {size(spec)}." if examples else lacking}
+    return {"cards": cards, "how": f"Drawn as {who} sees them, {size(spec)}." if examples else reason_missing}
 
 
 def where(table: pd.DataFrame, i: int, fold: int) -> list[str]:
@@ -156,9 +156,9 @@ def card(
 
     All classes are shown of few, else those that matter to any of them.
     """
-    chosen = list(range(len(target)))
+    positions = list(range(len(target)))
     if len(target) > BARS:
         top = [k for values in (target, *predicted) for k in np.argsort(-values, kind="stable")[:3].tolist()]
-        chosen = [k for k in dict.fromkeys(top) if max(p[k] for p in (target, *predicted)) >= 0.005]
-    bars = [Bar(cut(classes[k], 40), float(target[k]), [float(p[k]) for p in predicted]) for k in chosen]
+        positions = [k for k in dict.fromkeys(top) if max(p[k] for p in (target, *predicted)) >= 0.005]
+    bars = [Bar(cut(classes[k], 40), float(target[k]), [float(p[k]) for p in predicted]) for k in positions]
     return Card(name, about, None if x is None else example(x), bars)

@@ -100,21 +100,21 @@ def follow(mirror: Mirror, wait_s: float, held: bool) -> int:
         threading.Thread(target=_watch_stdin, args=(closed, wait_s), daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(10)  # folds first
-    said, pause, complete = "", EVERY, False
+    reported, pause, complete = "", EVERY, False
     while True:
         last = closed.is_set()
         status = mirror.run.state().get("status")
         try:
             complete = mirror.sync()
-            if said:
+            if reported:
                 print(f"{time.strftime('%H:%M:%S')} sending again", flush=True)
-            said, pause = "", EVERY
+            reported, pause = "", EVERY
         except TrackingError as error:
             complete = False
-            if str(error) != said:
+            if str(error) != reported:
                 print(f"{time.strftime('%H:%M:%S')} {error}; trying again, nothing is lost", flush=True)
-            pause = min(LONGEST_PAUSE, pause * 2) if said else 1.0
-            said = str(error)
+            pause = min(LONGEST_PAUSE, pause * 2) if reported else 1.0
+            reported = str(error)
         if last or (not held and complete and status != "running"):
             return 0 if complete else 1
         closed.wait(pause)

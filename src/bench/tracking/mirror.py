@@ -169,36 +169,36 @@ class Mirror:
     def _experiment(self, client: MlflowClient, artifacts: str | None) -> str:
         # Simulated runs never share a page with real ones: nobody should read one as the other.
         name = self.inputs.dataset + (" (simulated)" if self.inputs.simulated else "")
-        found = client.get_experiment_by_name(name)
-        if found is None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             try:
                 client.create_experiment(name, artifacts)
             except Exception:  # another process may have made it meanwhile
                 if client.get_experiment_by_name(name) is None:
                     raise
-            found = client.get_experiment_by_name(name)
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
+            experiment = client.get_experiment_by_name(name)
+        if experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment.experiment_id)
         key, view = wording.view(self.inputs.metric, self.inputs.direction)
-        if key not in found.tags:
+        if key not in experiment.tags:
             with suppress(Exception):  # a convenience that MLflow does not document
-                client.set_experiment_tag(found.experiment_id, key, view)
-        return str(found.experiment_id)
+                client.set_experiment_tag(experiment.experiment_id, key, view)
+        return str(experiment.experiment_id)
 
     def _reconcile(self, client: MlflowClient, experiment: str) -> None:
         """Runs that were deleted leave the note; runs made just before a crash, and not yet noted, enter it."""
-        there = {
+        existing = {
             run.data.tags.get("fold", "parent"): run.info.run_id
             for run in client.search_runs([experiment], f"tags.`{TOKEN}` = '{self.note['token']}'")
         }
-        parent = there.pop("parent", None)
+        parent = existing.pop("parent", None)
         if parent is None:  # folds that were left behind keep the old token: they belong to a deleted run
-            token = {} if there else {"token": self.note["token"]}
-            self.note, there = self._new_note() | token, {}
+            token = {} if existing else {"token": self.note["token"]}
+            self.note, existing = self._new_note() | token, {}
         elif parent != self.note.get("run_id"):
             self.note = {**self._new_note(), "token": self.note["token"], "run_id": parent}
         noted = {known["run_id"]: known for known in self.note["folds"].values()}
-        self.note["folds"] = {k: noted.get(run_id, {"run_id": run_id, **BLANK}) for k, run_id in there.items()}
+        self.note["folds"] = {k: noted.get(run_id, {"run_id": run_id, **BLANK}) for k, run_id in existing.items()}
         self.note["experiment_id"] = experiment
         write_json(self.run.folder / "tracking.json", self.note)  # the token is on the disk before a run bears it
 
@@ -230,8 +230,8 @@ class Mirror:
 
         if known.get("params"):
             return
-        there = self.client.get_run(run_id).data.params
-        new = [Param(key, value) for key, value in leaves.items() if key not in there]
+        existing = self.client.get_run(run_id).data.params
+        new = [Param(key, value) for key, value in leaves.items() if key not in existing]
         for at in range(0, len(new), 100):
             self.client.log_batch(run_id, params=new[at : at + 100])
         known["params"] = True

@@ -93,7 +93,7 @@ def register(
                     return Version(name, str(version.version), False, size)
             tags = {**tags, "content": content}
             logged = _logged(client, mirror.note, content) or _log(mirror, files, tags, arrays)
-            made = client.create_model_version(
+            created = client.create_model_version(
                 name,
                 f"models:/{logged.model_id}",
                 mirror.note["run_id"],
@@ -101,7 +101,7 @@ def register(
                 description=describe(tags),
                 model_id=logged.model_id,
             )
-            return Version(name, str(made.version), True, size)
+            return Version(name, str(created.version), True, size)
     except Exception as error:
         raise TrackingError(wording.sentence(uri, error)) from error
 
@@ -153,14 +153,14 @@ def _versions(client: MlflowClient, name: str) -> list[Any]:
 
 def _logged(client: MlflowClient, note: Mapping[str, Any], content: str) -> LoggedModel | None:
     """The same content, where the run's page has it already; half a model, of an attempt that died, is deleted."""
-    found = None
+    ready = None
     for model in client.search_logged_models([note["experiment_id"]], f"tags.content = '{content}'"):
         if model.source_run_id == note["run_id"]:
             if model.status == "READY":
-                found = model
+                ready = model
             else:
                 client.delete_logged_model(model.model_id)
-    return found
+    return ready
 
 
 def _log(mirror: Mirror, files: Sequence[Path], tags: dict[str, str], arrays: Mapping[str, Any] | None) -> LoggedModel:
@@ -178,7 +178,7 @@ def _log(mirror: Mirror, files: Sequence[Path], tags: dict[str, str], arrays: Ma
         model_uuid=logged.model_id, model_id=logged.model_id,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
-        kept, whole = Path(scratch) / run.identity, Path(scratch) / "model"
+        kept, packed = Path(scratch) / run.identity, Path(scratch) / "model"
         for path in files:
             target = kept / path.relative_to(run.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def _log(mirror: Mirror, files: Sequence[Path], tags: dict[str, str], arrays: Ma
         for name in ("MLFLOW_UV_AUTO_DETECT", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"):
             os.environ.setdefault(name, "false")  # a project that happens to lie in this folder is not the model's
         pyfunc.save_model(
-            path=whole,
+            path=packed,
             mlflow_model=described,
             python_model=str(Path(__file__).with_name("served.py")),
             artifacts={"run": str(kept)},
@@ -195,18 +195,18 @@ def _log(mirror: Mirror, files: Sequence[Path], tags: dict[str, str], arrays: Ma
             signature=_signature(arrays, run.spec.classes),
             model_config={"device": "auto", "extensions": targets.extensions_of(run.config)},
         )
-        client.log_model_artifacts(logged.model_id, str(whole))
+        client.log_model_artifacts(logged.model_id, str(packed))
     client.log_outputs(note["run_id"], [LoggedModelOutput(logged.model_id, step=0)])
     return client.finalize_logged_model(logged.model_id, "READY")
 
 
 def requirements() -> list[str]:
     """Pins of what is installed, without the local part of a version (+cu130), which no index has."""
-    found = []
+    pins = []
     for name in REQUIREMENTS:
         with suppress(metadata.PackageNotFoundError):
-            found.append(f"{name}=={metadata.version(name).partition('+')[0]}")
-    return found
+            pins.append(f"{name}=={metadata.version(name).partition('+')[0]}")
+    return pins
 
 
 @contextmanager
