@@ -44,7 +44,9 @@ def compared(runs: list[Run], metric: Metric = metrics.KL) -> Comparison:
 
 def written(of: Comparison, folder: Path, inputs: Inputs | None = None, drawn: bool = False) -> Page:
     pictures = figures.inline(plots.drawings(of, labels(of.runs))) if drawn else {}
-    return Page(comparison_page.write(of, folder / NAME, pictures, inputs or Inputs(reason_missing="No features here.")))
+    return Page(
+        comparison_page.write(of, folder / NAME, pictures, inputs or Inputs(reason_missing="No features here."))
+    )
 
 
 def with_histories(runs: list[Run], epochs: int = 5) -> list[Run]:

@@ -68,16 +68,16 @@ def _show(compared: Comparison, folder: Path, tracking: Tracking) -> None:
 
 def _inputs(compared: Comparison) -> Inputs:
     """What the rows that the runs tell differently look like to the best of them whose features are still there."""
-    rows = list(dict.fromkeys(row for _, shown in shown_rows(compared) for row in shown))
+    rows = list(dict.fromkeys(row for _, inputs in shown_rows(compared) for row in inputs))
     ids, sentences = compared.rows.table["id"].to_numpy()[rows], []
     for run in compared.runs if rows else []:
         places = pd.Index(pd.read_parquet(run.folder / "splits.parquet", columns=["id"])["id"].astype(str))
         at = places.get_indexer(ids).tolist()
         try:
-            shown, reason = model_inputs(run, at)
+            inputs, reason = model_inputs(run, at)
         except Exception as error:  # a device half of the person's own may raise anything
-            shown, reason = {}, f"They are not drawn: {type(error).__name__}: {error}."
-        if shown:
-            return Inputs(run, dict(zip(rows, (shown[place] for place in at), strict=True)))
+            inputs, reason = {}, f"They are not drawn: {type(error).__name__}: {error}."
+        if inputs:
+            return Inputs(run, dict(zip(rows, (inputs[place] for place in at), strict=True)))
         sentences.append(reason)
     return Inputs(reason_missing=next(iter(sentences), ""))

@@ -35,7 +35,12 @@ def write(compared: Comparison, folder: Path, pictures: Mapping[str, str], input
     against = names[1] if len(names) == 2 else f"{len(names) - 1} others"
     name = f"{compared.runs[0].inputs.dataset} · {names[0]} against {against}"
     units = [] if compared.unit == "row" else [f"{amount(compared.n_units)} {compared.unit}s"]
-    counts = [f"{len(compared.runs)} runs", f"{len(compared.numbers)} folds", f"{amount(len(compared.rows.table))} rows", *units]
+    counts = [
+        f"{len(compared.runs)} runs",
+        f"{len(compared.numbers)} folds",
+        f"{amount(len(compared.rows.table))} rows",
+        *units,
+    ]
     some = f"Of {len(names)} runs the best {MOST} are shown." if len(names) > MOST else ""
 
     def drawn(*keys: str) -> list[str]:
@@ -43,7 +48,10 @@ def write(compared: Comparison, folder: Path, pictures: Mapping[str, str], input
 
     sections: dict[str, tuple[str, object]] = {
         "scores": ("Scores", {"metric": compared.metric, "table": score_table(compared), "drawn": drawn("folds")}),
-        "differences": ("Differences", {"compared": compared, "table": difference_table(compared), "drawn": drawn("differences")}),
+        "differences": (
+            "Differences",
+            {"compared": compared, "table": difference_table(compared), "drawn": drawn("differences")},
+        ),
         "curves": ("Learning curves", {"shown": some, "drawn": drawn("curves"), **_losses(compared, names)}),
         "classes": ("By class", {"shown": some, **_classes(compared, names), "drawn": drawn("classes")}),
         "reliability": ("Reliability", {"shown": some, "drawn": drawn("reliability")}),

@@ -160,7 +160,12 @@ def classes(compared: Comparison, names: Sequence[str]) -> Drawing:
     each = 0.26 + 0.11 * len(positions) if k <= 12 else 0.12 + 0.07 * len(positions)
     chart = blank(8.4, 1.6 + max(k * each, 1.6))
     score_axes, gain_axes = chart.subplots(1, 2, sharey=True, width_ratios=(1, 1))
-    style(score_axes, f"By class: {loss_name(compared)}, {compared.loss_direction.sentence}", "mean on the class's rows", grid="x")
+    style(
+        score_axes,
+        f"By class: {loss_name(compared)}, {compared.loss_direction.sentence}",
+        "mean on the class's rows",
+        grid="x",
+    )
     style(gain_axes, f"How far {cut(names[0], 18)} is ahead", "difference, with 95 % interval", grid="x")
     gain_axes.axvline(0, color=INK, lw=1.1)
     for i in positions:
@@ -177,7 +182,9 @@ def classes(compared: Comparison, names: Sequence[str]) -> Drawing:
     for axes in (score_axes, gain_axes):
         axes.locator_params(axis="x", nbins=5)
         legend(chart)
-    return Drawing(chart, f"{loss_name(compared)} of each of {k} classes under {', '.join(names[i] for i in positions)}")
+    return Drawing(
+        chart, f"{loss_name(compared)} of each of {k} classes under {', '.join(names[i] for i in positions)}"
+    )
 
 
 def rows(compared: Comparison, pair: Pair, names: Sequence[str]) -> Drawing:

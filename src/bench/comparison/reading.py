@@ -38,7 +38,9 @@ def read(runs: Sequence[Run]) -> tuple[Rows, list[np.ndarray]]:
         if missing := [n for n in ("scores.json", "oof.parquet", "splits.parquet") if not (run.folder / n).exists()]:
             raise UserError(f"{run.folder} has no {missing[0]}: the command that made the run makes what is missing")
         if run.identity in by_identity:
-            raise UserError(f"{run.folder} and {by_identity[run.identity].folder} are one run: the same recipe, data and seed")
+            raise UserError(
+                f"{run.folder} and {by_identity[run.identity].folder} are one run: the same recipe, data and seed"
+            )
         by_identity[run.identity] = run
         _refuse("data sets", first, first.inputs.dataset, run, run.inputs.dataset)
         kinds = [("simulated" if r.inputs.simulated else "real") + " data" for r in (first, run)]

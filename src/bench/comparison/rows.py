@@ -32,7 +32,7 @@ class Inputs:
 
 
 def shown_rows(compared: Comparison) -> list[tuple[Pair, dict[int, float]]]:
-    """The first pairs with the rows that they tell most differently, most first: places in ``compared.rows``, and how far."""
+    """The first pairs, and of each the rows that it predicts most differently: row position → distance, largest first."""
     pairs = compared.pairs[:PAIRS]
     each = max(2, EXAMPLES // len(pairs))
     selected = []

@@ -43,7 +43,9 @@ def tell(compared: Comparison, more: Sequence[str] = ()) -> None:
         console.print(f"{name}: {run.folder}" + (f"\n    {words}" if words else ""), soft_wrap=True)
     console.print()
     for pair in compared.pairs:
-        console.print(f"{'SIMULATED data: ' if compared.rows.simulated else ''}{sentence(compared, pair)}.", soft_wrap=True)
+        console.print(
+            f"{'SIMULATED data: ' if compared.rows.simulated else ''}{sentence(compared, pair)}.", soft_wrap=True
+        )
     for note in [*notes(compared), *more]:
         console.print(f"Note: {note}.", soft_wrap=True)
 
@@ -51,7 +53,11 @@ def tell(compared: Comparison, more: Sequence[str] = ()) -> None:
 def write(compared: Comparison, outputs: Path) -> Path:
     """Writes <outputs>/comparisons/<identity>/: tables, and comparison.json last; returns the folder."""
     names = labels(compared.runs)
-    deciding = {"runs": sorted(run.identity for run in compared.runs), "resamples": compared.resamples, "seed": compared.seed}
+    deciding = {
+        "runs": sorted(run.identity for run in compared.runs),
+        "resamples": compared.resamples,
+        "seed": compared.seed,
+    }
     folder = outputs.resolve() / "comparisons" / identity(deciding)
     write_text(folder / "folds.csv", folds_table(compared).to_csv(index_label=compared.metric.name))
     classes = compared.classes.rename(columns={"score": compared.loss})

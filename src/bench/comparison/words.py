@@ -1,4 +1,4 @@
-"""What is said of a comparison: the runs' names, what sets them apart, verdicts, numbers as a person writes them."""
+"""The words of a comparison: the runs' names, their differences, verdicts, notes and formatted numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST = 26
 
 
 def labels(runs: list[Run]) -> list[str]:
-    """A short name of each run: its model; where several have the same, with what sets them apart or the identity."""
+    """A short name of each run: its model. Runs of the same model also get their differences, or their identity."""
     models = [str(run.inputs.model) for run in runs]
     named = dict.fromkeys(range(len(runs)), "")
     for model in set(models):
@@ -31,14 +31,14 @@ def labels(runs: list[Run]) -> list[str]:
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
-    """What sets each run's recipe apart, as ``key=value`` words."""
+    """The differences between the runs' recipes as text: ``key=value`` words, one string per run."""
     return [" ".join(f"{key}={value}" for key, value in options.items()) for options in differences(runs)]
 
 
 def differences(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """What sets each run's recipe apart: options of groups (loss: kl), then single keys (optimizer.lr: 0.01).
+    """The options in which the runs' recipes differ: groups (loss: kl), then single keys (optimizer.lr: 0.01).
 
-    An ensemble has no recipe of training, so ensembles and trained runs are each told apart among themselves.
+    An ensemble has no training recipe, so ensembles are compared with ensembles, and trained runs with trained runs.
     """
     blended = [i for i, run in enumerate(runs) if run.inputs.model == ENSEMBLE]
     if blended and len(blended) < len(runs):
@@ -52,15 +52,15 @@ def differences(runs: Sequence[Run]) -> list[dict[str, str]]:
     recipes = []
     for run in runs:
         config = {k: v for k, v in run.config.items() if k not in NOT_DECIDING and k not in groups}
-        found = leaves(config)
-        recipes.append({k: v for k, v in found.items() if not k.startswith(("dataset.root", "dataset.simulator"))})
-    keys = sorted({k for found in recipes for k in found if len({r.get(k) for r in recipes}) > 1})
+        recipe = leaves(config)
+        recipes.append({k: v for k, v in recipe.items() if not k.startswith(("dataset.root", "dataset.simulator"))})
+    keys = sorted({k for recipe in recipes for k in recipe if len({r.get(k) for r in recipes}) > 1})
     result = []
-    for name, found in zip(names, recipes, strict=True):
+    for name, recipe in zip(names, recipes, strict=True):
         options = {g: name[g] for g in sorted(groups) if g in name}
-        for key in filter(found.__contains__, keys):
+        for key in filter(recipe.__contains__, keys):
             part = key.removesuffix("._target_")
-            options[part] = found[key] if part == key else found[key].rpartition(".")[2]
+            options[part] = recipe[key] if part == key else recipe[key].rpartition(".")[2]
         result.append(options)
     return result
 
@@ -71,7 +71,7 @@ def sentence(compared: Comparison, pair: Pair) -> str:
 
 
 def verdict(compared: Comparison, pair: Pair) -> tuple[str, str]:
-    """The verdict on one pair, and the rest of its sentence: the numbers that it stands on."""
+    """The verdict on one pair, and the rest of its sentence: the numbers behind it."""
     names = labels(compared.runs)
     best, other, metric = names[pair.best], names[pair.other], compared.metric.name
     if pair.verdict == "the same":
@@ -98,7 +98,7 @@ def verdict(compared: Comparison, pair: Pair) -> tuple[str, str]:
 
 
 def notes(compared: Comparison) -> list[str]:
-    """What a reader of the verdicts should know."""
+    """Caveats on the verdicts, a sentence each."""
     sentences = []
     if len(compared.runs) > 2:
         n = len(compared.runs) * (len(compared.runs) - 1) // 2
@@ -106,34 +106,38 @@ def notes(compared: Comparison) -> list[str]:
             f"p-values are Holm-corrected over all {n} pairs, as the best run was chosen by these same rows; "
             "intervals are not corrected"
         )
-    unjudged = [k for k, scores in zip(compared.numbers, compared.folds.T, strict=True) if not np.isfinite(scores).all()]
+    unjudged = [
+        k for k, scores in zip(compared.numbers, compared.folds.T, strict=True) if not np.isfinite(scores).all()
+    ]
     if unjudged:
         sentences.append(
-            f"{compared.metric.name} is not defined on the rows of folds {unjudged}: the test over folds leaves them out"
+            f"{compared.metric.name} is not defined on the rows of folds {unjudged}: "
+            "the test over folds leaves them out"
         )
     if 1 < len(compared.numbers) - len(unjudged) < FEW_FOLDS:
         judged = len(compared.numbers) - len(unjudged)
         sentences.append(f"{judged} folds show only very large differences; with 5 or 10 the test over folds sees more")
     if compared.n_units < FEW_UNITS:
         sentences.append(
-            f"there are only {compared.n_units} {compared.unit}s to draw from: the intervals are rough, and rather too narrow"
+            f"there are only {compared.n_units} {compared.unit}s to draw from: "
+            "the intervals are rough, and rather too narrow"
         )
     return sentences
 
 
 def loss_name(compared: Comparison) -> str:
-    """What a row's score is called."""
+    """The name of the loss of a row."""
     return "distance from the target" if compared.loss == DISTANCE else compared.loss
 
 
 def decimals(compared: Comparison) -> int:
-    """Decimals that differences are written with: two digits of how unsure they are."""
+    """Number of decimals for differences: two significant digits of the median half-width of their intervals."""
     unsure = float(np.median([(pair.high - pair.low) / 2 for pair in compared.pairs]))
     return int(np.clip(1 - math.floor(math.log10(unsure)), 0, 8)) if unsure > 0 else 4
 
 
 def signed(value: float, digits: int) -> str:
-    """With a minus sign of a minus's width, and none before a zero."""
+    """The number with a typographic minus sign (U+2212), and without a sign before zero."""
     text = f"{value:,.{digits}f}"
     return text.replace("-", "" if float(text.replace(",", "")) == 0 else "−")
 

@@ -91,7 +91,9 @@ def _refuse_other_kind(first: Run, run: Run) -> None:
     if classes != other_classes:
         odd = next((f"{b}, not {a}" for a, b in zip(classes, other_classes, strict=False) if a != b), None)
         raise _other(
-            first, run, f"its classes are {len(other_classes)}, not {len(classes)}" if odd is None else f"a class is {odd}"
+            first,
+            run,
+            f"its classes are {len(other_classes)}, not {len(classes)}" if odd is None else f"a class is {odd}",
         )
     if ours.n_splits != theirs.n_splits:
         raise _other(first, run, f"it has {theirs.n_splits} folds, not {ours.n_splits}")

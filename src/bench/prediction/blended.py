@@ -62,7 +62,11 @@ class Blended(Predictor):
         for member in runs:
             with naming(member):
                 predictors.append(opened(member, *how))
-        self.members, self.folds, self.tta = tuple(predictors), predictors[0].folds, [member.tta for member in predictors]
+        self.members, self.folds, self.tta = (
+            tuple(predictors),
+            predictors[0].folds,
+            [member.tta for member in predictors],
+        )
 
     def open(self, folder: Path) -> Dataset:
         """The first member's data set on a folder of test files, from which every member can predict the same rows."""

@@ -90,7 +90,9 @@ class Predictor:
         if isinstance(x, str | Path):
             dataset = self.open(Path(x))
             table = dataset.table("test")
-            return prediction_frame(table["id"], self.probabilities(self.store(dataset), table["id"].tolist()), self.classes)
+            return prediction_frame(
+                table["id"], self.probabilities(self.store(dataset), table["id"].tolist()), self.classes
+            )
         raw = [x] if isinstance(x, np.ndarray | Mapping) else list(x)
         return self.probabilities(self.stored(raw), range(len(raw))) if raw else np.zeros((0, len(self.classes)))
 

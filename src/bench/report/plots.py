@@ -68,7 +68,9 @@ def drawings(run: Run, metric: Metric, judged: Judged | None) -> dict[str, Drawi
     if judged is not None:
         drawn["confusion"] = confusion(judged, run.spec.classes)
         drawn["reliability"] = reliability([("this run", BLUE, judged.probability)], judged.target)
-    augmented = [f for f in run.folds if all((f.folder / f"synthetic_examples{end}").exists() for end in (".npy", ".json"))]
+    augmented = [
+        f for f in run.folds if all((f.folder / f"synthetic_examples{end}").exists() for end in (".npy", ".json"))
+    ]
     if augmented and (about := read_json(augmented[0].folder / "synthetic_examples.json"))["classes"]:
         drawn["synthetic"] = synthetic(augmented[0], about)
     return {name: drawing for name, drawing in drawn.items() if drawing}
