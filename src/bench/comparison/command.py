@@ -22,7 +22,7 @@ from bench.training.model_inputs import model_inputs
 
 
 def compare(config: Compare) -> Path:
-    """Selects and compares the runs, tells, and writes the folder, which the last line on standard output names."""
+    """Compares the selected runs, prints the result and writes its folder; the last line on stdout names it."""
     _refuse(config)
     selected = selection.select(config.runs or "", outputs := Path(config.outputs))
     rows, probabilities = reading.read(selected.runs)
@@ -36,7 +36,7 @@ def compare(config: Compare) -> Path:
 
 
 def _refuse(config: Compare) -> None:
-    """UserError for values that types alone can't judge."""
+    """Raises UserError for values out of range."""
     for key, value, least in (
         ("resamples", config.resamples, 100),
         ("seed", config.seed, 0),
@@ -51,7 +51,7 @@ def _refuse(config: Compare) -> None:
 
 
 def _show(compared: Comparison, folder: Path, tracking: Tracking) -> None:
-    """Figures and the page, its copies in the runs' folders, and those in MLflow; a comparison is not lost for them."""
+    """Writes figures and the page, and copies it to the runs and to MLflow. An error here does not end the command."""
     try:
         names = labels(compared.runs)
         pictures = figures.inline(drawings := plots.drawings(compared, names))
@@ -67,7 +67,7 @@ def _show(compared: Comparison, folder: Path, tracking: Tracking) -> None:
 
 
 def _inputs(compared: Comparison) -> Inputs:
-    """What the rows that the runs tell differently look like to the best of them whose features are still there."""
+    """The inputs of the rows that the page shows, as read by the best run whose computed features still exist."""
     rows = list(dict.fromkeys(row for _, inputs in shown_rows(compared) for row in inputs))
     ids, sentences = compared.rows.table["id"].to_numpy()[rows], []
     for run in compared.runs if rows else []:

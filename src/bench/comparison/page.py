@@ -1,7 +1,7 @@
-"""A comparison as one page: verdicts, scores by fold, differences, curves, classes, and the rows told differently.
+"""A comparison as one page: verdicts, scores by fold, differences, curves, classes, and rows predicted differently.
 
-``report.html`` is made as a run's own page is: no network, no scripts, its figures in the page; exact numbers stand in
-the ``value`` of ``<data>`` elements.
+Like a run's page, ``report.html`` needs no network and no scripts. Its figures are in the page, and exact numbers are
+in the ``value`` of ``<data>`` elements.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def write(compared: Comparison, folder: Path, pictures: Mapping[str, str], input
 
 
 def _verdicts(compared: Comparison) -> list[tuple[str, str]]:
-    """The verdicts in the words of the terminal: each one, and the numbers that it stands on."""
+    """The verdicts as the terminal prints them: each one, and the numbers behind it."""
     verdicts = [verdict(compared, pair) for pair in compared.pairs]
     return [(words[0].upper() + words[1:] if words.startswith("on ") else words, rest) for words, rest in verdicts]
 
@@ -91,7 +91,7 @@ def _tiles(compared: Comparison, names: Sequence[str]) -> list[tuple[str, object
 
 
 def _losses(compared: Comparison, names: Sequence[str]) -> dict[str, object]:
-    """Which losses differ, where they do, and which runs have no epochs: ensembles."""
+    """The names of the losses, where they differ, and of the runs without epochs (ensembles)."""
     trained = [i for i, run in enumerate(compared.runs[:MOST]) if any(fold.history() for fold in run.folds)]
     losses = [compared.runs[i].config.get("loss") for i in trained]
     differ = any(loss != losses[0] for loss in losses)
@@ -102,7 +102,7 @@ def _losses(compared: Comparison, names: Sequence[str]) -> dict[str, object]:
 
 
 def _classes(compared: Comparison, names: Sequence[str]) -> dict[str, object]:
-    """Every class's score under each run, and accuracy; of two runs how far the better one is ahead there, too."""
+    """Each class's score and accuracy under each run; for two runs also the difference."""
     positions, digits, two = range(min(len(names), MOST)), decimals(compared), len(names) == 2
     by_run = [compared.classes[compared.classes["run"] == i] for i in positions]
     scores: list[list[object]] = []
@@ -129,7 +129,7 @@ def _classes(compared: Comparison, names: Sequence[str]) -> dict[str, object]:
 
 
 def _runs(compared: Comparison, names: Sequence[str]) -> dict[str, object]:
-    """Where the runs are, their seeds, and what sets them apart, as text."""
+    """The runs' folders, seeds and differing options, as text."""
     known: Mapping[str, list[str]] = {
         "identity": [run.identity for run in compared.runs],
         "seed": [str(run.config.get("seed", "–")) for run in compared.runs],

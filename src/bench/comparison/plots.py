@@ -28,9 +28,9 @@ from bench.report.plots import BEHIND, DASHED
 from bench.tell import figure, percent
 
 MOST = len(COLORS)
-"""Runs, the best ones, that are shown where each has a colour."""
+"""The most runs in a figure with a colour per run: the best ones."""
 ALL_POINTS = 20_000
-"""Points of all learning curves of a figure together."""
+"""The most points of a figure's learning curves in total."""
 
 
 def drawings(compared: Comparison, names: Sequence[str]) -> dict[str, Drawing]:
@@ -52,13 +52,13 @@ def drawings(compared: Comparison, names: Sequence[str]) -> dict[str, Drawing]:
 
 
 def title(compared: Comparison, names: Sequence[str]) -> str:
-    """What stands over the figures: the data set and the runs."""
+    """The heading of the figures: the data set and the runs."""
     short = [cut(name, 24) for name in names[:MOST]] + ["…"] * (len(names) > MOST)
     return f"{compared.runs[0].inputs.dataset} · {' against '.join(short)}"
 
 
 def folds(compared: Comparison, names: Sequence[str]) -> Drawing:
-    """A line a fold from run to run: parallel lines are a difference that every fold shows."""
+    """One line per fold, from run to run. Parallel lines mean that all folds show the same difference."""
     r, metric = len(names), compared.metric
     chart = blank(max(WIDTH, 1.2 * r), 4.0)
     axes = chart.subplots()
@@ -87,7 +87,7 @@ def folds(compared: Comparison, names: Sequence[str]) -> Drawing:
 
 
 def differences(compared: Comparison, names: Sequence[str]) -> Drawing:
-    """How far the best is ahead of each other run: by rows and by folds, with their 95 % intervals."""
+    """The best run's gain over each other run, by rows and by folds, with 95 % intervals."""
     chart = blank(5.6, 1.5 + 0.62 * len(compared.pairs))
     axes = chart.subplots()
     style(axes, f"How much better {cut(names[0], 20)} is in {compared.metric.name}, with 95 % intervals", grid="x")
@@ -121,7 +121,7 @@ def differences(compared: Comparison, names: Sequence[str]) -> Drawing:
 
 
 def _near(compared: Comparison) -> tuple[float, float]:
-    """The differences' range: a t-test of two folds has an interval so wide that it would hide all others."""
+    """The limits of the axis. The interval of a t-test on two folds may be too wide to show, so it is cut."""
     near = [0.0, *(v for p in compared.pairs for v in (p.gain, p.low, p.high, *p.gains[np.isfinite(p.gains)].tolist()))]
     tests = [v for p in compared.pairs if p.folds for v in (p.folds.low, p.folds.high)]
     room = (max(near) - min(near)) or 1.0
@@ -131,7 +131,7 @@ def _near(compared: Comparison) -> tuple[float, float]:
 
 
 def learning(compared: Comparison, names: Sequence[str]) -> dict[str, Drawing | None]:
-    """Validation metric by epoch, and where all runs were trained on one loss that too; ensembles have no epochs."""
+    """Validation metric by epoch, and the loss if all runs have the same one. Ensembles have no epochs."""
     histories = {
         i: histories
         for i, run in enumerate(compared.runs[:MOST])
@@ -154,7 +154,7 @@ def learning(compared: Comparison, names: Sequence[str]) -> dict[str, Drawing | 
 
 
 def classes(compared: Comparison, names: Sequence[str]) -> Drawing:
-    """Each class's loss under every run, and how far the best is ahead on it."""
+    """Each class's loss under every run, and the best run's gain on it."""
     positions, k = range(min(len(names), MOST)), len(compared.rows.classes)
     thick = 0.8 / len(positions)
     each = 0.26 + 0.11 * len(positions) if k <= 12 else 0.12 + 0.07 * len(positions)
@@ -188,7 +188,7 @@ def classes(compared: Comparison, names: Sequence[str]) -> Drawing:
 
 
 def rows(compared: Comparison, pair: Pair, names: Sequence[str]) -> Drawing:
-    """Each row's loss under the best run and under another: what lies off the diagonal, one of them knows better."""
+    """Each row's loss under the best run and under another one, as a density of points."""
     from matplotlib.colors import LinearSegmentedColormap
 
     chart = blank(WIDTH, 4.6)
@@ -217,6 +217,6 @@ def rows(compared: Comparison, pair: Pair, names: Sequence[str]) -> Drawing:
 
 
 def _bars(middle: float | np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
-    """Distances (2, N) down and up; a percentile interval may leave its middle on one side by a hair."""
+    """Error bar lengths (2, N), down and up, never negative: a percentile interval may just miss its middle."""
     middle, low, high = np.atleast_1d(middle), np.atleast_1d(low), np.atleast_1d(high)
     return np.maximum(np.stack([middle - low, high - middle]), 0)

@@ -1,4 +1,4 @@
-"""The rows that two runs tell differently, for a comparison's page: which, how many, and what they look like."""
+"""The rows that two runs predict most differently, with their inputs, for the page of a comparison."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bench.runs.run import Run
 from bench.tell import amount, figure, percent
 
 EXAMPLES = 12
-"""Rows that a page shows of all pairs together."""
+"""The number of rows that a page shows, over all pairs."""
 PAIRS = 6
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the model of ``run`` is given, (C, T) or (C, H, W), by the row's place in ``Comparison.rows``.
+    """The inputs of ``run``'s model, (C, T) or (C, H, W), by row position in ``Comparison.rows``.
 
     Where there are none, ``reason_missing`` says why in a sentence.
     """
@@ -32,7 +32,7 @@ class Inputs:
 
 
 def shown_rows(compared: Comparison) -> list[tuple[Pair, dict[int, float]]]:
-    """The first pairs, and of each the rows that it predicts most differently: row position → distance, largest first."""
+    """The first pairs, and of each the rows that it predicts most differently: position → distance, largest first."""
     pairs = compared.pairs[:PAIRS]
     each = max(2, EXAMPLES // len(pairs))
     selected = []
@@ -44,7 +44,7 @@ def shown_rows(compared: Comparison) -> list[tuple[Pair, dict[int, float]]]:
 
 
 def section(compared: Comparison, names: Sequence[str], inputs: Inputs, pictures: Sequence[str]) -> dict[str, object]:
-    """For each shown pair: how often each is right and nearer, and its rows as cards with both predictions."""
+    """For each shown pair: how often each run is right and has the better loss, and cards of its rows."""
     how = inputs.reason_missing
     if inputs.by_row and inputs.run:
         who = "the first member of " if inputs.run.inputs.members else ""
@@ -58,7 +58,7 @@ def section(compared: Comparison, names: Sequence[str], inputs: Inputs, pictures
 def _pair(
     compared: Comparison, pair: Pair, rows: Mapping[int, float], names: Sequence[str], inputs: Inputs
 ) -> dict[str, object]:
-    """How many rows both, one or none tell right, on how many each one's score is the better, and the rows' cards."""
+    """Counts of the rows that both, one or neither predict right, shares of better losses, and the rows' cards."""
     first, second = names[pair.best], names[pair.other]
     true = compared.rows.target.argmax(1)
     one, other = (compared.probabilities[i].argmax(1) == true for i in (pair.best, pair.other))

@@ -1,4 +1,4 @@
-"""A comparison's page where its runs are: a copy in each run's folder, and from there among its MLflow artifacts."""
+"""Copies a comparison's page to each run's folder, and from there to the run's artifacts in MLflow."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from bench.runs.run import Run
 from bench.tell import public
 
 FOLDER = "comparisons"
-"""Of a run's folder, and of its artifacts."""
+"""The subfolder of a run's folder, and of its artifacts."""
 SQLITE = "sqlite:///"
 
 
 def leave(page: Path, runs: Sequence[Run]) -> list[str]:
-    """Copies ``<comparison>/report.html`` to ``<run>/comparisons/<comparison>.html``; sentences on what failed."""
+    """Copies ``<comparison>/report.html`` to ``<run>/comparisons/<comparison>.html``; one line per failure."""
     failures, text = [], page.read_text(encoding="utf-8")
     for run in runs:
         copy = run.folder / FOLDER / f"{page.parent.name}.html"
@@ -33,9 +33,10 @@ def leave(page: Path, runs: Sequence[Run]) -> list[str]:
 
 
 def send(name: str, runs: Sequence[Run], uri: str | None, wait_s: float) -> list[str]:
-    """Has ``comparisons/<name>.html`` sent by each run that MLflow has, within ``wait_s`` in all; what is to be said.
+    """Sends ``comparisons/<name>.html`` to MLflow for each run that is there; returns lines to print.
 
-    ``uri`` None: to where each run was sent before. Nothing here raises: what was not taken is sent at any later time.
+    ``uri`` None means the address that each run was sent to before. All runs together take at most ``wait_s`` seconds.
+    Never raises: ``bench.track`` can send later what MLflow has not taken.
     """
     by_uri: dict[str, list[Run]] = {}
     for run in runs:
@@ -60,7 +61,7 @@ def send(name: str, runs: Sequence[Run], uri: str | None, wait_s: float) -> list
 
 
 def _track(folders: Sequence[str], uri: str, seconds: float) -> None:
-    """``bench.track`` in a process of its own, which alone imports mlflow and can be stopped whatever it waits for."""
+    """Runs ``bench.track`` in its own process, so that a blocked call can be stopped and mlflow is not imported."""
     package = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.getenv("PYTHONPATH")]))}
     # The address through stdin: it may hold a password, and everybody on a machine sees arguments.
@@ -72,7 +73,7 @@ def _track(folders: Sequence[str], uri: str, seconds: float) -> None:
 
 
 def _waits(run: Run, name: str) -> bool:
-    """Whether the run's copy is not among what it has noted as sent."""
+    """Whether the run has a copy that is not noted as sent."""
     copy, note = run.folder / FOLDER / f"{name}.html", run.folder / "tracking.json"
     if not copy.exists():
         return False

@@ -1,4 +1,4 @@
-"""A comparison in words, tables and files."""
+"""A comparison on the terminal and in files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def folds_table(compared: Comparison) -> pd.DataFrame:
 
 
 def tell(compared: Comparison, more: Sequence[str] = ()) -> None:
-    """Prints the tables, the verdicts and what to know of them, ``more`` too."""
+    """Prints the tables, the verdicts, and the notes together with ``more``."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False, emoji=False)
@@ -71,7 +71,7 @@ def write(compared: Comparison, outputs: Path) -> Path:
 
 
 def summary(compared: Comparison) -> dict[str, Any]:
-    """What comparison.json holds: runs best first, pairs, verdicts; numbers that are not defined are null."""
+    """The content of comparison.json: runs (best first), pairs and verdicts; undefined numbers are null."""
     names, words, (means, stds) = labels(compared.runs), differing(compared.runs), fold_statistics(compared)
     runs = [
         {
@@ -126,7 +126,7 @@ def summary(compared: Comparison) -> dict[str, Any]:
 
 
 def score_table(compared: Comparison) -> Table:
-    """Folds by runs, the best of each line marked; of two runs their difference beside it."""
+    """Scores by fold and run, with the best of each line marked; for two runs also their difference."""
     names, direction = labels(compared.runs), compared.metric.direction
     pairs, digits = compared.pairs if len(names) == 2 else [], decimals(compared)
 
@@ -151,7 +151,7 @@ def score_table(compared: Comparison) -> Table:
 
 
 def marked(direction: Direction, values: Sequence[float] | np.ndarray, cells: Sequence[object] = ()) -> list[object]:
-    """The ``cells`` (the values themselves) with the best of them marked, all that share that place."""
+    """The ``cells`` (by default the values) with the best one marked, or all that are equally good."""
     best = direction.best(values)
     top = None if best is None else values[best]
     pairs = zip(values, cells or [float(value) for value in values], strict=True)
@@ -159,7 +159,7 @@ def marked(direction: Direction, values: Sequence[float] | np.ndarray, cells: Se
 
 
 def difference_table(compared: Comparison) -> Table:
-    """How far the best run is ahead of each other, by folds and by rows: the numbers of both tests."""
+    """The best run's gain over each other run: the numbers of both tests, by folds and by rows."""
     names, digits, many = labels(compared.runs), decimals(compared), len(compared.pairs) > 1
     rows: list[list[object]] = []
     for pair in compared.pairs:
@@ -179,7 +179,7 @@ def fold_statistics(compared: Comparison) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _plain(value: Any) -> Any:
-    """Arrays as lists, and null for what is not a number: JSON has neither."""
+    """The value for JSON: arrays become lists, and numbers that are not finite become null."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

@@ -1,4 +1,4 @@
-"""A blend of finished runs, from a recipe to a finished folder that is a run like any other."""
+"""Blends finished runs: from a recipe to a folder that is itself a finished run."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from bench.training.parts import named
 
 
 def ensemble(recipe: EnsembleRecipe, names: Mapping[str, str]) -> Outcome:
-    """Blends the runs that the recipe names; where that was done before, tells of it again.
+    """Blends the runs that the recipe names; an ensemble that is finished already is only printed again.
 
-    ``names`` are the groups' chosen options. A person's mistake is a UserError before anything is written.
+    ``names`` are the groups' chosen options. Raises UserError, before anything is written, for bad input.
     """
     if not recipe.runs:
         raise UserError(f"runs is empty; {selection.HOW}")
@@ -48,7 +48,7 @@ def ensemble(recipe: EnsembleRecipe, names: Mapping[str, str]) -> Outcome:
 
 
 def parts(recipe: EnsembleRecipe) -> tuple[Way, Hardening | None]:
-    """The way and the hardening that the recipe names."""
+    """The recipe's way to blend, and its hardening or None."""
     way: Way = build.build(recipe.blend, "blend")
     if named(recipe.harden):
         return way, build.build(recipe.harden, "harden")
@@ -60,7 +60,7 @@ def parts(recipe: EnsembleRecipe) -> tuple[Way, Hardening | None]:
 def _blend(
     life: Life, matched: Members, way: Way, harden: Hardening | None, recipe: EnsembleRecipe, names: Mapping[str, str]
 ) -> None:
-    """Does what is left to do of the ensemble."""
+    """Does the steps of the ensemble that are not done yet."""
     run = life.run
     done = life.before.get("status") == "finished" and folder.is_complete(run, matched)
     say(f"run       {run.folder}" + (" (blended before)" if done else ""))
@@ -80,7 +80,7 @@ def _blend(
 
 
 def _conclude(life: Life) -> None:
-    """Members, the blend's scores and where everything is; the last line is the contract's."""
+    """Prints the members, the blend's scores and the folder."""
     scores, blend = life.run.scores(), read_json(life.run.folder / "blend.json")
     sign = scores.direction.sign if scores else 1.0
     best_first = sorted(blend["members"], key=lambda member: -sign * member["oof"])

@@ -1,4 +1,4 @@
-"""An ensemble's folder: what it says before there are predictions, every fold's predictions, and the submission."""
+"""Writes an ensemble's folder: its inputs, the predictions of every fold, and the submission."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ FORMAT = 1  # raise it when the same blend of the same runs would predict someth
 
 
 def deciding(settled: EnsembleRecipe, members: Members) -> dict[str, Any]:
-    """What decides the result: the way to blend, and what the members predict."""
+    """What determines the result: the way to blend, and the digests of the members' predictions."""
     return {"format": FORMAT, **recipe.deciding(settled), "members": members.digests}
 
 
 def write(run: Run, members: Members, settled: EnsembleRecipe, names: Mapping[str, str]) -> None:
-    """What the folder says before there are predictions: recipe, rows, what the members were."""
+    """Writes the files that exist before any prediction: recipe, rows, members and environment."""
     first = members.runs[0]
     known, decides = first.inputs, deciding(settled, members)
     seedless = {**decides, "blend": {key: value for key, value in decides["blend"].items() if key != "seed"}}
@@ -66,15 +66,15 @@ def write(run: Run, members: Members, settled: EnsembleRecipe, names: Mapping[st
 
 
 def _test_digest(members: Members) -> str:
-    """What the test predictions are of: their ids, and the members', in whose digests the contents are."""
+    """Digest of the test rows: of their ids, and of the members' digests."""
     ids = [] if members.test_ids is None else members.test_ids.astype(str).tolist()
     return hashlib.sha256(f"{members.digests} {ids}".encode()).hexdigest()[:32]
 
 
 def predict(run: Run, members: Members, way: Way, harden: Hardening | None) -> None:
-    """Folds, out-of-fold and test predictions, scores, and blend.json beside them.
+    """Writes the folds, out-of-fold and test predictions, scores and blend.json.
 
-    The test predictions are of the blend fitted on all rows; every fold holds them, so that their mean is the same.
+    The blend fitted on all rows predicts the test rows. Every fold gets these predictions, so their mean is the same.
     """
     honest, in_sample, blends, final = fitting.nested(way, harden, members)
     classes, digest = run.spec.classes, _test_digest(members)
@@ -96,7 +96,7 @@ def predict(run: Run, members: Members, way: Way, harden: Hardening | None) -> N
 
 
 def _summary(run: Run, members: Members, final: Blend, judged: Mapping[str, Any]) -> dict[str, Any]:
-    """The blend's scores beside its members'."""
+    """The content of blend.json: the scores of the blend and of its members."""
     alone = [members.metric.score(members.target, p_nk) for p_nk in members.p_mnk]
     best = alone[members.metric.direction.best(alone) or 0]
     weights = final.weights or (None,) * len(alone)
@@ -114,7 +114,7 @@ def _summary(run: Run, members: Members, final: Blend, judged: Mapping[str, Any]
 
 
 def _name(run: Run) -> str:
-    """A member in a table: model, identity, and the seed where it has one."""
+    """A member's name in a table: model, identity, and seed if it has one."""
     seed = run.made_by.seed
     return f"{run.inputs.model} {run.identity}" + (f" seed {seed}" if seed is not None else "")
 
@@ -122,7 +122,7 @@ def _name(run: Run) -> str:
 def open_dataset(members: Members, settled: EnsembleRecipe) -> Dataset:
     """The first member's data set on the files that it was trained on, or on ``root``, for the submission.
 
-    UserError where those are not there, or are not what the runs predicted.
+    Raises UserError if those files are missing, or are not those that the runs predicted.
     """
     first, simulated = members.runs[0], members.runs[0].inputs.simulated
     node = {**first.made_by.dataset, **({"root": settled.root} if settled.root else {})}
@@ -140,12 +140,12 @@ def open_dataset(members: Members, settled: EnsembleRecipe) -> Dataset:
 
 
 def is_complete(run: Run, members: Members) -> bool:
-    """Whether an earlier command has blended these members, and all of it is still there."""
+    """Whether an earlier command has blended these members, and all of its files still exist."""
     names = ["oof.parquet", "scores.json", "blend.json"] + ["test.parquet"] * (members.test_ids is not None)
     return selection.problem(run) is None and all((run.folder / name).exists() for name in names)
 
 
 def run_folder(settled: EnsembleRecipe, members: Members) -> Path:
-    """Where the ensemble of these members is, or will be."""
+    """The folder of the ensemble of these members."""
     digest = identity(deciding(settled, members))
     return (Path(settled.outputs) / members.runs[0].inputs.dataset / selection.ENSEMBLE / digest).resolve()

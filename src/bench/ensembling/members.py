@@ -1,4 +1,4 @@
-"""Finished runs read side by side: their out-of-fold and test predictions, row by row, once they are known to match."""
+"""Reads the predictions of finished runs, out of fold and for test, after checking that their rows match."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from bench.spec import Metric, UserError
 from bench.training import parts
 
 SUM = 1e-3
-"""How far a row of probabilities may be from summing to 1: float16 could; what is written here is far nearer."""
+"""Tolerance for the sum of a row of probabilities, wide enough for float16."""
 
 
 @dataclass(frozen=True)
 class Members:
-    """Runs with the same validated rows, in the order of what they predict, which no order of naming changes.
+    """Runs with the same validated rows. Their order is that of their digests, whatever order they were named in.
 
-    ``rows`` has id, fold and target_<class> of the first; ``p_mnk`` (M, N, K) the out-of-fold probabilities in its
-    order; ``test_ids`` and ``test_mlk`` (M, L, K) the test rows', None where no run has any. ``digests`` are hashes of
-    what each run predicted.
+    ``rows`` has id, fold and target_<class> of the first run. ``p_mnk`` (M, N, K) are the out-of-fold probabilities in
+    the order of ``rows``. ``test_ids`` and ``test_mlk`` (M, L, K) are those of the test rows, None if no run has any.
+    ``digests`` are hashes of each run's predictions.
     """
 
     runs: list[Run]
@@ -51,9 +51,9 @@ class Members:
 
 
 def read(runs: Sequence[Run], folds: str) -> Members:
-    """Reads the runs' predictions. ``folds`` (arithmetic, geometric) is the mean that makes a run's test predictions.
+    """Reads the runs' predictions. ``folds`` is the mean of a run's test predictions: arithmetic or geometric.
 
-    Raises UserError at the first thing in which a run does not match the first one, or that is wrong in itself.
+    Raises UserError at the first file that is invalid, or that does not match the first run.
     """
     for run in runs[1:]:
         _refuse_other_kind(runs[0], run)
@@ -81,7 +81,7 @@ def read(runs: Sequence[Run], folds: str) -> Members:
 
 
 def _refuse_other_kind(first: Run, run: Run) -> None:
-    """What can be told from the runs' inputs alone."""
+    """Raises UserError if the runs' inputs don't match; reads no predictions."""
     ours, theirs = first.inputs, run.inputs
     for key, what in (("dataset", "data set"), ("simulated", "mark of simulated data"), ("metric", "metric")):
         expected, other = getattr(ours, key), getattr(theirs, key)
@@ -136,7 +136,7 @@ def _refuse_other_ids(first: Run, run: Run, ours: pd.Series, theirs: pd.Series, 
 
 
 def _in_order(frame: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
-    """The frame's rows in the order of these ids, which it is known to have."""
+    """The frame's rows in the order of ``ids``, all of which it has."""
     return frame if frame["id"].equals(ids) else frame.set_index("id").loc[ids].reset_index()
 
 
@@ -158,7 +158,8 @@ def _oof(run: Run) -> pd.DataFrame:
 def _test(run: Run, folds: str) -> pd.DataFrame | None:
     """id and pred_<class> of the test rows; None where the run has none.
 
-    ``test.parquet`` is the arithmetic mean of the folds that saw the latest test files; the geometric one is of those.
+    ``test.parquet`` is the arithmetic mean of the folds that saw the latest test files. The geometric mean is computed
+    from the same folds.
     """
     path = run.folder / "test.parquet"
     if not path.exists():
@@ -186,7 +187,7 @@ def _saw(done: Path) -> Any:
 
 
 def _frame(path: Path, columns: list[str]) -> pd.DataFrame:
-    """The file's columns, checked: each there, ids unique, rows of probabilities."""
+    """Reads the columns of a file, and checks that they exist, that ids are unique and that rows are probabilities."""
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
@@ -210,7 +211,7 @@ def _frame(path: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def _digest(oof: pd.DataFrame, test: pd.DataFrame | None) -> str:
-    """Hash of ids, folds, targets and predictions, in the order of the ids: not of the files' bytes or rows' order."""
+    """Hash of ids, folds, targets and predictions, independent of the order of rows and of the file's encoding."""
     digest = hashlib.sha256()
     for frame in (oof, test):
         if frame is not None:

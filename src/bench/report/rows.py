@@ -121,7 +121,7 @@ def by_group(judged: Judged, classes: Sequence[str]) -> dict[str, object] | None
 
 
 def worst(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], reason_missing: str) -> dict[str, object]:
-    """The rows with the largest loss as cards. ``examples`` are their inputs; without any, ``reason_missing`` says why."""
+    """The rows with the largest loss as cards; ``examples`` are their inputs, or ``reason_missing`` says why not."""
     spec, at = run.spec, {place: i for i, place in enumerate(judged.position.tolist())}
     cards = []
     for place in judged.worst():
