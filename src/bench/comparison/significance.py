@@ -123,7 +123,7 @@ def resampled_means(rows: np.ndarray, unit: np.ndarray, resamples: int, seed: in
     columns = [*rows.T, np.ones(len(rows))]
     sums = np.stack([np.bincount(unit, column) for column in columns], axis=1)  # what a unit adds, however often drawn
     drawn = np.concatenate([count @ sums for count in draws(len(sums), resamples, seed)])
-    return drawn[:, :-1] / drawn[:, -1:]
+    return np.asarray(drawn[:, :-1] / drawn[:, -1:])
 
 
 def resampled_by_class(rows: np.ndarray, target: np.ndarray, unit: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -26,7 +26,7 @@ from bench.training import parts
 
 
 def predict(config: Predict) -> Outcome:
-    """What ``python -m bench.predict`` does; the last line on standard output names the folder."""
+    """Runs ``python -m bench.predict``; the last line on standard output names the result."""
     if not config.run:
         raise UserError("run= names no run; give a finished run's folder or identity, latest, or a query")
     run = named_run(config.run, Path(config.outputs))
@@ -44,7 +44,7 @@ def predict(config: Predict) -> Outcome:
 
 
 def _predict(run: Run, config: Predict) -> None:
-    """Predictions and a submission, in a folder of their own."""
+    """Writes predictions and a submission into a folder."""
     predictor = opened(run, config.folds, config.tta, config.device, config.store, config.workers, config.outputs)
     say(f"run       {run.folder} (folds {', '.join(map(str, predictor.folds))} on {predictor.device})")
     for member in predictor.members:
@@ -57,7 +57,7 @@ def _predict(run: Run, config: Predict) -> None:
     ids = dataset.table("test")["id"].tolist()
     say(f"input     {source}: {len(ids)} rows" + (" (SIMULATED)" if simulated else ""))
     uniform = np.full((len(ids), len(dataset.classes)), 1 / len(dataset.classes))
-    with tempfile.TemporaryDirectory() as scratch:  # its ids don't depend on hours of computing
+    with tempfile.TemporaryDirectory() as scratch:  # refuses bad ids before hours of computing
         submission.write(dataset, Path(scratch) / "submission.csv", ids, uniform)
     store = predictor.store(dataset)
     decides = {
@@ -79,7 +79,7 @@ def _predict(run: Run, config: Predict) -> None:
 
 
 def _write(folder: Path, dataset: Dataset, probability: np.ndarray, about: Mapping[str, Any]) -> None:
-    """The predictions' folder, whole or not there."""
+    """Writes the folder of predictions in one step: it is complete or does not exist."""
     ids = dataset.table("test")["id"]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as building:
@@ -92,7 +92,7 @@ def _write(folder: Path, dataset: Dataset, probability: np.ndarray, about: Mappi
 
 
 def own_files(run: Run, data: Path) -> Path:
-    """The folder of the files that the run was trained on, by training's own rule; simulated ones are made again."""
+    """The folder of the files that the run was trained on, as training finds it; simulated files are made again."""
     try:
         return parts.files(run.made_by.dataset, data).as_trained(run.inputs.simulated)
     except UserError as error:
@@ -100,7 +100,7 @@ def own_files(run: Run, data: Path) -> Path:
 
 
 def _already_predicted(folder: Path, decides: Mapping[str, Any]) -> bool:
-    """Whether these very predictions are in the folder; UserError where something else is."""
+    """Whether the folder holds exactly these predictions; UserError if it holds anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not folder.is_dir() or not (folder / "inputs.json").exists():
