@@ -75,7 +75,7 @@ def _inputs(compared: Comparison) -> Inputs:
         at = places.get_indexer(ids).tolist()
         try:
             inputs, reason = model_inputs(run, at)
-        except Exception as error:  # a device half of the person's own may raise anything
+        except Exception as error:  # a user's own device half may raise anything
             inputs, reason = {}, f"They are not drawn: {type(error).__name__}: {error}."
         if inputs:
             return Inputs(run, dict(zip(rows, (inputs[place] for place in at), strict=True)))

@@ -1,4 +1,4 @@
-"""The end of a report: how the rows were split, what was chosen, how to run it again, and where it ran."""
+"""The last sections of a report: the split, the recipe, the command to run it again, and the environment."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bench.runs.run import Run
 from bench.tell import amount, percent
 
 ELSEWHERE = ("device", "compile", "outputs", "data", "store", "workers", "tracking", "recipe", "hydra")
-"""Keys that say where, or how fast, and not what."""
+"""Keys that set where or how fast to run, and do not change the result."""
 FEW = 8
-"""Classes up to which the split's table has a column for each."""
+"""With at most this many classes the split's table has a column for each."""
 
 
 def split(run: Run) -> dict[str, object]:
-    """Rows, groups and classes of every fold, and whether a group lies in several."""
+    """Rows, groups and classes of every fold, and whether any group is in several folds."""
     rows = pd.read_parquet(run.folder / "splits.parquet")
     target = rows[[f"target_{name}" for name in run.spec.classes]].to_numpy(np.float64)
     fold, classes = rows["fold"].to_numpy(), run.spec.classes
@@ -50,7 +50,7 @@ def split(run: Run) -> dict[str, object]:
 
 
 def recipe(run: Run) -> dict[str, object]:
-    """What was chosen, group by group with its options, and the command."""
+    """The chosen options by group, and the command."""
     names = run.inputs.names
     rows, single = [], []
     for key, node in run.config.items():
@@ -74,7 +74,7 @@ def recipe(run: Run) -> dict[str, object]:
 
 
 def _command(run: Run) -> str:
-    """The command of the last call, by the name that Python has anywhere."""
+    """The command of the last call, with ``python`` instead of this machine's path."""
     path = run.folder / "environment.json"
     command = (read_json(path) if path.exists() else {}).get("command") or run.state().get("command") or ""
     words = command if isinstance(command, list) else command.split(" ")

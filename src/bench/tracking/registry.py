@@ -73,11 +73,11 @@ def register(
 ) -> Version:
     """The version of ``name`` that holds these files of the run, created if it does not exist.
 
-    ``files`` lie in the run's folder. Two versions are the same if their files and source are, byte for byte. ``arrays``
-    are an example's shape and dtype by name, with ``""`` for a single array; None: the model gets no signature.
+    ``files`` lie in the run's folder. Two versions are the same if their files and source are, byte for byte.
+    ``arrays`` are an example's shape and dtype by name, ``""`` for a single array. None: no signature.
 
-    The run's page is updated first. A half logged model of an earlier attempt is deleted, a complete one is used. Raises
-    TrackingError if the server or database fails; the next attempt continues from there.
+    The run's page is updated first. A half logged model of an earlier attempt is deleted, a complete one is used.
+    Raises TrackingError if the server or database fails; the next attempt continues from there.
     """
     from filelock import FileLock
 

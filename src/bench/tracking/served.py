@@ -33,8 +33,8 @@ class RunModel(PythonModel):
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:
         """N raw examples → a pandas frame of N rows and K columns ``pred_<class>``, float64.
 
-        ``model_input`` is one stacked array (N, …), a dict of such arrays, a list of examples of different lengths, or one
-        example of a single axis, such as a sound. Raises ``bench.spec.UserError`` naming an invalid example.
+        ``model_input`` is one stacked array (N, …), a dict of such arrays, a list of examples of different lengths, or
+        one example of a single axis, such as a sound. Raises ``bench.spec.UserError`` naming an invalid example.
         """
         import pandas as pd
 
