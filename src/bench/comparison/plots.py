@@ -219,4 +219,4 @@ def rows(compared: Comparison, pair: Pair, names: Sequence[str]) -> Drawing:
 def _bars(middle: float | np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
     """Error bar lengths (2, N), down and up, never negative: a percentile interval may just miss its middle."""
     middle, low, high = np.atleast_1d(middle), np.atleast_1d(low), np.atleast_1d(high)
-    return np.maximum(np.stack([middle - low, high - middle]), 0)
+    return np.asarray(np.maximum(np.stack([middle - low, high - middle]), 0))

@@ -6,11 +6,16 @@ on. Only one is fitted at a time, since torch's seed and Python's warning filter
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from bench.ensembling.ways import Blend, Way, normalised
 from bench.metrics import SMALLEST
 from bench.spec import Metric, UserError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def side_by_side(p_mnk: np.ndarray) -> np.ndarray:
@@ -52,18 +57,19 @@ class Network(Way):
         def apply(p_mnk: np.ndarray) -> np.ndarray:
             with torch.no_grad():
                 logits = net(torch.from_numpy(side_by_side(p_mnk).astype(np.float32)))
-            return logits.double().softmax(-1).numpy()
+            return np.asarray(logits.double().softmax(-1).numpy())
 
         return Blend(apply)
 
-    def _trained(self, p_mnk: np.ndarray, target_nk: np.ndarray):  # type: ignore[no-untyped-def]  # torch is late
+    def _trained(self, p_mnk: np.ndarray, target_nk: np.ndarray) -> nn.Module:
         import torch
         from torch import nn
 
         from bench.training.batch_statistics import along, measuring
 
         x, y = torch.from_numpy(side_by_side(p_mnk).astype(np.float32)), torch.from_numpy(target_nk.astype(np.float32))
-        layers, width = [], x.shape[1]
+        layers: list[nn.Module] = []
+        width = x.shape[1]
         for wide in self.hidden:
             layers += [nn.Linear(width, wide), nn.BatchNorm1d(wide), nn.LeakyReLU()]
             width = wide
@@ -141,4 +147,4 @@ class Logistic(Way):
 
     @staticmethod
     def _inputs(p_mnk: np.ndarray) -> np.ndarray:
-        return np.log(np.maximum(side_by_side(p_mnk), SMALLEST))
+        return np.asarray(np.log(np.maximum(side_by_side(p_mnk), SMALLEST)))

@@ -44,7 +44,7 @@ class Way(ABC):
 def normalised(p_nk: np.ndarray) -> np.ndarray:
     """Rows that sum to 1; a row of zeros becomes uniform."""
     sums = p_nk.sum(-1, keepdims=True)
-    return np.divide(p_nk, sums, out=np.full_like(p_nk, 1 / p_nk.shape[-1]), where=sums > 0)
+    return np.asarray(np.divide(p_nk, sums, out=np.full_like(p_nk, 1 / p_nk.shape[-1]), where=sums > 0))
 
 
 def arithmetic(p_mnk: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -70,7 +70,7 @@ def rank_mean(p_mnk: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
 
     def share(p_mn: np.ndarray) -> np.ndarray:
-        return (rankdata(p_mn, axis=-1) - 0.5).mean(0) / p_mn.shape[1]
+        return np.asarray((rankdata(p_mn, axis=-1) - 0.5).mean(0) / p_mn.shape[1])
 
     if p_mnk.shape[2] == 2:
         second = share(p_mnk[:, :, 1])
@@ -142,7 +142,7 @@ def simplex_weights(p_mnk: np.ndarray, target_nk: np.ndarray) -> np.ndarray:
         options={"maxiter": 300, "ftol": 1e-10},
     )
     weights = np.clip(optimum.x, 0, None)
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 class Logits(Way):
@@ -234,9 +234,9 @@ def _weights(p_mnk: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
 
 def _log(p_mnk: np.ndarray) -> np.ndarray:
     log_mnk = np.maximum(p_mnk, SMALLEST)
-    return np.log(log_mnk, out=log_mnk)
+    return np.asarray(np.log(log_mnk, out=log_mnk))
 
 
 def _softmax(z_nk: np.ndarray) -> np.ndarray:
     e_nk = np.exp(z_nk - z_nk.max(-1, keepdims=True))
-    return e_nk / e_nk.sum(-1, keepdims=True)
+    return np.asarray(e_nk / e_nk.sum(-1, keepdims=True))

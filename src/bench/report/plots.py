@@ -203,7 +203,7 @@ def wilson(share: np.ndarray, count: np.ndarray, z: float = 1.96) -> np.ndarray:
     """Distances (2, N) down and up to Wilson's 95 % interval; unlike the normal one it has a width at 0 and 1."""
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return np.maximum(np.stack([share - middle + half, middle + half - share]), 0)
+    return np.asarray(np.maximum(np.stack([share - middle + half, middle + half - share]), 0))
 
 
 def synthetic(fold: Fold, about: dict[str, Any]) -> Drawing:
