@@ -139,10 +139,10 @@ def row_weights(recipe: Recipe, rows: pd.DataFrame) -> None:
     weights, epochs = parts.row_weights(recipe.row_weights), length.intended(recipe)
     if weights is None:
         return
-    own = rows["weight"].to_numpy() if "weight" in rows else 1.0
+    table_weight = rows["weight"].to_numpy() if "weight" in rows else 1.0
     examples = rows["example"] if "example" in rows else rows["id"]
     for epoch in range(epochs):
-        counts = (own * weights(rows, epoch, epochs) > 0) & serves(rows, "trained")
+        counts = (table_weight * weights(rows, epoch, epochs) > 0) & serves(rows, "trained")
         empty = [k for k in range(int(rows["fold"].max()) + 1) if examples[counts & open_to(rows, k)].nunique() < 2]
         if empty:
             raise UserError(

@@ -28,15 +28,15 @@ def settled(recipe: Recipe, rows: pd.DataFrame) -> tuple[Recipe, str]:
     epochs, train = intended(recipe), recipe.train
     a_fold = min(trained_examples(rows).values())
     steps = max(1, -(-len(cut(a_fold, train.batch_size)) // train.accumulate))
-    said = ""
+    sentence = ""
     if train.epochs is None and train.min_steps and epochs * steps < train.min_steps:
         raised = -(-train.min_steps // steps)
-        said = (
+        sentence = (
             f"{raised} in place of {epochs}: {a_fold} rows to train on are {steps} step{'s' * (steps > 1)} an epoch, "
             f"and train.min_steps={train.min_steps}; train.epochs={epochs} leaves it at that"
         )
         epochs = raised
-    return replace(recipe, train=replace(train, epochs=epochs)), said
+    return replace(recipe, train=replace(train, epochs=epochs)), sentence
 
 
 def trained_examples(rows: pd.DataFrame) -> dict[int, int]:

@@ -65,14 +65,14 @@ class Split:
     notes: tuple[str, ...]
 
 
-def make_plan(given: Recipe, names: Mapping[str, str]) -> Plan:
+def make_plan(recipe: Recipe, names: Mapping[str, str]) -> Plan:
     """The run of a recipe; ``names`` are the groups' chosen options.
 
     Raises UserError for a mistake in the recipe or in the files, as early as it can be told: what needs hours of
     computing comes last.
     """
-    checks.values(given)
-    settled, names = settle(given, names)
+    checks.values(recipe)
+    settled, names = settle(recipe, names)
     opened = open_files(settled, names)
     checks.buildable(settled, opened.spec, opened.features)
     early, folds = _first_look(settled, opened)
@@ -132,7 +132,7 @@ def _identify(
     content = {"spec": asdict(opened.spec), "data": stores["train"].digest, "rows": _digest(split.rows)}
     decides = _deciding(settled)  # reads the weights that the run starts from
     seedless = {key: value for key, value in decides.items() if key != "seed"}
-    own, group = (identity({"format": FORMAT, "config": config, **content}) for config in (decides, seedless))
+    digest, group = (identity({"format": FORMAT, "config": config, **content}) for config in (decides, seedless))
     test_ids = dataset.table("test")["id"].astype(str).tolist()
     known = Inputs(
         names=names,
@@ -151,7 +151,7 @@ def _identify(
         notes=split.notes,
         group=group,
     )
-    run = Run((Path(settled.outputs) / names["dataset"] / names["model"] / own).resolve())
+    run = Run((Path(settled.outputs) / names["dataset"] / names["model"] / digest).resolve())
     return Plan(run, dataset, split.folds, settled, known, split.rows)
 
 

@@ -48,8 +48,8 @@ def _whole(run: Run, state: Mapping[str, Any]) -> bool:
     """Whether an earlier command has finished everything, and it is still there."""
     names = ("oof.parquet", "scores.json", "test.parquet", "submission.csv", "plots", "report.html")
     has_test = bool(len(pd.read_parquet(run.folder / "test_ids.parquet")))
-    wanted = names if has_test else ("oof.parquet", "scores.json", "plots", "report.html")
-    return state.get("status") == "finished" and all((run.folder / name).exists() for name in wanted)
+    expected = names if has_test else ("oof.parquet", "scores.json", "plots", "report.html")
+    return state.get("status") == "finished" and all((run.folder / name).exists() for name in expected)
 
 
 def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
@@ -78,15 +78,15 @@ def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
 
 def _twins(run: Run, scores: Scores) -> list[Path]:
     """Runs beside this one that differ in their seed alone, and predict the very same."""
-    group, found = run.inputs.group, []
+    group, twins = run.inputs.group, []
     for folder in sorted(run.folder.parent.iterdir()):
         other = Run(folder)
         if folder == run.folder or not (folder / "inputs.json").exists() or other.inputs.group != group:
             continue
         theirs = other.scores()
         if theirs and theirs.rows == scores.rows and theirs.predictions == scores.predictions:
-            found.append(folder)
-    return found
+            twins.append(folder)
+    return twins
 
 
 def _conclude(life: Life, outcome: Outcome) -> None:

@@ -38,10 +38,10 @@ def _features(recipe: Recipe, names: Mapping[str, str]) -> tuple[str, Node]:
         return names.get("features", "custom"), recipe.features
     import yaml
 
-    own, takes = parts.dataset_class(recipe.dataset).features, parts.model_class(recipe.model).takes
-    name = (recipe.recipe or {}).get("features") or own.get(takes)
+    defaults, takes = parts.dataset_class(recipe.dataset).features, parts.model_class(recipe.model).takes
+    name = (recipe.recipe or {}).get("features") or defaults.get(takes)
     if name is None:
-        kinds = " or ".join(map(a, own))
+        kinds = " or ".join(map(a, defaults))
         raise UserError(
             f"dataset={names.get('dataset')} has no features for a model that takes {a(takes)}; "
             f"choose a model that takes {kinds}, or name features="

@@ -135,8 +135,8 @@ def run(task: Task, rows: int, workers: int, progress: Progress) -> tuple[np.nda
     while ranges:
         began = time.perf_counter()
         take(task(*ranges.pop(0)))
-        left = (time.perf_counter() - began) * len(ranges)
-        if done > CHUNK and left * (1 - 1 / max(workers, 1)) > START_S:
+        remaining_s = (time.perf_counter() - began) * len(ranges)
+        if done > CHUNK and remaining_s * (1 - 1 / max(workers, 1)) > START_S:
             break
     if not ranges:
         return digests, flat, problems

@@ -194,6 +194,6 @@ def write(folder: Path, recipe: Recipe | EnsembleRecipe) -> None:
     """config.yaml, with an address that is without its password."""
     import yaml
 
-    shown = records.plain(recipe)
-    shown["tracking"]["uri"] = recipe.tracking.uri and public(recipe.tracking.uri)
-    write_text(folder / FILE, yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))
+    content = records.plain(recipe)
+    content["tracking"]["uri"] = recipe.tracking.uri and public(recipe.tracking.uri)
+    write_text(folder / FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -207,7 +207,7 @@ def _train_epoch(
     losses = torch.zeros(n_steps, device=train.device)
     sizes = torch.zeros(n_steps)
     gathered = 0  # rows whose gradients wait for their step
-    shown = time.monotonic()
+    reported = time.monotonic()
     for step, batch in enumerate(batches):
         at = epoch + step / n_steps
         if not gathered:
@@ -234,9 +234,9 @@ def _train_epoch(
         losses[step], sizes[step] = loss.detach(), len(batch)
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == n_steps:
             _refuse_nan(losses[: step + 1], epoch, n_steps)
-        if (now := time.monotonic()) - shown > 0.2:
+        if (now := time.monotonic()) - reported > 0.2:
             report({"kind": "step", "epoch": epoch + 1, "step": step + 1, "steps": n_steps})
-            shown = now
+            reported = now
     if ema is not None and settings.ema_every == "epoch":
         ema.update(model)
     return float((losses.cpu() * sizes).sum() / sizes.sum())

@@ -65,8 +65,8 @@ def files(node: Node, data: str | Path) -> Files:
     def simulate(folder: Path) -> None:
         build.partial(simulator, "dataset.simulator", 1)(folder)
 
-    given = Path(node["root"]) if node.get("root") is not None else None
-    return Files(dataset_class(node).name, given, Path(data), settings, simulate if simulator else None)
+    root = Path(node["root"]) if node.get("root") is not None else None
+    return Files(dataset_class(node).name, root, Path(data), settings, simulate if simulator else None)
 
 
 def dataset(node: Node, root: Path) -> Dataset:
@@ -91,8 +91,8 @@ def dataset_of_tables(node: Node, root: Path) -> Dataset:
 
 
 def features(node: Node) -> Features:
-    made: Features = bound("features", node)()
-    return made
+    instance: Features = bound("features", node)()
+    return instance
 
 
 def model_class(node: Node) -> Any:
@@ -101,8 +101,8 @@ def model_class(node: Node) -> Any:
 
 
 def model(node: Node, spec: InputSpec) -> nn.Module:
-    made: nn.Module = bound("model", node)(spec)
-    return made
+    instance: nn.Module = bound("model", node)(spec)
+    return instance
 
 
 def trained_model(node: Node, spec: InputSpec) -> nn.Module:
@@ -121,8 +121,8 @@ def judging_loss(node: Node) -> Loss:
 
 
 def optimizer(node: Node, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    made: torch.optim.Optimizer = bound("optimizer", node)(parameters)
-    return made
+    instance: torch.optim.Optimizer = bound("optimizer", node)(parameters)
+    return instance
 
 
 def schedule(node: Node) -> Schedule:

@@ -45,11 +45,11 @@ def split_table(table: pd.DataFrame, node: Node, title: str) -> SplitTable:
     classes = [name.removeprefix(TARGET) for name in table.columns if name.startswith(TARGET)]
     named = classes if len(classes) <= FEW else []
     columns = ("fold", ">trains on", ">validates", *([">groups"] if "group" in rows else []), *(f">{c}" for c in named))
-    made = []
+    fold_rows = []
     for k in range(assignment.n_splits):
         trained = open_to(rows, k) & serves(rows, "trained")
         validated = (rows["fold"].to_numpy() == k) & serves(rows, "validated")
         groups = [f"{rows['group'][validated].nunique():,}"] if "group" in rows else []
         shares = [f"{share:.1%}" for share in targets(rows)[validated].mean(0)] if named else []
-        made.append((str(k), f"{trained.sum():,}", f"{validated.sum():,}", *groups, *shares))
-    return SplitTable(f"{title}, before copies are known", columns, made, assignment.notes)
+        fold_rows.append((str(k), f"{trained.sum():,}", f"{validated.sum():,}", *groups, *shares))
+    return SplitTable(f"{title}, before copies are known", columns, fold_rows, assignment.notes)
