@@ -1,4 +1,4 @@
-"""From a config node to an object: the one place that turns a ``_target_`` into a call.
+"""Builds objects from config nodes: the one place that turns a ``_target_`` into a call.
 
 Hydra's ``instantiate`` would call anything; here a target must be what its group takes (``targets``: a run's folder may
 come from somebody else), its keys must be the callee's own, and a wrong type is a sentence instead of a traceback.

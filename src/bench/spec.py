@@ -1,4 +1,4 @@
-"""The nouns everybody shares. This room imports nothing of bench but a mistake, so every room may import it."""
+"""Types that all rooms share. It imports only ``mistake``, so every room may import it."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _not_read(word: str, command: Command) -> str:
 
 
 def _no_option(requested: str, options: object, command: Command) -> str:
-    """The sentence on a group's option that is not there."""
+    """The sentence on an unknown option of a group."""
     group, _, name = requested.rpartition("/")
     if not group:
         return (

@@ -39,7 +39,7 @@ class Option:
 
     @property
     def node(self) -> dict[str, Any]:
-        """The file's own config, without what it brings of other groups."""
+        """The option's own config, without its defaults for other groups."""
         content = parsed(self.text)
         return (content.get(self.group) or content) if self.whole else content
 
@@ -74,7 +74,7 @@ class Option:
 
     @property
     def about(self) -> str:
-        """Its comment's first sentence; where nobody wrote one its target's, or else what it sets."""
+        """The first sentence of its comment, else of its target's docstring, else its keys and values."""
         lines: list[str] = []
         for line in self.comment or self.document.splitlines():
             if not line:
@@ -153,7 +153,7 @@ def defaults() -> dict[str, str]:
 
 
 def asked(words: Sequence[str]) -> dict[str, str]:
-    """group → option of the words that choose one; UserError, with what is near, for a name that isn't there."""
+    """group → option that the words choose; UserError with a suggestion for an unknown name."""
     choices: dict[str, str] = {}
     known = {group: [option.name for option in options(group)] for group in groups()}
     for word in words:
@@ -192,7 +192,7 @@ def readers(feature: Option) -> list[str]:
 
 
 def served(kind: str) -> dict[str, list[str]]:
-    """data set → its features of a kind, the one that it gives unasked first."""
+    """data set → its features of a kind, the default first."""
     features = [o for o in options("features") if o.target is not None and o.target.kind == kind]
     features_of: dict[str, list[str]] = {}
     for dataset in options("dataset"):

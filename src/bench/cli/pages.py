@@ -60,7 +60,7 @@ class Asked:
 
     def node(self, option: Option) -> dict[str, Any]:
         """The option's config; with what the words set in it where they choose it."""
-        return self.config[option.group] if self.chosen.get(option.group) == option.name else option.node
+        return self.config[option.group] if self.selected.get(option.group) == option.name else option.node
 
 
 def show(words: Sequence[str]) -> None:
@@ -97,7 +97,7 @@ def show(words: Sequence[str]) -> None:
 
 @contextmanager
 def opened(name: str, config: Mapping[str, Any]) -> Iterator[Source]:
-    """The data set on the files given or in <data>/<name>; else on a few simulated ones, gone when this ends."""
+    """The data set on its files; without any, on a few simulated ones that are deleted at the end."""
     from bench.datasets.root import is_simulated
     from bench.training import parts
 
@@ -232,7 +232,7 @@ def of_other(option: Option, request: Asked) -> Facts:
 
 
 def on_dataset(console: Console, request: Asked) -> None:
-    """The data set's features with their shapes, and what each model that takes one of them weighs."""
+    """The data set's features with their shapes, and the parameter count of each model that takes one."""
     assert request.source is not None
     name = request.source.name
     rows: list[tuple[str, ...]] = []

@@ -1,4 +1,4 @@
-"""Rows added to a fold's training side: those that other runs label, and those that are made up of its own.
+"""Rows added to a fold's training side: pseudo-labelled rows and synthetic rows.
 
 Both are decided by the training side alone, are computed once, and are kept in the fold's folder: a resumed fold
 trains on the same.
@@ -31,7 +31,7 @@ def extra_rows(
     seed: Callable[[int], int],
     note: Callable[[str], None],
 ) -> list[Extra]:
-    """What the run's config adds to the training side; ``note`` is told of each."""
+    """The rows that the config adds to the training side; ``note`` gets a sentence on each kind."""
     extras = []
     if labels := parts.pseudo_labels(run.recipe.pseudo):
         extras.append(_labelled(run, fold, sides, stores, labels, note))

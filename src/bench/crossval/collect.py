@@ -56,7 +56,7 @@ def collect(run: Run, metric: Metric) -> tuple[Scores, list[str]]:
 
 
 def _one_view(metric: Metric, oof: pd.DataFrame, numbers: list[int]) -> OneView | None:
-    """The scores of one view of each row, beside those of many; None where there is one alone."""
+    """The scores without test-time augmentation; None where there is only one view."""
     plain = predictions(oof, PLAIN)
     if not plain.shape[1]:
         return None

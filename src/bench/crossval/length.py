@@ -1,4 +1,4 @@
-"""How long a fold trains, where nobody typed it: the pair's epochs, or the usual ones, and more where rows are few."""
+"""The number of epochs where none is set: the pair's or the default, raised where rows are few."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ EPOCHS = 10
 
 
 def intended(recipe: Recipe) -> int:
-    """The epochs of enough rows: as typed, the pair's, or the usual ones."""
+    """The number of epochs before it is raised for few rows: as set, else the pair's, else the default."""
     return recipe.train.epochs or (recipe.recipe or {}).get("epochs") or EPOCHS
 
 
 def settled(recipe: Recipe, rows: pd.DataFrame) -> tuple[Recipe, str]:
-    """The recipe with its number of epochs, and a sentence where that is raised, else nothing.
+    """The recipe with its number of epochs, and a sentence if that was raised (else an empty string).
 
     Epochs that were typed stay. Others are raised until the fold of ``rows`` (the training table with its ``fold``)
     that has the fewest rows to train on takes ``train.min_steps`` steps; rows that are added to them are not counted.

@@ -89,7 +89,7 @@ def make_plan(recipe: Recipe, names: Mapping[str, str]) -> Plan:
 
 
 def _first_look(settled: Recipe, opened: Opened) -> tuple[Assignment, list[int]]:
-    """What tables and listings tell, before features are computed: whether the rows can be split, and the folds."""
+    """Splits the rows by the tables alone, before features are computed; returns the assignment and the folds."""
     dataset, features = opened.dataset, opened.features
     for part in pseudo_labels.PARTS:
         dataset.table(part)
@@ -127,7 +127,7 @@ def _refuse_leaks(settled: Recipe, opened: Opened, split: Split) -> None:
 def _identify(
     settled: Recipe, names: Mapping[str, str], opened: Opened, stores: Mapping[str, Store], split: Split
 ) -> Plan:
-    """The run's folder, named by a hash of what decides its result, and what its folds read there."""
+    """The run's folder, named by a hash of all that decides the result, and the inputs that its folds read."""
     dataset = opened.dataset
     content = {"spec": asdict(opened.spec), "data": stores["train"].digest, "rows": _digest(split.rows)}
     decides = _deciding(settled)  # reads the weights that the run starts from
@@ -156,7 +156,7 @@ def _identify(
 
 
 def _deciding(settled: Recipe) -> dict[str, Any]:
-    """What of the recipe decides the result; files by their content, wherever they lie."""
+    """The part of the recipe that decides the result. Files count by their content, not their path."""
     decides = recipe.deciding(settled)
     decides["augment"] = list(decides["augment"].items())  # their order decides, too
     if weights := settled.model.get("weights"):

@@ -85,7 +85,7 @@ def candidates(rows: pd.DataFrame, fold: int) -> np.ndarray:
 
 
 def refuse_unfit(recipe: Recipe, dataset: Dataset, simulated: bool, folds: list[int]) -> None:
-    """What can be told before the rows are split: teachers of another data set, of other classes, or not finished."""
+    """Checks before the split: refuses teachers of another data set, with other classes, or that are not finished."""
     labels = parts.pseudo_labels(recipe.pseudo)
     if labels is None:
         return
@@ -101,7 +101,7 @@ def refuse_unfit(recipe: Recipe, dataset: Dataset, simulated: bool, folds: list[
 
 
 def refuse_leaks(recipe: Recipe, simulated: bool, rows: pd.DataFrame, folds: list[int]) -> None:
-    """Refuses a teacher that saw what a fold validates, or was trained on what it would label, unless told."""
+    """Refuses a teacher trained on a fold's validation rows, or (unless allowed) on rows that it would label."""
     labels = parts.pseudo_labels(recipe.pseudo)
     if labels is None:
         return
@@ -117,7 +117,7 @@ def refuse_leaks(recipe: Recipe, simulated: bool, rows: pd.DataFrame, folds: lis
 
 
 def open_teachers(recipe: Recipe, opened: Opened) -> tuple[Teacher, ...]:
-    """What a fold needs of each teacher: its folder, and its features' stores of this data set."""
+    """What a fold needs of each teacher: its folder and the stores of its features on this data set."""
     labels = parts.pseudo_labels(recipe.pseudo)
     teachers = []
     for path in labels.runs if labels else ():

@@ -1,4 +1,4 @@
-"""Weights that a fold starts from, out of a run or a file: which it takes, that it may, and how they are put in."""
+"""Initial weights of a fold from a run or a file: choosing the file, checking it, loading it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.spec import UserError
 
 
 def file_for(source: str, fold: int) -> Path:
-    """The file that a fold starts from: of a run the fold's own number's, of one fold's folder its, else the file."""
+    """The file that a fold starts from: a run's fold of the same number, the named fold's weights, or the file."""
     path = Path(source)
     if alone := _fold_of(path):
         return alone.weights
@@ -108,7 +108,7 @@ def refuse_leak(key: str, source: str, dataset: str, simulated: bool, rows: pd.D
 
 
 def source_run(key: str, source: str, folds: list[int]) -> tuple[Run | None, Fold | None]:
-    """The run that a source is of, and its fold where it is one alone; None for a file from elsewhere.
+    """The run that a source belongs to, and the fold if it names one; None for a file outside a run.
 
     Raises UserError for a run that has too few folds.
     """
@@ -161,7 +161,7 @@ def of_a_run(path: str) -> bool:
 
 
 def _fold_of(path: Path) -> Fold | None:
-    """The fold that a path names: its folder, or a file in it; None for a run's folder and files from elsewhere."""
+    """The fold whose folder, or a file in it, the path names; None for a run's folder or a file outside a run."""
     for folder in (path.resolve(), path.resolve().parent):
         if folder.parent.name == "folds" and folder.name.isdigit() and (folder.parents[1] / "splits.parquet").exists():
             return Fold(folder, int(folder.name))

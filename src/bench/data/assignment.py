@@ -107,7 +107,7 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
 def with_copies(
     early: Assignment, table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict: bool = True
 ) -> Assignment:
-    """The assignment that was made before the contents were known, or, where rows share content, one that ties them.
+    """The early assignment, or, where rows share content, a new one that keeps copies together.
 
     Without copies the contents change nothing, so the rows are not split again.
     """
@@ -119,7 +119,7 @@ def with_copies(
 def _crossings(
     table: pd.DataFrame, fold: np.ndarray, group: np.ndarray, example: np.ndarray, content: np.ndarray
 ) -> list[str]:
-    """What to say of a group, an example or a content that stands in several folds; of each kind the first."""
+    """A sentence on the first group, example and content that stand in several folds."""
     problems = []
     for codes, what in ((group, "group"), (example, "example"), (content, "the same content")):
         if len(crossing := _crossing(codes, fold)):
@@ -154,7 +154,7 @@ def _counting(rows: pd.DataFrame) -> np.ndarray:
 
 
 def _absent_classes(rows: pd.DataFrame, n_splits: int, group: np.ndarray, content: np.ndarray) -> list[str]:
-    """What to say of classes that a fold's training side lacks, with the reason: one sentence a reason."""
+    """Sentences on classes that are missing from a fold's training side, one per reason."""
     classes, has, trained = _classes(rows), targets(rows) > 0, _counting(rows)
     # class → the first fold without it; a soft target belongs to every class of which it has a share
     first_fold: dict[int, int] = {}

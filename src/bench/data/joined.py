@@ -1,4 +1,4 @@
-"""Rows of several sources end to end: a training side that also has test rows with labels, or rows made up."""
+"""Rows of several sources end to end: a training side with pseudo-labelled or synthetic rows."""
 
 from __future__ import annotations
 

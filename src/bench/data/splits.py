@@ -109,7 +109,7 @@ def time(rows: Rows, n_splits: int = 5, gap: float | str = 0) -> Ordered:
 
 
 def _starts(first: np.ndarray, n_splits: int) -> np.ndarray:
-    """The times at which folds' validation begins: rows (N,) cut as evenly as ties allow; fewer where times are few."""
+    """Times at which the folds' validation begins, cutting rows (N,) as evenly as ties allow; fewer with few times."""
     times, counts = np.unique(first, return_counts=True)
     before = np.cumsum(counts) - counts
     places: list[int] = []

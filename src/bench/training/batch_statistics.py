@@ -22,7 +22,7 @@ from bench.data.batches import Batches
 from bench.training.inference import autocast
 
 ROWS = 2048
-"""Rows measured at most, each time: on large data an epoch costs a few percent more, and numbers stay this exact."""
+"""The most rows measured at a time; on large data this adds a few percent to an epoch."""
 
 
 def once(model: nn.Module) -> list[_BatchNorm]:

@@ -1,4 +1,4 @@
-"""A finished fold's model and device half, out of the run's folder; and what the model is given."""
+"""Loads a finished fold's model and device half from the run's folder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def finished_folds(run: Run, requested: Sequence[int] | None) -> list[int]:
 
 
 def trained_fold(run: Run, number: int, device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """The fold's model with its kept weights, and the device half as it was fitted; both in evaluation mode.
+    """The fold's model with its kept weights, and its fitted device half, both in evaluation mode.
 
     Raises UserError where the fold has no weights, they can't be read, or its model can no longer be built.
     """

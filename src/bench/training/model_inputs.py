@@ -1,4 +1,4 @@
-"""What a run's model is given: its inputs, for rows that are to be shown."""
+"""The inputs of a run's model, for plots of single rows."""
 
 from __future__ import annotations
 

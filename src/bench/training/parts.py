@@ -106,7 +106,7 @@ def model(node: Node, spec: InputSpec) -> nn.Module:
 
 
 def trained_model(node: Node, spec: InputSpec) -> nn.Module:
-    """The model without the weights that it started from: they have been trained over, and may be gone."""
+    """The model without its initial weights: training has replaced them, and their file may be gone."""
     sources = {"pretrained": False, "weights": None}
     return model({**node, **{key: value for key, value in sources.items() if key in node}}, spec)
 
@@ -135,7 +135,7 @@ def augment(node: Node, features: Features) -> list[Augmentation]:
 
 
 def views(node: Node, features: Features, augment: Sequence[Augmentation]) -> list[View]:
-    """The views of a row whose predictions are averaged; none where it is looked at once, as it is."""
+    """The views whose predictions are averaged; empty without test-time augmentation."""
     return bound("tta", node)().views(features, augment) if named(node) else []
 
 
@@ -159,7 +159,7 @@ def split(node: Node) -> tuple[Splitter, bool]:
 
 
 def name(node: Node) -> str:
-    """The last word of what an option names, small: smote."""
+    """The last part of the target's dotted name in lower case, such as smote."""
     return str(node.get("_target_", "")).rpartition(".")[2].lower()
 
 

@@ -27,7 +27,7 @@ class SplitTable:
 
 
 def of_files(dataset: Node, split: Node, data: str) -> SplitTable | None:
-    """What a split's node makes of a data set's files, of which its tables are enough; None where there are none."""
+    """The split of a data set's training table, read without its recordings; None where there are no files."""
     root = parts.files(dataset, data).placed()
     if root is None:
         return None
