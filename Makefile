@@ -6,7 +6,7 @@ ARGS ?= dataset=hms model=wavenet
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint bench ui clean
+.PHONY: help setup train test test-fast lint bench ui clean
 
 # Of what a person is likely to write instead: it would be taken by no rule, and the main job would start.
 WRONG := $(foreach name,args Args arguments,$(if $(filter command,$(origin $(name))),$(name)))
@@ -15,8 +15,8 @@ $(error $(strip $(WRONG))= is not read; write ARGS="dataset=… model=…", in c
 endif
 
 help:  ## What can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/\$$\(PORT\)/$(PORT)/' \
-		| awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/\$$\(PORT\)/$(PORT)/' \
+		| awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready  ## Install into .venv (done by the others when needed)
 
@@ -33,6 +33,9 @@ train: $(VENV)/.ready  ## The main job; other jobs with ARGS="dataset=… model=
 
 test: $(VENV)/.ready  ## The whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: $(VENV)/.ready  ## The tests not marked slow, under 90 seconds: while editing
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not server'
 
 lint: $(VENV)/.ready  ## ruff and mypy
 	$(BIN)/ruff check .

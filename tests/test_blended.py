@@ -22,9 +22,8 @@ from bench.prediction.command import predict
 from bench.runs.frames import predictions, write_frame
 from bench.runs.run import Run
 from bench.spec import UserError
+from commands import blended, command, made, write_sample
 from conftest import compose, small_overrides, train_here
-from test_ensemble import blended
-from test_predict import command, made, write_sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

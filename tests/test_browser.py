@@ -16,8 +16,8 @@ from bench.tracking.mirror import Mirror
 from bench.tracking.wording import comparison, headline
 from fake_run import rewrite, write_run
 from fake_run import scores as fake_scores
+from mlflow_server import kill, serve
 from page_reader import CHROMIUM
-from test_tracking import _kill, _serve
 
 
 class Page(HTMLParser):
@@ -91,7 +91,7 @@ def test_the_printed_address_opens_on_both_models_means_with_their_folds_grouped
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     uri, means = f"http://127.0.0.1:{port}", {}
-    server = _serve(tmp_path, port)
+    server = serve(tmp_path, port)
     try:
         for number, (model, by) in enumerate({"wavenet": 0.0, "mlp": 0.2345}.items()):
             run = write_run(tmp_path / "outputs", model=model, identity=f"{number}f3a90c2d4e5", folds=5)
@@ -103,7 +103,7 @@ def test_the_printed_address_opens_on_both_models_means_with_their_folds_grouped
             if len(page.figures("cv/kl_mean")) == 2:
                 break
     finally:
-        _kill(server)
+        kill(server)
     assert page.figures("cv/kl_mean") == {model: f"{mean:.2f}" for model, mean in means.items()}
     assert len(set(page.figures("cv/kl_mean").values())) == 2
     assert "By model" in page.texts, "the saved view is the one that is open"

@@ -18,9 +18,6 @@ from hydra.errors import HydraException
 from bench import build
 from bench.atomic import read_json
 from bench.cli import door
-from bench.cli.command import RUNS
-from bench.cli.compose import compose
-from bench.cli.words import quoted
 from bench.crossval import collect
 from bench.datasets.heartbeat import Heartbeat
 from bench.ensembling import blend, fitting, members
@@ -31,11 +28,11 @@ from bench.report import plots
 from bench.report.draw import draw
 from bench.report.judged import judge
 from bench.runs import frames
-from bench.runs import recipe as recipes
-from bench.runs.recipe import EnsembleRecipe, Tracking
+from bench.runs.recipe import Tracking
 from bench.runs.run import Run
 from bench.runs.selection import select
 from bench.spec import Metric, UserError
+from commands import blended, composed
 from conftest import Composed, train_here
 from fake_run import rewrite, write_member, write_run
 from tiny import load, options
@@ -46,17 +43,6 @@ FITTED = ("weights", "logits", "hill_climbing", "stack_network", "stack_ridge", 
 def soft(z: np.ndarray) -> np.ndarray:
     e = np.exp(z - z.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
-
-
-def composed(*overrides: str) -> tuple[EnsembleRecipe, dict[str, str]]:
-    """The recipe and the groups' choices of ``python -m bench.ensemble <overrides>``."""
-    config, names = compose("ensemble", [quoted(word, RUNS) for word in overrides])
-    return recipes.composed(EnsembleRecipe, config, "bench.ensemble"), names
-
-
-def blended(outputs: Path, *overrides: str) -> Run:
-    done = blend.ensemble(*composed(f"outputs={outputs}", "tracking.enabled=false", *overrides))
-    return done.run
 
 
 class Three:

@@ -17,8 +17,8 @@ from bench.prediction.blended import load
 from bench.prediction.command import predict
 from bench.runs.run import Run
 from bench.spec import UserError
+from commands import command
 from conftest import compose, small_overrides, train_here
-from test_predict import command
 from tiny import node, raw_files
 
 

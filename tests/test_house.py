@@ -102,6 +102,12 @@ def test_the_top_holds_commands_and_the_ground_alone() -> None:
     assert {path.stem for path in SOURCE.glob("*.py")} - {"__init__"} <= COMMANDS | GROUND
 
 
+def test_no_test_file_imports_another() -> None:
+    tests = Path(__file__).parent
+    borrowed = {path.name: {n for n in imports(path) if n.startswith("test_")} for path in tests.glob("*.py")}
+    assert not {name: names for name, names in borrowed.items() if names}
+
+
 def test_tracking_alone_imports_mlflow() -> None:
     importers = {str(p.relative_to(SOURCE)) for p in FILES if "mlflow" in {name.split(".")[0] for name in imports(p)}}
     assert importers == {"tracking/mirror.py", "tracking/registry.py", "tracking/served.py"}

@@ -14,8 +14,7 @@ from bench.data.batches import Batches
 from bench.data.joined import InMemory, Joined
 from bench.data.source import Source
 from bench.spec import UserError
-from test_open_length import Growing
-from test_store import make
+from numbers_dataset import Growing, make
 
 CPU = torch.device("cpu")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -11,39 +10,8 @@ import torch
 
 from bench.data import filling, store
 from bench.data.batches import Batches
-from bench.features.base import Features
-from bench.spec import InputSpec, Kind, Part, UserError
-from test_store import make
-
-
-class Growing(Features):
-    """Example i is (2, i + 3): i·100, i·100 + 1, … and the same negative."""
-
-    kind: ClassVar[Kind] = "sequence"
-    stored_dtype: ClassVar[str] = "int16"
-
-    def __init__(self, lie: bool = False) -> None:
-        self.lie = lie
-
-    def spec(self, dataset: Any) -> InputSpec:
-        return InputSpec(2, (8,), dataset.classes)
-
-    def stored_shape(self, dataset: Any) -> tuple[int | None, ...]:
-        return (2, None)
-
-    def stored_lengths(self, dataset: Any, part: Part) -> np.ndarray:
-        return np.arange(len(dataset.table(part)), dtype=np.int64) + 3
-
-    def window(self, dataset: Any) -> int:
-        return 8
-
-    def store(self, raw: np.ndarray) -> np.ndarray:
-        i = round(float(raw[0, -1]))
-        line = i * 100 + np.arange(i + (4 if self.lie and i == 7 else 3))
-        return np.stack([line, -line])
-
-    def settings(self) -> dict[str, Any]:
-        return {}
+from bench.spec import UserError
+from numbers_dataset import Growing, make
 
 
 @pytest.fixture(params=[0, 1 << 20], ids=["read", "held"])

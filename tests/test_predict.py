@@ -16,33 +16,20 @@ import torch
 import bench
 from bench.atomic import read_json
 from bench.build import locate
-from bench.cli.compose import compose as cli_compose
-from bench.cli.schema import Predict
 from bench.cli.words import quoted
 from bench.crossval.collect import collect
 from bench.predict import COMMAND
 from bench.prediction.command import predict
 from bench.runs.frames import predictions
-from bench.runs.records import parse
 from bench.runs.run import Run
 from bench.spec import UserError
 from bench.training import checkpoint
 from bench.training.loading import trained_fold
+from commands import command, made, write_sample
 from conftest import compose, small_overrides, train_here
 from tiny import SIZES, raw_files
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def command(folder: Path, *overrides: str) -> Predict:
-    """The keys of ``python -m bench.predict <overrides>``, everything below ``folder``."""
-    here = [f"outputs={folder}/outputs", f"data={folder}/data", f"store={folder}/store", "device=cpu", "workers=1"]
-    return parse(Predict, cli_compose("predict", [*here, *overrides])[0], None)
-
-
-def made(capsys: pytest.CaptureFixture[str]) -> Path:
-    """The folder that the last line on standard output names."""
-    return Path(capsys.readouterr().out.splitlines()[-1].removeprefix("predictions "))
 
 
 def finished(root: Path, folder: Path, *overrides: str, folds: list[int] | None = None) -> Run:
@@ -211,11 +198,6 @@ def test_a_folder_without_test_rows_is_refused(beats: Path, run: Run, tmp_path: 
     shutil.copy(beats / "train.csv", tmp_path / "empty")
     with pytest.raises(UserError, match=r"empty lacks testA.csv; the heartbeat layout needs testA.csv there"):
         predict(command(tmp_path, f"run={run.folder}", f"input={tmp_path}/empty"))
-
-
-def write_sample(new: Path, ids: list[int], columns: str = "id,label_0,label_1,label_2,label_3") -> None:
-    lines = [columns, *(f"{i},0.25,0.25,0.25,0.25" for i in ids)]
-    (new / "sample_submit.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def test_a_submission_stands_in_its_samples_order(

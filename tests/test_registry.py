@@ -26,10 +26,10 @@ from bench.runs.run import Run
 from bench.spec import UserError
 from bench.tracking import registry
 from bench.tracking.mirror import Mirror, default_uri
+from commands import command
 from conftest import compose, small_overrides, train_here
 from fake_run import rewrite, write_run
-from test_predict import command
-from test_tracking import _kill, _serve
+from mlflow_server import kill, serve
 from tiny import node, options, raw_files
 
 if TYPE_CHECKING:
@@ -357,7 +357,7 @@ def test_a_server_takes_a_model_and_gives_it_back(run: Run, tmp_path: Path, caps
     config = run.folder / "config.yaml"
     config.write_text(config.read_text().replace("uri: null", f"uri: {uri}"))
     served = Run(run.folder)
-    server = _serve(tmp_path, port)
+    server = serve(tmp_path, port)
     try:
         register(served)
         assert f"{uri}/#/models/beats/versions/1" in capsys.readouterr().err
@@ -368,7 +368,7 @@ def test_a_server_takes_a_model_and_gives_it_back(run: Run, tmp_path: Path, caps
         frame = model.predict(np.stack(raw(run)))
         source = mlflow.MlflowClient().get_model_version("beats", "1").source
     finally:
-        _kill(server)
+        kill(server)
     np.testing.assert_array_equal(frame.to_numpy(), bench.load(run.folder, device="cpu").predict(raw(run)))
     assert (tmp_path / "art").is_dir()
     assert list((tmp_path / "art").rglob(f"{source.removeprefix('models:/')}/artifacts/MLmodel"))

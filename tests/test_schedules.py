@@ -14,7 +14,7 @@ from bench.metrics import KL
 from bench.runs.run import Fold
 from bench.training import loop, schedules
 from bench.training.ema import Ema
-from test_loop import SETTINGS, fit, parts, sides, weights
+from tiny_fold import SETTINGS, fit, parts, sides, weights
 
 
 def test_schedules_are_the_write_ups() -> None:

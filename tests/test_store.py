@@ -12,41 +12,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from bench.atomic import write_json
 from bench.data import filling, store
-from bench.datasets.base import Dataset
 from bench.features.base import Features
-from bench.spec import Direction, InputSpec, Kind, Metric, Part, UserError
-
-
-class Numbers(Dataset):
-    """One small file an example; a subclass for tests."""
-
-    name = "numbers"
-    metric = Metric("none", Direction.MIN, lambda target, probability: 0.0)
-    features: ClassVar[dict[Kind, str]] = {}
-
-    def required(self) -> list[str]:
-        return ["0.txt"]
-
-    def files(self, part: Part) -> list[Path]:
-        return sorted(self.root.glob("*.txt"), key=lambda p: int(p.stem)) if part == "train" else []
-
-    def read_table(self, part: Part) -> pd.DataFrame:
-        files = self.files(part)
-        return pd.DataFrame({"id": [f.stem for f in files], "target_a": np.ones(len(files), np.float32)})
-
-    def read(self, part: Part, position: int, **what: Any) -> np.ndarray:
-        path = self.files(part)[position]
-        try:
-            return np.full((2, 8), float(path.read_text()), np.float32) * np.linspace(0, 1, 8, dtype=np.float32)
-        except ValueError:
-            raise UserError(f"{path} is not a number") from None
-
-    def write_submission(self, path: Path, ids: Any, probability: np.ndarray) -> None: ...
+from bench.spec import InputSpec, Kind, UserError
+from numbers_dataset import Numbers, make
 
 
 class Doubled(Features):
@@ -73,13 +45,6 @@ class Doubled(Features):
 @pytest.fixture
 def numbers(tmp_path: Path) -> Numbers:
     return make(tmp_path / "raw", 70)
-
-
-def make(root: Path, n: int) -> Numbers:
-    root.mkdir()
-    for i in range(n):
-        (root / f"{i}.txt").write_text(str(i))
-    return Numbers(root)
 
 
 def build(numbers: Numbers, root: Path, features: Features | None = None, workers: int = 1) -> store.Store:

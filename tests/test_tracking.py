@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -24,6 +23,7 @@ from bench.tracking import wording
 from bench.tracking.follower import start_mirror
 from bench.tracking.mirror import Mirror, TrackingError, default_uri, page
 from fake_run import START, epoch, write_run
+from mlflow_server import kill, serve, until
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -313,7 +313,7 @@ def test_a_mirror_that_finishes_has_sent_everything(outputs: Path) -> None:
 def test_a_mirror_without_a_server_is_given_up_within_the_wait(tmp_path: Path) -> None:
     run = write_run(tmp_path)
     process = start_mirror(run, NOWHERE, wait_s=60)
-    _until(lambda: "does not answer" in (run.folder / "tracking.log").read_text(), 60)
+    until(lambda: "does not answer" in (run.folder / "tracking.log").read_text(), 60)
     began = time.perf_counter()
     assert process.finish(timeout=10) is False
     assert time.perf_counter() - began < 12
@@ -385,56 +385,28 @@ def test_a_real_server_dying_mid_run_stops_nothing_and_gets_the_rest_when_it_is_
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     uri = f"http://127.0.0.1:{port}"
-    server = _serve(tmp_path, port)
+    server = serve(tmp_path, port)
     process = start_mirror(run, uri, wait_s=60)
     try:
-        _until(lambda: _epochs_sent(run) == 5, 60)
-        _kill(server)
+        until(lambda: _epochs_sent(run) == 5, 60)
+        kill(server)
         fold = run.fold(1)
         fold.write_history([*fold.history(), epoch(3, 1)])
         log = run.folder / "tracking.log"
-        _until(lambda: "does not answer" in log.read_text(), 30)
+        until(lambda: "does not answer" in log.read_text(), 30)
         assert _epochs_sent(run) == 5
-        server = _serve(tmp_path, port)
+        server = serve(tmp_path, port)
         write_json(fold.done, {})
         run.write_state(status="finished")
         assert process.finish(), log.read_text()
     finally:
         process.finish(0)
-        _kill(server)
+        kill(server)
     (tmp_path / "copy").mkdir()
     shutil.copy(tmp_path / "mlflow.db", tmp_path / "copy")
     parent, folds = sent(tmp_path / "copy", run)
     assert parent.info.status == "FINISHED"
     assert len(folds) == 2
-
-
-def _serve(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "art")]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "server.log").open("ab") as log:
-        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
-
-    def up() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    _until(up, 90)
-    return server
-
-
-def _kill(server: subprocess.Popen[bytes]) -> None:
-    if server.poll() is None:
-        os.killpg(server.pid, signal.SIGKILL)  # its own session: the server and its workers, nobody else
-    server.wait()
-
-
-def _until(holds: Any, seconds: float) -> None:
-    end = time.time() + seconds
-    while not holds():
-        assert time.time() < end, f"not within {seconds} s"
-        time.sleep(0.2)
 
 
 def _epochs_sent(run: Run) -> int:
