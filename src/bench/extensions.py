@@ -1,4 +1,4 @@
-"""Packages of a person's own that bench may build from: named by the command or installed as such, never by a folder.
+"""A user's packages that bench may build from: named by the command or installed as such, never by a folder.
 
 A package is named with ``extensions=[my_package]`` on the command line or ``bench.load(run, extensions=[...])``, or it
 is installed with an entry point in the group ``bench.extensions``. Its classes and functions may then be targets

@@ -33,7 +33,7 @@ class OneOf(Augmentation):
         self.mixes = any(part.mixes for part in parts.values())
 
     def refuse(self, x: Tensor) -> None:
-        """Asks all parts: which of them are drawn must not decide whether a mistake shows."""
+        """Checks all parts, drawn or not, so that a mistake always shows."""
         for part in self.parts.values():
             part.refuse(x)
 

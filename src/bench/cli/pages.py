@@ -1,4 +1,4 @@
-"""The pages that ``python -m bench.catalog`` prints: what there is, what goes with what, how large a model gets."""
+"""The pages of ``python -m bench.catalog``: the options, what they fit, and models' parameter counts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PLURALS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A data set (its option's name) whose files are there, and in words which files those are."""
+    """An opened data set (by its option's name) and a description of its files."""
 
     name: str
     dataset: Dataset
@@ -51,7 +51,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Asked:
-    """The words, what they choose (group → option), the composed config, and the data set where they choose one."""
+    """A request: its words, selected options (group → option), composed config, and data set if selected."""
 
     words: list[str]
     selected: dict[str, str]
@@ -59,7 +59,7 @@ class Asked:
     source: Source | None = None
 
     def node(self, option: Option) -> dict[str, Any]:
-        """The option's config; with what the words set in it where they choose it."""
+        """The option's config, including the words' overrides if the option is selected."""
         return self.config[option.group] if self.selected.get(option.group) == option.name else option.node
 
 

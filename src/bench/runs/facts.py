@@ -14,7 +14,7 @@ LONGEST_PARAMETER = 250
 
 
 def leaves(config: Any, prefix: str = "") -> dict[str, str]:
-    """The short leaves of a config under dotted keys, without where it is tracked: that may hold a password."""
+    """The short leaves of a config under dotted keys. Tracking is left out: it may hold a password."""
     if isinstance(config, dict):
         texts: dict[str, str] = {}
         for key, value in config.items():

@@ -1,4 +1,4 @@
-"""A run's recipe: the resolved config, typed; what of it decides the result; and its file, config.yaml.
+"""A run's recipe: the typed config, the part of it that decides the result, and its file config.yaml.
 
 The same dataclasses are the types of the command line's keys (``cli/schema.py`` hands them to Hydra). A key that an
 earlier version did not write has its default here, and nowhere else.
@@ -99,7 +99,7 @@ class Recipe:
         "recipe", "pretrain", "device", "compile", "outputs", "data", "store", "workers", "extensions", "folds",
         "tracking",
     )  # fmt: skip
-    """Keys that say where or how fast, or are found again in others: runs that differ in these alone are one run."""
+    """Keys that do not change the result, or repeat other keys: runs that differ in these alone are one run."""
     within: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "dataset": ("root", "simulator"),
         "split": ("strict",),
@@ -129,7 +129,7 @@ class EnsembleRecipe:
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
     elsewhere: ClassVar[tuple[str, ...]] = ("dataset", "runs", "root", "outputs", "data", "extensions", "tracking")
-    """What the members predict decides, in place of where they are."""
+    """The members' predictions decide the result, not their folders."""
     within: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     settled: ClassVar[tuple[str, ...]] = ("dataset", "data")
     seed: ClassVar[None] = None
@@ -176,7 +176,7 @@ def read(folder: Path) -> Recipe | EnsembleRecipe:
 
 
 def mapping(folder: Path) -> dict[str, Any]:
-    """The recipe's file as plain containers; targets that have moved have the names of today."""
+    """The recipe's file as plain containers; targets that have moved get their current names."""
     import yaml
 
     path = folder / FILE
@@ -191,7 +191,7 @@ def mapping(folder: Path) -> dict[str, Any]:
 
 
 def write(folder: Path, recipe: Recipe | EnsembleRecipe) -> None:
-    """config.yaml, with an address that is without its password."""
+    """Writes config.yaml; the tracking address loses its password."""
     import yaml
 
     content = records.plain(recipe)

@@ -1,4 +1,4 @@
-"""Frozen dataclasses as they stand in a run's files: read with every key checked, written as plain containers."""
+"""Frozen dataclasses in a run's files: every key is checked on reading; they are written as plain containers."""
 
 from __future__ import annotations
 

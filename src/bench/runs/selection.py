@@ -1,4 +1,4 @@
-"""Which finished runs a person means: folders, identities, ``latest``, or a query over what the runs say."""
+"""Selects finished runs by folder, identity, ``latest`` or a query over their configs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bench.runs.run import Run
 from bench.spec import UserError
 
 ENSEMBLE = "ensemble"
-"""What stands in a run's path and tables where others have their model."""
+"""An ensemble's name in place of a model, in its path and in tables."""
 HOW = "give a run's folder or identity, latest, or a query such as dataset=hms,model=wavenet"
 
 
 @dataclass(frozen=True)
 class Selected:
-    """Finished runs in the order they were named, by folder within a query, and what a query passed over, and why."""
+    """Finished runs as named (a query's by folder), and sentences on the runs that a query left out."""
 
     runs: list[Run]
     left_out: list[str]
@@ -60,7 +60,7 @@ def select(requested: str | Sequence[str], outputs: Path, key: str = "runs") -> 
 
 
 def problem(run: Run) -> str | None:
-    """What keeps a run from being used, as the rest of a sentence that began with its folder; None for a whole one."""
+    """Why a run cannot be used, to follow its folder's name in a sentence; None for a finished run."""
     again = "the command that trained it makes it whole"
     if not (run.folder / inputs.FILE).exists():
         return "has not begun to train; wait for it"

@@ -1,4 +1,4 @@
-"""A submission held against the competition's own rules: its sample file, probabilities that are some."""
+"""Checks of a submission: against the competition's sample file, and that its probabilities are valid."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write(dataset: Submitting, path: Path, ids: Sequence[Any], probability: np.n
 
 
 def submit(run: Run, dataset: Callable[[], Submitting]) -> str | None:
-    """submission.csv of a run's test predictions, where it has some, by the data set that is opened for it.
+    """Writes submission.csv from a run's test predictions, if it has any; the data set gives the format.
 
     A sentence where that can't be, such as for a sample file of other rows; then there is no submission.csv.
     """
