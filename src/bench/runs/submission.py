@@ -100,23 +100,23 @@ def refuse_other(submission: Path, sample: Path, source: Path) -> None:
             "choose a run that was trained on these classes"
         )
     column = ours.columns[0]
-    our_ids, sample_ids = ours[column].tolist(), theirs[column].tolist()
-    if our_ids == sample_ids:
+    our_ids, required_ids = ours[column].tolist(), theirs[column].tolist()
+    if our_ids == required_ids:
         return
-    our_set, sample_set = set(our_ids), set(sample_ids)
-    absent = [i for i in sample_ids if i not in our_set]
+    our_set, required_set = set(our_ids), set(required_ids)
+    absent = [i for i in required_ids if i not in our_set]
     if absent:
         raise UserError(
-            f"{sample} asks for {column} {absent[0]} (line {sample_ids.index(absent[0]) + 2}) and {len(absent) - 1} "
+            f"{sample} asks for {column} {absent[0]} (line {required_ids.index(absent[0]) + 2}) and {len(absent) - 1} "
             f"more that are not among the {len(our_ids)} test rows of {source}; download both again"
         )
-    extra = [i for i in our_ids if i not in sample_set]
+    extra = [i for i in our_ids if i not in required_set]
     if extra:
         raise UserError(
             f"{sample} does not ask for {column} {extra[0]} and {len(extra) - 1} more of the {len(our_ids)} test rows "
             f"of {source}; download both again"
         )
-    line = next(n for n in range(max(len(our_ids), len(sample_ids))) if our_ids[n : n + 1] != sample_ids[n : n + 1])
+    line = next(n for n in range(max(len(our_ids), len(required_ids))) if our_ids[n : n + 1] != required_ids[n : n + 1])
     raise UserError(
         f"{sample} and the submission part in line {line + 2}, where ids repeat or stand in another order; "
         "download it again"
