@@ -134,8 +134,8 @@ def _no_option(requested: str, options: object, command: Command) -> str:
     group, _, name = requested.rpartition("/")
     if not group:
         return (
-            f"there is no config {name or 'of that name'} in the folder that --config-path or --config-dir names; a "
-            "run is trained again with --config-path <run> --config-name config"
+            f"there is no config {requested or 'of that name'} in the folder that --config-path or --config-dir names; "
+            "a run is trained again with --config-path <run> --config-name config"
         )
     known = sorted(file.stem for file in groups_of(str(command.config)).get(group, []))
     names = known or sorted(str(option) for option in (options if isinstance(options, list | tuple) else ()))
