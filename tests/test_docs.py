@@ -70,7 +70,7 @@ def test_the_pages_training_leaves_scores_and_a_submission(copy: Path) -> None:
     folder = Path(run(copy, command("bench.train"), *small).splitlines()[-1].removeprefix("run "))
     assert folder.is_relative_to(copy / "outputs" / "bearings" / "smallcnn")
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    assert (scores.metric, scores.simulated, len(scores.folds)) == ("accuracy", True, 2)
+    assert (scores["metric"], scores["simulated"], len(scores["folds"])) == ("accuracy", True, 2)
     submission = pd.read_csv(folder / "submission.csv")
     assert list(submission) == ["id", "state"]
     assert len(submission) == 24
