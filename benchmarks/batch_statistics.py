@@ -84,7 +84,7 @@ def data(root: Path, kind: str) -> Data:
         return np.stack([np.asarray(x, np.float32).reshape(shape) for x in raw])
 
     label = dataset.table("train").filter(like="target_").to_numpy(np.float32)
-    answers = pd.read_csv(root / "test_labels.csv")["label"].to_numpy()
+    answers = pd.read_csv(root / "test_labels.csv")["label"].to_numpy().astype(int)
     chosen = np.random.default_rng(0).permutation(len(answers))[:TEST]
     return Data(
         stored("train", np.arange(len(label))),
