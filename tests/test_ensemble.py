@@ -269,7 +269,7 @@ def test_the_run_scores_what_is_honest_and_names_the_other_optimistic(
     assert said["best_single"] == pytest.approx(min(KL.score(three.target, p) for p in three.p))
     out = capsys.readouterr().out
     assert re.search(r"in sample \(optimistic\) +" + f"{said['in_sample']:.4f}", out)
-    assert re.search(r"each fold by the others' +" + f"{scores['oof']:.4f}", out)
+    assert re.search(r"each fold by the others' +" + f"{scores.oof:.4f}", out)
     assert out.splitlines()[-1] == f"run {run.folder}"
     assert "SIMULATED" not in out
 
@@ -347,7 +347,7 @@ def test_what_reads_runs_reads_an_ensemble(three: Three) -> None:
     collect.collect(run, KL)
     assert run.scores() == before
     assert before is not None
-    assert before["complete"]
+    assert before.complete
     assert set(plots.drawings(run, KL, judge(run))) == {"folds", "confusion", "reliability"}
     assert (run.folder / "environment.json").exists()
     assert run.inputs.model == "ensemble"

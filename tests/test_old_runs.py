@@ -96,7 +96,7 @@ def test_old_runs_blend_as_they_did(outputs: Path, capsys: pytest.CaptureFixture
     assert {Path(m["run"]).name: m["weight"] for m in ours["members"]} == pytest.approx(weights, abs=1e-4)
     scores = made.scores()
     assert scores is not None
-    assert scores["folds"] == pytest.approx(wanted["scores"]["folds"], rel=1e-4)
+    assert scores.folds == pytest.approx(wanted["scores"]["folds"], rel=1e-4)
 
 
 @pytest.mark.parametrize("identity", [THIRD, "baf102ab9ed4", "0db16c97bbf0"])

@@ -281,19 +281,13 @@ def test_the_recipe_says_what_was_chosen_and_how_to_run_it_again(tmp_path: Path)
     command = "/some/where/bin/python3 -m bench.train dataset=hms 'folds.only=[0]' a=<b>"
     write_json(run.folder / "environment.json", {"command": command, "python": "3.11.7", "packages": {"torch": "2.11"}})
     rewrite(run, "inputs.json", names={"model": "wavenet", "augment": "none"})
-    config = {
-        "model": {"_target_": "bench.models.wavenet.WaveNet", "filters": [8, 16]},
-        "augment": {},
-        "seed": 7,
-        "tracking": {"uri": "http://secret"},
-    }
-    import yaml
-
-    (run.folder / "config.yaml").write_text(yaml.safe_dump(config))
-    page = written(Run(run.folder))
+    wavenet = {"_target_": "bench.models.wavenet.WaveNet", "filters": [8, 16]}
+    run = rewrite(run, "config.yaml", model=wavenet, augment={}, seed=7, tracking={"uri": "http://secret"})
+    page = written(run)
     assert ["model", "wavenet", "filters = [8, 16]"] in page.tables["recipe"]
     assert ["seed", "7", ""] in page.tables["recipe"]
-    assert {row[0] for row in page.tables["recipe"]} == {"", "model", "seed"}
+    groups = {"dataset", "model", "features", "loss", "split", "optimizer", "scheduler", "train"}
+    assert {row[0] for row in page.tables["recipe"]} == {"", "seed", *groups}, "neither none nor where it ran"
     assert "python -m bench.train dataset=hms 'folds.only=[0]' a=<b>" in page.text
     assert "secret" not in page.html
     assert ["packages", "torch 2.11"] in page.tables["environment"]
@@ -384,10 +378,10 @@ def test_a_training_writes_the_page_with_its_worst_rows_as_the_model_sees_them(
     shown, lacking = model_inputs(run, worst)
     assert (list(shown), lacking) == (worst, "")
     assert {x.shape for x in shown.values()} == {run.spec.shape}
-    store = Store(Path(run.inputs["stores"]["train"]))
+    store = Store(Path(run.inputs.stores["train"]))
     assert {np.float32(x).shape for x in store.gather(np.array(worst))} != {run.spec.shape}, "the device half is seen"
 
-    shutil.rmtree(run.inputs["stores"]["train"])
+    shutil.rmtree(run.inputs.stores["train"])
     draw(run, Heartbeat.metric)
     page = Page(run.folder / "report.html")
     assert "<img" not in page.html

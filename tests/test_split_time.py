@@ -166,10 +166,10 @@ def test_a_run_by_time_scores_what_follows_beside_the_past_s_mean(
     run, scores = outcome.run, outcome.scores
     assert scores is not None
     oof, rows = pd.read_parquet(run.folder / "oof.parquet"), pd.read_parquet(run.folder / "splits.parquet")
-    assert scores["complete"]
-    assert scores["rows"] == len(oof) == 90
+    assert scores.complete
+    assert scores.rows == len(oof) == 90
     assert set(oof["id"]) == set(rows["id"][rows["fold"] >= 0])
-    assert len(scores["folds"]) == 3
+    assert len(scores.folds) == 3
     assert (run.folder / "submission.csv").exists()
     assert "30 more are not validated" in (run.folder / "report.html").read_text(encoding="utf-8")
     again = cross_validate(*compose(*command))

@@ -14,6 +14,7 @@ from bench import build
 from bench.cli.compose import compose
 from bench.cli.grids import table
 from bench.cli.options import Option, asked, defaults, groups, options, own_of, readers, recipes, served
+from bench.runs.recipe import Recipe, composed
 from bench.spec import InputSpec, UserError
 
 if TYPE_CHECKING:
@@ -51,16 +52,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Asked:
-    """The words, what they choose (group → option), the composed config, and the data set where they choose one."""
+    """The words, what they choose (group → option), the recipe, and the data set where they choose one."""
 
     words: list[str]
     chosen: dict[str, str]
-    config: dict[str, Any]
+    recipe: Recipe
     source: Source | None = None
 
-    def node(self, option: Option) -> dict[str, Any]:
+    def node(self, option: Option) -> Mapping[str, Any]:
         """The option's config; with what the words set in it where they choose it."""
-        return self.config[option.group] if self.chosen.get(option.group) == option.name else option.node
+        return getattr(self.recipe, option.group) if self.chosen.get(option.group) == option.name else option.node
 
 
 def show(words: Sequence[str]) -> None:
@@ -73,7 +74,7 @@ def show(words: Sequence[str]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
     chosen = asked(words)
     words = [f"+{word}" if word.startswith("experiments=") else word for word in words]
-    config, choices = compose("train", words)
+    recipe, choices = as_recipe(words)
     for word in words:  # dataset.root=… alone speaks of the data set that the command would take
         group = word.partition(".")[0].lstrip("+")
         if group in choices and group in groups():
@@ -84,32 +85,38 @@ def show(words: Sequence[str]) -> None:
     with ExitStack() as stack:
         source = None
         try:
-            source = stack.enter_context(opened(chosen["dataset"], config)) if "dataset" in chosen else None
+            source = stack.enter_context(opened(chosen["dataset"], recipe)) if "dataset" in chosen else None
         except UserError as error:
             if set(chosen) != {"dataset", "split"}:  # a split needs the table alone
                 raise
             console.print(f"! {error}")
             del chosen["dataset"]
-        told = Asked(words, chosen, config, source)
+        told = Asked(words, chosen, recipe, source)
         for group in sorted(chosen, key=groups().index):
             page(console, Option(group, chosen[group]), told)
 
 
+def as_recipe(words: Sequence[str]) -> tuple[Recipe, dict[str, str]]:
+    """The recipe that a training command of these words would have, and the options that it chooses."""
+    config, choices = compose("train", words)
+    return composed(Recipe, config, "bench.train"), choices
+
+
 @contextmanager
-def opened(name: str, config: Mapping[str, Any]) -> Iterator[Source]:
+def opened(name: str, recipe: Recipe) -> Iterator[Source]:
     """The data set on the files given or in <data>/<name>; else on a few simulated ones, gone when this ends."""
     from bench.datasets.root import is_simulated
     from bench.training import parts
 
-    node = config["dataset"]
-    files = parts.files(node, config["data"])
+    node = recipe.dataset
+    files = parts.files(node, recipe.data)
     with tempfile.TemporaryDirectory() as folder:
         root = files.placed()
         told = f"{root}, SIMULATED" if root and is_simulated(root) else str(root)
         if root is None:
             if simulator := node.get("simulator"):
                 few = getattr(sys.modules[build.locate(simulator, "dataset.simulator").__module__], FEW, {})
-                files = parts.files({**node, "simulator": {**simulator, **few}}, config["data"])
+                files = parts.files({**node, "simulator": {**simulator, **few}}, recipe.data)
             files.make(Path(folder))
             told = f"simulated for this page, as {files.usual} is not there and dataset.root not given"
         yield Source(name, parts.dataset(node, root or Path(folder)), told, root is None)
@@ -126,10 +133,10 @@ def everything(console: Console, words: Sequence[str]) -> None:
     with ExitStack() as stack:
         sources: list[Source] = []
         for option in options("dataset"):
-            config, _ = compose("train", [*words, f"dataset={option.name}"])
-            sets.append((star(option), f"{option.about}\n{metric(option)}; {brings(option, config)}"))
+            recipe, _ = as_recipe([*words, f"dataset={option.name}"])
+            sets.append((star(option), f"{option.about}\n{metric(option)}; {brings(option, recipe)}"))
             try:
-                sources.append(stack.enter_context(opened(option.name, config)))
+                sources.append(stack.enter_context(opened(option.name, recipe)))
             except UserError as error:
                 troubles.append(f"{option.name}: {error}")
         for option in options("features"):
@@ -182,7 +189,7 @@ def of_dataset(option: Option, told: Asked) -> Facts:
     names = ", ".join(dataset.classes[:12]) + (", …" if len(dataset.classes) > 12 else "")
     rows = [
         ("metric", metric(option)),
-        ("brings", brings(option, told.config)),
+        ("brings", brings(option, told.recipe)),
         ("recipe with", ", ".join(recipes(dataset=option.name)) or "no model yet"),
         ("files", told.source.files),
         ("classes", f"{len(dataset.classes)}: {names}"),
@@ -206,7 +213,7 @@ def of_features(option: Option, told: Asked) -> Facts:
         for name in readers(option):
             source = told.source
             if source is None:
-                source = stack.enter_context(opened(name, compose("train", [*told.words, f"dataset={name}"])[0]))
+                source = stack.enter_context(opened(name, as_recipe([*told.words, f"dataset={name}"])[0]))
             if source.name == name:
                 spec = spec_on(source, told.node(option))
                 rows.append(("shape", f"{shape(spec)}, {spec.n_classes} classes ({name}: {source.files})"))
@@ -276,7 +283,7 @@ def on_split(console: Console, told: Asked) -> None:
     """What the split makes of the data set's training table, where there is one."""
     from bench.training.split_table import of_files
 
-    if made := of_files(told.config["dataset"], told.config["split"], told.config["data"]):
+    if made := of_files(told.recipe.dataset, told.recipe.split, told.recipe.data):
         table(console, made.title, made.columns, made.rows)
         console.print("\n".join(made.notes))
 
@@ -324,7 +331,7 @@ def metric(dataset: Option) -> str:
     return f"{own.name}, {own.direction.sentence}"
 
 
-def brings(dataset: Option, config: Mapping[str, Any]) -> str:
-    folds = config["split"].get("n_splits")
+def brings(dataset: Option, recipe: Recipe) -> str:
+    folds = recipe.split.get("n_splits")
     own = [f"{group}={name}" for group, name in dataset.brings.items()]
     return ", ".join(own) + (f" ({folds} folds)" if folds and "split" in dataset.brings else "")

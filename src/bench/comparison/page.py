@@ -85,7 +85,7 @@ def _tiles(of: Comparison, names: Sequence[str]) -> list[tuple[str, object, str]
 def _losses(of: Comparison, names: Sequence[str]) -> dict[str, object]:
     """Which losses differ, where they do, and which runs have no epochs: ensembles."""
     trained = [i for i, run in enumerate(of.runs[:MOST]) if any(fold.history() for fold in run.folds)]
-    losses = [of.runs[i].config.get("loss") for i in trained]
+    losses = [of.runs[i].made_by.loss for i in trained]
     differ = any(loss != losses[0] for loss in losses)
     return {
         "losses": ", ".join(dict.fromkeys(short_name(loss) or "none" for loss in losses)) if differ else "",
@@ -124,7 +124,7 @@ def _runs(of: Comparison, names: Sequence[str]) -> dict[str, object]:
     """Where the runs are, their seeds, and what sets them apart, as text."""
     known: Mapping[str, list[str]] = {
         "identity": [run.identity for run in of.runs],
-        "seed": [str(run.config.get("seed", "–")) for run in of.runs],
+        "seed": ["–" if run.made_by.seed is None else str(run.made_by.seed) for run in of.runs],
         "folder": [str(run.folder) for run in of.runs],
     }
     apart = [{k: v for k, v in words.items() if k != "seed"} for words in differences(of.runs)]

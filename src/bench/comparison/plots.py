@@ -147,7 +147,7 @@ def learning(of: Comparison, names: Sequence[str]) -> dict[str, Drawing | None]:
 
     name = f"{metric.name} of the validation rows, {metric.direction.sentence}"
     drawn = {"curves_metric": curves(name, sets("valid", metric.name), points=points)}
-    if len({str(of.runs[i].config.get("loss")) for i in histories}) == 1:
+    if len({str(of.runs[i].made_by.loss) for i in histories}) == 1:
         both = [*sets("valid", "loss"), *sets("train", "loss", DASHED)]
         drawn["curves_loss"] = curves("Loss (dashed: of the training rows)", both, points=points)
     return drawn

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.comparison.comparison import DISTANCE, Comparison, Pair
+from bench.runs import recipe
 from bench.runs.facts import leaves
 from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE
 
-NOT_DECIDING = ("device", "compile", "outputs", "data", "store", "workers", "folds", "tracking", "recipe", "pretrain")
 FEW_UNITS = 30
 FEW_FOLDS = 4
 LONGEST = 26
@@ -49,11 +49,7 @@ def differences(runs: Sequence[Run]) -> list[dict[str, str]]:
         return [told[i] for i in range(len(runs))]
     names = [run.inputs.names or {"model": run.inputs.model} for run in runs]
     groups = {g for name in names for g in name if len({n.get(g) for n in names}) > 1} - {"recipe"}
-    recipes = []
-    for run in runs:
-        config = {k: v for k, v in run.config.items() if k not in NOT_DECIDING and k not in groups}
-        found = leaves(config)
-        recipes.append({k: v for k, v in found.items() if not k.startswith(("dataset.root", "dataset.simulator"))})
+    recipes = [leaves({k: v for k, v in recipe.deciding(run.made_by).items() if k not in groups}) for run in runs]
     keys = sorted({k for found in recipes for k in found if len({r.get(k) for r in recipes}) > 1})
     said = []
     for name, found in zip(names, recipes, strict=True):

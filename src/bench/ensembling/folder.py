@@ -30,7 +30,8 @@ FORMAT = 1  # raise it when the same blend of the same runs would predict someth
 
 def deciding(settled: EnsembleRecipe, given: Members) -> dict[str, Any]:
     """What decides the result: the way to blend, and what the members predict."""
-    return {"format": FORMAT, **recipe.deciding(settled), "members": given.digests}
+    own = {key: value for key, value in recipe.deciding(settled).items() if key not in ("dataset", "runs")}
+    return {"format": FORMAT, **own, "members": given.digests}
 
 
 def write(run: Run, given: Members, settled: EnsembleRecipe, names: Mapping[str, str]) -> None:

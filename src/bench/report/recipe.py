@@ -12,11 +12,10 @@ import pandas as pd
 from bench.atomic import read_json
 from bench.report.tables import Table
 from bench.runs.facts import leaves, short_name
+from bench.runs.records import plain
 from bench.runs.run import Run
 from bench.tell import amount, percent
 
-ELSEWHERE = ("device", "compile", "outputs", "data", "store", "workers", "tracking", "recipe", "hydra")
-"""Keys that say where, or how fast, and not what."""
 FEW = 8
 """Classes up to which the split's table has a column for each."""
 
@@ -51,10 +50,10 @@ def split(run: Run) -> dict[str, object]:
 
 def recipe(run: Run) -> dict[str, object]:
     """What was chosen, group by group with its options, and the command."""
-    names = run.inputs.names
+    names, made_by = run.inputs.names, run.made_by
     rows, single = [], []
-    for key, node in run.config.items():
-        if key in ELSEWHERE or node is None or (key == "folds" and isinstance(node, dict)):
+    for key, node in plain(made_by).items():
+        if key in made_by.elsewhere or node is None:
             continue
         if not isinstance(node, dict):
             single.append([key, ", ".join(map(str, node)) if isinstance(node, list) else str(node), ""])

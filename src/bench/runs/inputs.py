@@ -32,7 +32,7 @@ class Member:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs(records.Mapped):
+class Inputs:
     """What is known of a run before it trains.
 
     ``names``: group → the option chosen. ``stores``: part → the folder of its computed features; ``window``: samples

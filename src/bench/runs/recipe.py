@@ -130,9 +130,8 @@ class EnsembleRecipe:
     extensions: tuple[str, ...] | None = None
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
-    elsewhere: ClassVar[tuple[str, ...]] = ("dataset", "runs", "root", "outputs", "data", "extensions", "tracking")
-    """What the members predict decides, in place of where they are."""
-    within: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    elsewhere: ClassVar[tuple[str, ...]] = ("root", "outputs", "data", "extensions", "tracking")
+    within: ClassVar[Mapping[str, tuple[str, ...]]] = {"dataset": ("root", "simulator")}
     settled: ClassVar[tuple[str, ...]] = ("dataset", "data")
     seed: ClassVar[None] = None
     loss: ClassVar[None] = None

@@ -19,19 +19,6 @@ Record = TypeVar("Record")
 AGAIN = "the command that made the run writes the file again"
 
 
-class Mapped:
-    """Fields by their names in brackets too, for rooms that do not use attributes yet."""
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return getattr(self, name, default)
-
-    def __contains__(self, name: str) -> bool:
-        return bool(getattr(self, name, None))
-
-
 def from_json(kind: type[Record], path: Path) -> Record:
     """The record in a JSON file; UserError naming the file, and the key that is missing or of a wrong type."""
     return parse(kind, read(path, read_json), str(path))

@@ -15,7 +15,7 @@ FILE = "scores.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneView(records.Mapped):
+class OneView:
     """The scores of one view of each row, where a run predicts from many."""
 
     oof: float
@@ -24,7 +24,7 @@ class OneView(records.Mapped):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores(records.Mapped):
+class Scores:
     """``oof`` is the metric on all validated rows at once, ``folds`` each fold's own (of ``fold_numbers``), ``std``
     their population standard deviation.
 
