@@ -208,14 +208,14 @@ def test_members_may_keep_the_rows_in_another_order(here: Path) -> None:
     raw, places = list(np.random.default_rng(0).normal(size=(5, 1, 64))), np.array([2, 0, 4, 1, 3])
     shuffled = [raw[row] for row in np.argsort(places)]  # row r stands at places[r]
     first, second = (m.stored(x) for m, x in zip(model.members, (raw, shuffled), strict=True))
-    found = model.of(Sources([first, second], [np.arange(5), places]), list("abcde"))
+    found = model.probabilities(Sources([first, second], [np.arange(5), places]), list("abcde"))
     np.testing.assert_allclose(found, model.predict(raw), atol=1e-12)
     broken = model.members[1].models(0)[0]
     weight = next(broken.parameters())
     with torch.no_grad():
         weight.fill_(torch.nan)
     with pytest.raises(UserError, match=f"{model.members[1].run.folder}, a member: 5 of 5 .* the first for id b;"):
-        model.of(Sources([first, second], [np.arange(5), places]), list("abcde"))
+        model.probabilities(Sources([first, second], [np.arange(5), places]), list("abcde"))
 
 
 def test_members_that_find_other_rows_in_a_folder_are_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

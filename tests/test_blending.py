@@ -107,7 +107,7 @@ def test_planted_logit_weights_and_biases_are_found() -> None:
     target = soft(0.8 * np.log(p_mnk[0]) + 0.4 * np.log(p_mnk[1]) + [0.5, -0.2, -0.3])
     blend = way("logits", decay=1e-9).fit(p_mnk, target, KL)
     assert blend.weights == pytest.approx([0.8, 0.4], abs=1e-3)
-    bias = np.asarray(blend.found["bias"])
+    bias = np.asarray(blend.parameters["bias"])
     np.testing.assert_allclose(bias - bias.mean(), [0.5, -0.2, -0.3], atol=1e-3)
     np.testing.assert_allclose(blend.apply(p_mnk), target, atol=1e-3)
 

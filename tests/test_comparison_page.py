@@ -44,7 +44,9 @@ def compared(runs: list[Run], metric: Metric = metrics.KL) -> Comparison:
 
 def written(of: Comparison, folder: Path, inputs: Inputs | None = None, drawn: bool = False) -> Page:
     pictures = figures.inline(plots.drawings(of, labels(of.runs))) if drawn else {}
-    return Page(comparison_page.write(of, folder / NAME, pictures, inputs or Inputs(lacking="No features here.")))
+    return Page(
+        comparison_page.write(of, folder / NAME, pictures, inputs or Inputs(reason_missing="No features here."))
+    )
 
 
 def with_histories(runs: list[Run], epochs: int = 5) -> list[Run]:
@@ -170,7 +172,7 @@ def test_the_rows_told_most_differently_come_with_target_and_both_predictions(ru
 
 
 def test_rows_that_can_not_be_drawn_are_named_with_a_sentence(runs: list[Run], tmp_path: Path) -> None:
-    page = written(compared(runs), tmp_path, Inputs(lacking="The store is <gone>."))
+    page = written(compared(runs), tmp_path, Inputs(reason_missing="The store is <gone>."))
     assert "The store is <gone>." in page.text
     assert page.html.count('<article class="example">') == 12
     assert 'class="drawn"' not in page.html
@@ -365,13 +367,13 @@ def test_trained_runs_show_their_rows_as_the_best_model_sees_them(small: Callabl
     assert labels(of.runs) == [f"mlp seed={run.config['seed']}" for run in of.runs]
     found = command._inputs(of)
     rows = comparison_rows.shown_rows(of)[0][1]
-    assert (found.run, list(found.shown)) == (of.runs[0], list(rows))
+    assert (found.run, list(found.by_row)) == (of.runs[0], list(rows))
     raw = pd.read_csv(Path(made[0].recipe.dataset["root"]) / "train.csv").set_index("id")["heartbeat_signals"]
     for row in rows:
         signal = np.array(raw[int(of.rows.table["id"][row])].split(","), dtype=np.float32)
-        assert np.corrcoef(found.shown[row].ravel(), signal)[0, 1] > 0.999
+        assert np.corrcoef(found.by_row[row].ravel(), signal)[0, 1] > 0.999
     shutil.rmtree(made[0].inputs.stores["train"])
-    assert "the computed features are not there any more" in command._inputs(of).lacking
+    assert "the computed features are not there any more" in command._inputs(of).reason_missing
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium or chrome on the PATH")

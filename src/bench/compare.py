@@ -1,4 +1,4 @@
-"""Are finished runs really different? Fold by fold, row by row, in tables, pictures and a sentence.
+"""Compares finished runs: by fold, by class and by row, in tables, figures and a verdict.
 
 python -m bench.compare runs=[outputs/hms/wavenet/1f3a90c2d4e5,outputs/hms/mlp/77aa01be93fd]
 """

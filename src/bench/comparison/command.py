@@ -21,37 +21,37 @@ from bench.training import parts
 from bench.training.model_inputs import model_inputs
 
 
-def compare(asked: Compare) -> Path:
-    """Selects and compares the runs, tells, and writes the folder, which the last line on standard output names."""
-    _refuse(asked)
-    chosen = selection.select(asked.runs or "", outputs := Path(asked.outputs))
-    rows, probabilities = reading.read(chosen.runs)
-    metric = parts.metric(chosen.runs[0].made_by.dataset)
-    compared = comparison.compare(chosen.runs, rows, probabilities, metric, asked.resamples, asked.seed)
-    tables.tell(compared, [f"left out: {left}" for left in chosen.left_out])
+def compare(config: Compare) -> Path:
+    """Compares the selected runs, prints the result and writes its folder; the last line on stdout names it."""
+    _refuse(config)
+    selected = selection.select(config.runs or "", outputs := Path(config.outputs))
+    rows, probabilities = reading.read(selected.runs)
+    metric = parts.metric(selected.runs[0].made_by.dataset)
+    compared = comparison.compare(selected.runs, rows, probabilities, metric, config.resamples, config.seed)
+    tables.tell(compared, [f"left out: {reason}" for reason in selected.left_out])
     folder = tables.write(compared, outputs)
-    _show(compared, folder, asked.tracking)
+    _show(compared, folder, config.tracking)
     print(f"comparison {folder}", flush=True)
     return folder
 
 
-def _refuse(asked: Compare) -> None:
-    """UserError for values that types alone can't judge."""
+def _refuse(config: Compare) -> None:
+    """Raises UserError for values out of range."""
     for key, value, least in (
-        ("resamples", asked.resamples, 100),
-        ("seed", asked.seed, 0),
-        ("tracking.wait", asked.tracking.wait, 1),
+        ("resamples", config.resamples, 100),
+        ("seed", config.seed, 0),
+        ("tracking.wait", config.tracking.wait, 1),
     ):
         if value < least:
             raise UserError(f"{key}={value:g} must be {least} or more")
-    if not asked.outputs:
+    if not config.outputs:
         raise UserError("outputs is empty: name the folder that the runs are in")
-    if not asked.runs:
+    if not config.runs:
         raise UserError("runs is not given: name two or more finished runs, as runs=[<folder>,<folder>]")
 
 
 def _show(compared: Comparison, folder: Path, tracking: Tracking) -> None:
-    """Figures and the page, its copies in the runs' folders, and those in MLflow; a comparison is not lost for them."""
+    """Writes figures and the page, and copies it to the runs and to MLflow. An error here does not end the command."""
     try:
         names = labels(compared.runs)
         pictures = figures.inline(drawings := plots.drawings(compared, names))
@@ -67,17 +67,17 @@ def _show(compared: Comparison, folder: Path, tracking: Tracking) -> None:
 
 
 def _inputs(compared: Comparison) -> Inputs:
-    """What the rows that the runs tell differently look like to the best of them whose features are still there."""
-    rows = list(dict.fromkeys(row for _, shown in shown_rows(compared) for row in shown))
+    """The inputs of the rows that the page shows, as read by the best run whose computed features still exist."""
+    rows = list(dict.fromkeys(row for _, inputs in shown_rows(compared) for row in inputs))
     ids, sentences = compared.rows.table["id"].to_numpy()[rows], []
     for run in compared.runs if rows else []:
         places = pd.Index(pd.read_parquet(run.folder / "splits.parquet", columns=["id"])["id"].astype(str))
         at = places.get_indexer(ids).tolist()
         try:
-            shown, lacking = model_inputs(run, at)
-        except Exception as error:  # a device half of the person's own may raise anything
-            shown, lacking = {}, f"They are not drawn: {type(error).__name__}: {error}."
-        if shown:
-            return Inputs(run, dict(zip(rows, (shown[place] for place in at), strict=True)))
-        sentences.append(lacking)
-    return Inputs(lacking=next(iter(sentences), ""))
+            inputs, reason = model_inputs(run, at)
+        except Exception as error:  # a user's own device half may raise anything
+            inputs, reason = {}, f"They are not drawn: {type(error).__name__}: {error}."
+        if inputs:
+            return Inputs(run, dict(zip(rows, (inputs[place] for place in at), strict=True)))
+        sentences.append(reason)
+    return Inputs(reason_missing=next(iter(sentences), ""))

@@ -1,8 +1,8 @@
-"""Are finished runs really different? The numbers: fold by fold, row by row, class by class.
+"""The numbers of a comparison of finished runs: by fold, by row and by class.
 
-Two sources of chance are told apart. The bootstrap over out-of-fold rows says how sure the difference of *these*
-trained models is; the corrected t-test over folds also knows that another training would have gone otherwise. Only
-what both see is called better.
+There are two tests, for two sources of chance. The bootstrap over out-of-fold rows tests the difference between *these*
+trained models. The corrected t-test over folds also allows for the chance in training. A run is called better only
+where both tests find a difference.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ DISTANCE = "distance"
 """A row's loss where the metric has none: half the sum of |target − prediction|, 1 − p(true) of a hard target."""
 
 FEW = 10
-"""Rows of a class from which its difference gets an interval."""
+"""The fewest rows of a class for which its difference gets an interval."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The best run (``best``, a position among the runs) against ``other``; a gain above 0 says that it is better.
+    """The best run against another one; ``best`` and ``other`` are positions among the runs.
 
-    gains are per fold (k,), ``folds`` their test (None for fewer than two); gain, low and high are of the
-    out-of-fold score. p_folds and p_rows are corrected for all pairs of runs; p_folds is NaN without a test.
+    A gain above 0 means that the best run is better. gains are per fold (k,), ``folds`` is their test (None for fewer
+    than two); gain, low and high are of the out-of-fold score. p_folds and p_rows are corrected for the number of
+    pairs of runs; p_folds is NaN without a test.
     """
 
     best: int
@@ -61,10 +62,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs, best out-of-fold score first; what is per run follows their order.
+    """Compared runs, best out-of-fold score first; all arrays and lists per run are in this order.
 
-    folds is (R, k) of the fold numbers, intervals (R, 2) of the out-of-fold scores, losses (N, R) each row's
-    ``loss`` (the metric where it is a mean over rows, else ``distance``; loss_direction says which way is better).
+    folds are (R, k) scores, by fold ``numbers``; intervals (R, 2) are of the out-of-fold scores; losses (N, R) are each
+    row's ``loss``: the metric where it is a mean over rows, else ``distance``. loss_direction says which way is better.
     """
 
     metric: Metric
@@ -94,7 +95,7 @@ def compare(
     resamples: int = 4000,
     seed: int = 0,
 ) -> Comparison:
-    """All numbers of a comparison; runs and their predictions in any order, they come out best first."""
+    """Computes a comparison. The runs, and their (N, K) probabilities, may come in any order."""
     from threadpoolctl import threadpool_limits
 
     direction, target = metric.direction, rows.target
@@ -138,35 +139,35 @@ def compare(
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(N,) how far (N, K) distributions are apart: 0 where they are the same, 1 where they share nothing."""
+    """(N,) total variation distance of (N, K) distributions: 0 for equal ones, 1 for those that share no class."""
     difference = one - other
     return np.asarray(np.abs(difference, out=difference).sum(axis=1) / 2)
 
 
-def apart(of: Comparison, pair: Pair) -> np.ndarray:
-    """(N,) how far the pair's predictions of each row are apart."""
-    return distance(of.probabilities[pair.best], of.probabilities[pair.other])
+def apart(compared: Comparison, pair: Pair) -> np.ndarray:
+    """(N,) ``distance`` between the pair's predictions of each row."""
+    return distance(compared.probabilities[pair.best], compared.probabilities[pair.other])
 
 
-def disagreements(of: Comparison, most: int = 100) -> pd.DataFrame:
-    """The rows where the best run and each other differ most: half the sum of their predictions' distances.
+def disagreements(compared: Comparison, most: int = 100) -> pd.DataFrame:
+    """The rows with the largest ``distance`` between the best run's prediction and each other run's.
 
     Columns: best, other (identities), id, fold, disagreement, each one's loss, target_<class>, best_<class>,
     other_<class>.
     """
-    parts, names = [], of.rows.classes
-    for pair in of.pairs:
-        one, other = of.probabilities[pair.best], of.probabilities[pair.other]
-        distances = apart(of, pair)
+    parts, names = [], compared.rows.classes
+    for pair in compared.pairs:
+        one, other = compared.probabilities[pair.best], compared.probabilities[pair.other]
+        distances = apart(compared, pair)
         top = np.argsort(-distances, kind="stable")[:most]
-        part = of.rows.table.iloc[top][["id", "fold"]].reset_index(drop=True)
-        part.insert(0, "best", of.runs[pair.best].identity)
-        part.insert(1, "other", of.runs[pair.other].identity)
-        blocks = {"target": of.rows.target, "best": one, "other": other}
+        part = compared.rows.table.iloc[top][["id", "fold"]].reset_index(drop=True)
+        part.insert(0, "best", compared.runs[pair.best].identity)
+        part.insert(1, "other", compared.runs[pair.other].identity)
+        blocks = {"target": compared.rows.target, "best": one, "other": other}
         numbers = {
             "disagreement": distances[top],
-            f"best {of.loss}": of.losses[top, pair.best],
-            f"other {of.loss}": of.losses[top, pair.other],
+            f"best {compared.loss}": compared.losses[top, pair.best],
+            f"other {compared.loss}": compared.losses[top, pair.other],
             **{f"{kind}_{c}": block[top, i] for kind, block in blocks.items() for i, c in enumerate(names)},
         }
         parts.append(part.join(pd.DataFrame(numbers)))
@@ -181,7 +182,7 @@ def _pairs(
     ratio: float,
     probabilities: Sequence[np.ndarray],
 ) -> list[Pair]:
-    """The best against every other. All pairs are corrected for: the best was chosen by these very numbers."""
+    """The best run against every other. p-values are corrected for all pairs, since these scores chose the best."""
     sign, judged = direction.sign, np.isfinite(folds).all(0)  # a fold of one class has no AUC
     every = list(combinations(range(len(scores)), 2))
     gains = {(a, b): sign * (folds[a] - folds[b]) for a, b in every}
@@ -206,13 +207,12 @@ def _pairs(
 def _by_class(
     rows: Rows, probabilities: Sequence[np.ndarray], losses: np.ndarray, direction: Direction, resampled: np.ndarray
 ) -> pd.DataFrame:
-    """One row a class and run: what the loss is on that class's rows, and how far the best run is ahead there.
+    """A table with one row per class and run. A class without rows gets NaN.
 
-    class, run (position), rows (whose commonest class it is), share (of all targets), score (the loss's mean, rows
-    counting by the class's share of their target: shares times scores add up to the loss of all rows), accuracy (on
-    the rows whose commonest class it is), gain, low, high (of the best run over this one, with its 95 % interval from
-    the (B, R, K) ``resampled`` scores, NaN where fewer than FEW rows would make it up). NaN for a class that no row
-    has.
+    class; run (position); rows: those whose most probable class it is; share: of all targets; score: the mean loss,
+    weighted by the class's share of each target, so that shares times scores add up to the loss of all rows; accuracy:
+    on ``rows``; gain, low, high: of the best run over this one, with the 95 % interval of the (B, R, K) ``resampled``
+    scores, which is NaN for fewer than FEW rows.
     """
     k, sign = len(rows.classes), direction.sign
     commonest, sums = rows.target.argmax(1), rows.target.sum(0)

@@ -1,7 +1,7 @@
-"""A comparison as one page: verdicts, scores by fold, differences, curves, classes, and the rows told differently.
+"""A comparison as one page: verdicts, scores by fold, differences, curves, classes, and rows predicted differently.
 
-``report.html`` is made as a run's own page is: no network, no scripts, its figures in the page; exact numbers stand in
-the ``value`` of ``<data>`` elements.
+Like a run's page, ``report.html`` needs no network and no scripts. Its figures are in the page, and exact numbers are
+in the ``value`` of ``<data>`` elements.
 """
 
 from __future__ import annotations
@@ -26,29 +26,37 @@ from bench.tell import amount, percent
 TEMPLATE = Path(__file__).with_name("templates") / "comparison.html"
 
 
-def write(of: Comparison, folder: Path, pictures: Mapping[str, str], inputs: Inputs) -> Path:
+def write(compared: Comparison, folder: Path, pictures: Mapping[str, str], inputs: Inputs) -> Path:
     """Writes ``<folder>/report.html`` and returns its path; the folder's name is the comparison's identity.
 
     ``pictures`` are the comparison's figures as SVG, by name.
     """
-    names = labels(of.runs)
+    names = labels(compared.runs)
     against = names[1] if len(names) == 2 else f"{len(names) - 1} others"
-    name = f"{of.runs[0].inputs.dataset} · {names[0]} against {against}"
-    units = [] if of.unit == "row" else [f"{amount(of.n_units)} {of.unit}s"]
-    counts = [f"{len(of.runs)} runs", f"{len(of.numbers)} folds", f"{amount(len(of.rows.table))} rows", *units]
+    name = f"{compared.runs[0].inputs.dataset} · {names[0]} against {against}"
+    units = [] if compared.unit == "row" else [f"{amount(compared.n_units)} {compared.unit}s"]
+    counts = [
+        f"{len(compared.runs)} runs",
+        f"{len(compared.numbers)} folds",
+        f"{amount(len(compared.rows.table))} rows",
+        *units,
+    ]
     some = f"Of {len(names)} runs the best {MOST} are shown." if len(names) > MOST else ""
 
     def drawn(*keys: str) -> list[str]:
         return [picture for key, picture in pictures.items() if key in keys or key.rpartition("_")[0] in keys]
 
     sections: dict[str, tuple[str, object]] = {
-        "scores": ("Scores", {"metric": of.metric, "table": score_table(of), "drawn": drawn("folds")}),
-        "differences": ("Differences", {"of": of, "table": difference_table(of), "drawn": drawn("differences")}),
-        "curves": ("Learning curves", {"shown": some, "drawn": drawn("curves"), **_losses(of, names)}),
-        "classes": ("By class", {"shown": some, **_classes(of, names), "drawn": drawn("classes")}),
+        "scores": ("Scores", {"metric": compared.metric, "table": score_table(compared), "drawn": drawn("folds")}),
+        "differences": (
+            "Differences",
+            {"compared": compared, "table": difference_table(compared), "drawn": drawn("differences")},
+        ),
+        "curves": ("Learning curves", {"shown": some, "drawn": drawn("curves"), **_losses(compared, names)}),
+        "classes": ("By class", {"shown": some, **_classes(compared, names), "drawn": drawn("classes")}),
         "reliability": ("Reliability", {"shown": some, "drawn": drawn("reliability")}),
-        "rows": ("Where they disagree", comparison_rows.section(of, names, inputs, drawn("rows"))),
-        "runs": ("The runs", _runs(of, names)),
+        "rows": ("Where they disagree", comparison_rows.section(compared, names, inputs, drawn("rows"))),
+        "runs": ("The runs", _runs(compared, names)),
     }
     if not drawn("curves"):
         del sections["curves"]
@@ -59,33 +67,33 @@ def write(of: Comparison, folder: Path, pictures: Mapping[str, str], inputs: Inp
         tab=f"{name} · {folder.name[:6]}",
         name=name,
         under={"identity": folder.name, "about": counts},
-        first={"verdicts": _verdicts(of), "notes": notes(of), "tiles": _tiles(of, names)},
+        first={"verdicts": _verdicts(compared), "notes": notes(compared), "tiles": _tiles(compared, names)},
         footer="Everything here is read from the runs' folders; the files beside this page hold the same in full.",
-        simulated=of.rows.simulated,
+        simulated=compared.rows.simulated,
     )
 
 
-def _verdicts(of: Comparison) -> list[tuple[str, str]]:
-    """The verdicts in the words of the terminal: each one, and the numbers that it stands on."""
-    verdicts = [verdict(of, pair) for pair in of.pairs]
+def _verdicts(compared: Comparison) -> list[tuple[str, str]]:
+    """The verdicts as the terminal prints them: each one, and the numbers behind it."""
+    verdicts = [verdict(compared, pair) for pair in compared.pairs]
     return [(words[0].upper() + words[1:] if words.startswith("on ") else words, rest) for words, rest in verdicts]
 
 
-def _tiles(of: Comparison, names: Sequence[str]) -> list[tuple[str, object, str]]:
+def _tiles(compared: Comparison, names: Sequence[str]) -> list[tuple[str, object, str]]:
     """The two best runs and their difference."""
-    digits, pair = decimals(of), of.pairs[0]
+    digits, pair = decimals(compared), compared.pairs[0]
     judged = pair.gains[np.isfinite(pair.gains)]
     return [
-        *((cut(names[i], 40), of.scores[i], f"{of.metric.name}, out of fold") for i in (0, 1)),
+        *((cut(names[i], 40), compared.scores[i], f"{compared.metric.name}, out of fold") for i in (0, 1)),
         ("Difference", signed(pair.gain, digits), f"95 % interval {bounds(pair.low, pair.high, digits)}"),
         ("Better on", f"{(judged > 0).sum()} of {len(judged)}", f"folds, p {chance(pair.p_folds)}"),
     ]
 
 
-def _losses(of: Comparison, names: Sequence[str]) -> dict[str, object]:
-    """Which losses differ, where they do, and which runs have no epochs: ensembles."""
-    trained = [i for i, run in enumerate(of.runs[:MOST]) if any(fold.history() for fold in run.folds)]
-    losses = [of.runs[i].made_by.loss for i in trained]
+def _losses(compared: Comparison, names: Sequence[str]) -> dict[str, object]:
+    """The names of the losses, where they differ, and of the runs without epochs (ensembles)."""
+    trained = [i for i, run in enumerate(compared.runs[:MOST]) if any(fold.history() for fold in run.folds)]
+    losses = [compared.runs[i].made_by.loss for i in trained]
     differ = any(loss != losses[0] for loss in losses)
     return {
         "losses": ", ".join(dict.fromkeys(short_name(loss) or "none" for loss in losses)) if differ else "",
@@ -93,16 +101,16 @@ def _losses(of: Comparison, names: Sequence[str]) -> dict[str, object]:
     }
 
 
-def _classes(of: Comparison, names: Sequence[str]) -> dict[str, object]:
-    """Every class's score under each run, and accuracy; of two runs how far the better one is ahead there, too."""
-    shown, digits, two = range(min(len(names), MOST)), decimals(of), len(names) == 2
-    by_run = [of.classes[of.classes["run"] == i] for i in shown]
+def _classes(compared: Comparison, names: Sequence[str]) -> dict[str, object]:
+    """Each class's score and accuracy under each run; for two runs also the difference."""
+    positions, digits, two = range(min(len(names), MOST)), decimals(compared), len(names) == 2
+    by_run = [compared.classes[compared.classes["run"] == i] for i in positions]
     scores: list[list[object]] = []
     right: list[list[object]] = []
-    for c, name in enumerate(of.rows.classes):
+    for c, name in enumerate(compared.rows.classes):
         runs = [table.iloc[c] for table in by_run]
         start = [name, amount(runs[0]["rows"])]
-        cells = marked(of.loss_direction, [float(run["score"]) for run in runs])
+        cells = marked(compared.loss_direction, [float(run["score"]) for run in runs])
         if two:
             gain, low, high = (float(runs[1][key]) for key in ("gain", "low", "high"))
             ahead = signed(gain, digits) if np.isfinite(gain) else "–"
@@ -110,24 +118,24 @@ def _classes(of: Comparison, names: Sequence[str]) -> dict[str, object]:
             cells.append(bounds(low, high, digits) if np.isfinite(low) else "–")
         scores.append([*start, *cells])
         right.append([*start, *(percent(run["accuracy"]) for run in runs)])
-    head = ["class", "rows", *(names[i] for i in shown)]
+    head = ["class", "rows", *(names[i] for i in positions)]
     return {
-        "loss": loss_name(of),
-        "direction": of.loss_direction,
+        "loss": loss_name(compared),
+        "direction": compared.loss_direction,
         "first": names[0] if two else "",
         "scores": Table([*head, *["difference", "95 % interval"] * two], scores),
         "right": Table(head, right),
     }
 
 
-def _runs(of: Comparison, names: Sequence[str]) -> dict[str, object]:
-    """Where the runs are, their seeds, and what sets them apart, as text."""
+def _runs(compared: Comparison, names: Sequence[str]) -> dict[str, object]:
+    """The runs' folders, seeds and differing options, as text."""
     known: Mapping[str, list[str]] = {
-        "identity": [run.identity for run in of.runs],
-        "seed": ["–" if run.made_by.seed is None else str(run.made_by.seed) for run in of.runs],
-        "folder": [str(run.folder) for run in of.runs],
+        "identity": [run.identity for run in compared.runs],
+        "seed": ["–" if run.made_by.seed is None else str(run.made_by.seed) for run in compared.runs],
+        "folder": [str(run.folder) for run in compared.runs],
     }
-    apart = [{k: v for k, v in words.items() if k != "seed"} for words in differences(of.runs)]
+    apart = [{k: v for k, v in words.items() if k != "seed"} for words in differences(compared.runs)]
     keys = list(dict.fromkeys(key for words in apart for key in words))
     rows = [[name, *values] for name, values in known.items()]
     rows += [[key, *(words.get(key, "–") for words in apart)] for key in keys]

@@ -28,47 +28,47 @@ from bench.report.plots import BEHIND, DASHED
 from bench.tell import figure, percent
 
 MOST = len(COLORS)
-"""Runs, the best ones, that are shown where each has a colour."""
+"""The most runs in a figure with a colour per run: the best ones."""
 ALL_POINTS = 20_000
-"""Points of all learning curves of a figure together."""
+"""The most points of a figure's learning curves in total."""
 
 
-def drawings(of: Comparison, names: Sequence[str]) -> dict[str, Drawing]:
+def drawings(compared: Comparison, names: Sequence[str]) -> dict[str, Drawing]:
     """All figures by name; ``names`` are the runs', best first."""
-    shown = [cut(name) for name in names]
+    short = [cut(name) for name in names]
     drawn: dict[str, Drawing | None] = {
-        "folds": folds(of, shown),
-        "differences": differences(of, shown),
-        "classes": classes(of, shown),
+        "folds": folds(compared, short),
+        "differences": differences(compared, short),
+        "classes": classes(compared, short),
         "reliability": run_plots.reliability(
-            list(zip(shown[:MOST], COLORS, of.probabilities, strict=False)), of.rows.target
+            list(zip(short[:MOST], COLORS, compared.probabilities, strict=False)), compared.rows.target
         ),
-        **learning(of, shown),
+        **learning(compared, short),
     }
-    others = of.pairs[: MOST - 1]
+    others = compared.pairs[: MOST - 1]
     for i, pair in enumerate(others, start=1):
-        drawn["rows" if len(others) == 1 else f"rows_{i}"] = rows(of, pair, shown)
+        drawn["rows" if len(others) == 1 else f"rows_{i}"] = rows(compared, pair, short)
     return {name: drawing for name, drawing in drawn.items() if drawing}
 
 
-def title(of: Comparison, names: Sequence[str]) -> str:
-    """What stands over the figures: the data set and the runs."""
-    shown = [cut(name, 24) for name in names[:MOST]] + ["…"] * (len(names) > MOST)
-    return f"{of.runs[0].inputs.dataset} · {' against '.join(shown)}"
+def title(compared: Comparison, names: Sequence[str]) -> str:
+    """The heading of the figures: the data set and the runs."""
+    short = [cut(name, 24) for name in names[:MOST]] + ["…"] * (len(names) > MOST)
+    return f"{compared.runs[0].inputs.dataset} · {' against '.join(short)}"
 
 
-def folds(of: Comparison, names: Sequence[str]) -> Drawing:
-    """A line a fold from run to run: parallel lines are a difference that every fold shows."""
-    r, metric = len(names), of.metric
+def folds(compared: Comparison, names: Sequence[str]) -> Drawing:
+    """One line per fold, from run to run. Parallel lines mean that all folds show the same difference."""
+    r, metric = len(names), compared.metric
     chart = blank(max(WIDTH, 1.2 * r), 4.0)
     axes = chart.subplots()
     style(axes, f"Score by fold: {metric.name}, {metric.direction.sentence}", grid="y")
-    for k, scores in enumerate(of.folds.T):
-        color = BLUE if r > 2 or of.pairs[0].gains[k] > 0 else VERMILLION
+    for k, scores in enumerate(compared.folds.T):
+        color = BLUE if r > 2 or compared.pairs[0].gains[k] > 0 else VERMILLION
         axes.plot(range(r), scores, "o-", color=color, lw=1.1, ms=4.5, alpha=0.65)
-    means = np.nanmean(of.folds, axis=1)
+    means = np.nanmean(compared.folds, axis=1)
     axes.plot(range(r), means, "D", color=INK, ms=6, zorder=4, label="mean of the folds")
-    axes.plot(range(r), of.scores, "_", color=ORANGE, ms=24, mew=2.6, zorder=3, label="out of fold")
+    axes.plot(range(r), compared.scores, "_", color=ORANGE, ms=24, mew=2.6, zorder=3, label="out of fold")
     for i, mean in enumerate(means):
         axes.annotate(
             figure(mean), (i, mean), (-11, 0), textcoords="offset points", size=8.5, ha="right", va="center",
@@ -76,7 +76,7 @@ def folds(of: Comparison, names: Sequence[str]) -> Drawing:
         )  # fmt: skip
     if r == 2:
         axes.plot([], [], "o-", color=BLUE, lw=1.1, ms=4.5, label=f"fold where {names[0]} is better")
-        if (of.pairs[0].gains <= 0).any():
+        if (compared.pairs[0].gains <= 0).any():
             axes.plot([], [], "o-", color=VERMILLION, lw=1.1, ms=4.5, label="fold where it is not")
     axes.set_xlim(-0.6, r - 0.6)
     turn: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if r > 4 else {}
@@ -86,16 +86,16 @@ def folds(of: Comparison, names: Sequence[str]) -> Drawing:
     return Drawing(chart, f"{metric.name} by fold, a line a fold from run to run; means of the folds: {means_said}")
 
 
-def differences(of: Comparison, names: Sequence[str]) -> Drawing:
-    """How far the best is ahead of each other run: by rows and by folds, with their 95 % intervals."""
-    chart = blank(5.6, 1.5 + 0.62 * len(of.pairs))
+def differences(compared: Comparison, names: Sequence[str]) -> Drawing:
+    """The best run's gain over each other run, by rows and by folds, with 95 % intervals."""
+    chart = blank(5.6, 1.5 + 0.62 * len(compared.pairs))
     axes = chart.subplots()
-    style(axes, f"How much better {cut(names[0], 20)} is in {of.metric.name}, with 95 % intervals", grid="x")
+    style(axes, f"How much better {cut(names[0], 20)} is in {compared.metric.name}, with 95 % intervals", grid="x")
     axes.axvline(0, color=INK, lw=1.1)
-    words, digits = [], decimals(of)
-    for at, pair in enumerate(of.pairs):
+    words, digits = [], decimals(compared)
+    for at, pair in enumerate(compared.pairs):
         judged = pair.gains[np.isfinite(pair.gains)]
-        named = (f"out of fold, {of.unit}s resampled", "mean of the folds, corrected t-test", "a fold")
+        named = (f"out of fold, {compared.unit}s resampled", "mean of the folds, corrected t-test", "a fold")
         by_rows, by_folds, one = named if at == 0 else (None, None, None)
         line: dict[str, Any] = {"lw": 2, "capsize": 4, "ms": 5.5}
         axes.errorbar(
@@ -113,81 +113,88 @@ def differences(of: Comparison, names: Sequence[str]) -> Drawing:
         words.append(f"{text}: {signed(pair.gain, digits)}, {bounds(pair.low, pair.high, digits)}")
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.set_ylim(len(of.pairs) - 0.5, -0.6)
-    axes.set_xlim(*_near(of))
+    axes.set_ylim(len(compared.pairs) - 0.5, -0.6)
+    axes.set_xlim(*_near(compared))
     axes.locator_params(axis="x", nbins=6)
     legend(chart)
-    return Drawing(chart, f"Differences in {of.metric.name} out of fold with 95 % intervals: {'; '.join(words)}")
+    return Drawing(chart, f"Differences in {compared.metric.name} out of fold with 95 % intervals: {'; '.join(words)}")
 
 
-def _near(of: Comparison) -> tuple[float, float]:
-    """The differences' range: a t-test of two folds has an interval so wide that it would hide all others."""
-    near = [0.0, *(v for p in of.pairs for v in (p.gain, p.low, p.high, *p.gains[np.isfinite(p.gains)].tolist()))]
-    tests = [v for p in of.pairs if p.folds for v in (p.folds.low, p.folds.high)]
+def _near(compared: Comparison) -> tuple[float, float]:
+    """The limits of the axis. The interval of a t-test on two folds may be too wide to show, so it is cut."""
+    near = [0.0, *(v for p in compared.pairs for v in (p.gain, p.low, p.high, *p.gains[np.isfinite(p.gains)].tolist()))]
+    tests = [v for p in compared.pairs if p.folds for v in (p.folds.low, p.folds.high)]
     room = (max(near) - min(near)) or 1.0
     low, high = max(min(near + tests), min(near) - room), min(max(near + tests), max(near) + room)
     edge = 0.04 * (high - low) or 1.0
     return low - edge, high + edge
 
 
-def learning(of: Comparison, names: Sequence[str]) -> dict[str, Drawing | None]:
-    """Validation metric by epoch, and where all runs were trained on one loss that too; ensembles have no epochs."""
+def learning(compared: Comparison, names: Sequence[str]) -> dict[str, Drawing | None]:
+    """Validation metric by epoch, and the loss if all runs have the same one. Ensembles have no epochs."""
     histories = {
         i: histories
-        for i, run in enumerate(of.runs[:MOST])
+        for i, run in enumerate(compared.runs[:MOST])
         if (histories := [history for fold in run.folds if (history := fold.history())])
     }
     if not histories:
         return {}
     points = max(40, min(POINTS, ALL_POINTS // sum(map(len, histories.values())) // 2))
-    metric = of.metric
+    metric = compared.metric
 
     def sets(side: str, key: str, line: Any = "-") -> list[Curves]:
         return [Curves(names[i], COLORS[i], h, f"{side}/{key}", line) for i, h in histories.items()]
 
     name = f"{metric.name} of the validation rows, {metric.direction.sentence}"
     drawn = {"curves_metric": curves(name, sets("valid", metric.name), points=points)}
-    if len({str(of.runs[i].made_by.loss) for i in histories}) == 1:
+    if len({str(compared.runs[i].made_by.loss) for i in histories}) == 1:
         both = [*sets("valid", "loss"), *sets("train", "loss", DASHED)]
         drawn["curves_loss"] = curves("Loss (dashed: of the training rows)", both, points=points)
     return drawn
 
 
-def classes(of: Comparison, names: Sequence[str]) -> Drawing:
-    """Each class's loss under every run, and how far the best is ahead on it."""
-    shown, k = range(min(len(names), MOST)), len(of.rows.classes)
-    thick = 0.8 / len(shown)
-    each = 0.26 + 0.11 * len(shown) if k <= 12 else 0.12 + 0.07 * len(shown)
+def classes(compared: Comparison, names: Sequence[str]) -> Drawing:
+    """Each class's loss under every run, and the best run's gain on it."""
+    positions, k = range(min(len(names), MOST)), len(compared.rows.classes)
+    thick = 0.8 / len(positions)
+    each = 0.26 + 0.11 * len(positions) if k <= 12 else 0.12 + 0.07 * len(positions)
     chart = blank(8.4, 1.6 + max(k * each, 1.6))
-    left, right = chart.subplots(1, 2, sharey=True, width_ratios=(1, 1))
-    style(left, f"By class: {loss_name(of)}, {of.loss_direction.sentence}", "mean on the class's rows", grid="x")
-    style(right, f"How far {cut(names[0], 18)} is ahead", "difference, with 95 % interval", grid="x")
-    right.axvline(0, color=INK, lw=1.1)
-    for i in shown:
-        table = of.classes[of.classes["run"] == i]
-        at = np.arange(k) + (i - (len(shown) - 1) / 2) * thick
-        left.barh(at, table["score"], 0.92 * thick, color=COLORS[i], label=names[i])
+    score_axes, gain_axes = chart.subplots(1, 2, sharey=True, width_ratios=(1, 1))
+    style(
+        score_axes,
+        f"By class: {loss_name(compared)}, {compared.loss_direction.sentence}",
+        "mean on the class's rows",
+        grid="x",
+    )
+    style(gain_axes, f"How far {cut(names[0], 18)} is ahead", "difference, with 95 % interval", grid="x")
+    gain_axes.axvline(0, color=INK, lw=1.1)
+    for i in positions:
+        table = compared.classes[compared.classes["run"] == i]
+        at = np.arange(k) + (i - (len(positions) - 1) / 2) * thick
+        score_axes.barh(at, table["score"], 0.92 * thick, color=COLORS[i], label=names[i])
         if i:
             gain, low, high = (table[name].to_numpy() for name in ("gain", "low", "high"))
-            right.errorbar(gain, at, xerr=_bars(gain, low, high), fmt="o", color=COLORS[i], ms=4, lw=1.4, capsize=2)
-    count = of.classes[of.classes["run"] == 0]["rows"]
-    ticks = [f"{cut(c, 22)} ({n:,})" for c, n in zip(of.rows.classes, count, strict=True)]
-    left.set_yticks(range(k), ticks, size=9 if k <= 20 else 7.5, parse_math=False)
-    left.set_ylim(k - 0.4, -0.6)
-    for axes in (left, right):
+            gain_axes.errorbar(gain, at, xerr=_bars(gain, low, high), fmt="o", color=COLORS[i], ms=4, lw=1.4, capsize=2)
+    count = compared.classes[compared.classes["run"] == 0]["rows"]
+    ticks = [f"{cut(c, 22)} ({n:,})" for c, n in zip(compared.rows.classes, count, strict=True)]
+    score_axes.set_yticks(range(k), ticks, size=9 if k <= 20 else 7.5, parse_math=False)
+    score_axes.set_ylim(k - 0.4, -0.6)
+    for axes in (score_axes, gain_axes):
         axes.locator_params(axis="x", nbins=5)
         legend(chart)
-    return Drawing(chart, f"{loss_name(of)} of each of {k} classes under {', '.join(names[i] for i in shown)}")
+    return Drawing(
+        chart, f"{loss_name(compared)} of each of {k} classes under {', '.join(names[i] for i in positions)}"
+    )
 
 
-def rows(of: Comparison, pair: Pair, names: Sequence[str]) -> Drawing:
-    """Each row's loss under the best run and under another: what lies off the diagonal, one of them knows better."""
+def rows(compared: Comparison, pair: Pair, names: Sequence[str]) -> Drawing:
+    """Each row's loss under the best run and under another one, as a density of points."""
     from matplotlib.colors import LinearSegmentedColormap
 
     chart = blank(WIDTH, 4.6)
     axes = chart.subplots()
-    x, y, what = of.losses[:, pair.best], of.losses[:, pair.other], loss_name(of)
-    ahead = of.loss_direction.sign * (x - y)
+    x, y, what = compared.losses[:, pair.best], compared.losses[:, pair.other], loss_name(compared)
+    ahead = compared.loss_direction.sign * (x - y)
     shares = f"better on {percent((ahead > 0).mean())} of rows, worse on {percent((ahead < 0).mean())}"
     style(axes, f"{cut(names[0], 18)}: {shares}", f"{what} of {names[0]}", f"{what} of {names[pair.other]}")
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
@@ -210,6 +217,6 @@ def rows(of: Comparison, pair: Pair, names: Sequence[str]) -> Drawing:
 
 
 def _bars(middle: float | np.ndarray, low: float | np.ndarray, high: float | np.ndarray) -> np.ndarray:
-    """Distances (2, N) down and up; a percentile interval may leave its middle on one side by a hair."""
+    """Error bar lengths (2, N), down and up, never negative: a percentile interval may just miss its middle."""
     middle, low, high = np.atleast_1d(middle), np.atleast_1d(low), np.atleast_1d(high)
-    return np.maximum(np.stack([middle - low, high - middle]), 0)
+    return np.asarray(np.maximum(np.stack([middle - low, high - middle]), 0))

@@ -1,4 +1,4 @@
-"""Runs that are compared, read side by side: the rows that they have in common, and what each predicted for them."""
+"""Reads the runs of a comparison: their common rows, and each run's predictions for them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bench.spec import UserError
 
 @dataclass(frozen=True)
 class Rows:
-    """What compared runs have in common: the validated rows, and what each fold trained on.
+    """What compared runs have in common: the validated rows, and how many rows the folds trained on.
 
-    table has id, fold, and group and example where there are any; target is (N, K); ratio is the folds' mean of
-    validated by trained rows.
+    table has id, fold, and group and example if the splits have them; target is (N, K); ratio is the number of
+    validated rows divided by that of trained rows, a mean over folds.
     """
 
     table: pd.DataFrame
@@ -29,17 +29,19 @@ class Rows:
 
 
 def read(runs: Sequence[Run]) -> tuple[Rows, list[np.ndarray]]:
-    """The runs' rows and their (N, K) predictions, in one order; UserError that names the first difference there is."""
+    """The runs' rows, and their (N, K) predictions in the same order; UserError at the first mismatch."""
     if len(runs) < 2:
         raise UserError(f"runs names {len(runs)} run; a comparison takes two or more, as runs=[<folder>,<folder>]")
     first = runs[0]
-    seen: dict[str, Run] = {}
+    by_identity: dict[str, Run] = {}
     for run in runs:
-        if lacking := [n for n in ("scores.json", "oof.parquet", "splits.parquet") if not (run.folder / n).exists()]:
-            raise UserError(f"{run.folder} has no {lacking[0]}: the command that made the run makes what is missing")
-        if run.identity in seen:
-            raise UserError(f"{run.folder} and {seen[run.identity].folder} are one run: the same recipe, data and seed")
-        seen[run.identity] = run
+        if missing := [n for n in ("scores.json", "oof.parquet", "splits.parquet") if not (run.folder / n).exists()]:
+            raise UserError(f"{run.folder} has no {missing[0]}: the command that made the run makes what is missing")
+        if run.identity in by_identity:
+            raise UserError(
+                f"{run.folder} and {by_identity[run.identity].folder} are one run: the same recipe, data and seed"
+            )
+        by_identity[run.identity] = run
         _refuse("data sets", first, first.inputs.dataset, run, run.inputs.dataset)
         kinds = [("simulated" if r.inputs.simulated else "real") + " data" for r in (first, run)]
         _refuse("simulated and real rows", first, kinds[0], run, kinds[1])
@@ -57,7 +59,7 @@ def read(runs: Sequence[Run]) -> tuple[Rows, list[np.ndarray]]:
 
 
 def _predicted(run: Run) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """A run's out-of-fold rows sorted by id, with what its splits say of group and example; (N, K) target, prediction.
+    """A run's out-of-fold rows sorted by id, with group and example of its splits; (N, K) targets and predictions.
 
     The columns are read one by one, since a table of many classes and its copies would take several times as much.
     """
@@ -79,28 +81,28 @@ def _predicted(run: Run) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 
 
 def _splits(run: Run, *names: str) -> pd.DataFrame:
-    """id and those of the columns that the run's splits have."""
+    """id, and those of the named columns that the run's splits have."""
     import pyarrow.parquet as pq
 
     path = run.folder / "splits.parquet"
     return pd.read_parquet(path, columns=["id", *(n for n in names if n in pq.read_schema(path).names)])
 
 
-def _refuse(what: str, first: Run, here: str, run: Run, there: str) -> None:
-    if here != there:
-        raise UserError(f"{what} differ: {first.folder} has {here}, {run.folder} {there}; these can't be compared")
+def _refuse(what: str, first: Run, expected: str, run: Run, actual: str) -> None:
+    if expected != actual:
+        raise UserError(f"{what} differ: {first.folder} has {expected}, {run.folder} {actual}; these can't be compared")
 
 
 def _refuse_classes(first: Run, run: Run) -> None:
-    here, there = first.spec.classes, run.spec.classes
-    if here != there:
-        odd = sorted(set(here) ^ set(there))
+    expected, actual = first.spec.classes, run.spec.classes
+    if expected != actual:
+        odd = sorted(set(expected) ^ set(actual))
         what = f"class {odd[0]!r} is in one of them alone" if odd else "they stand in another order"
         raise UserError(f"classes differ between {first.folder} and {run.folder}: {what}; these can't be compared")
 
 
 def _refuse_rows(first: Run, rows: Rows, run: Run, table: pd.DataFrame, target: np.ndarray) -> None:
-    """Refuses a table, sorted by id, whose rows, targets, folds or groups are not those of ``first``'s ``rows``."""
+    """Raises UserError if ``run``'s rows, targets, folds or groups differ from ``rows``, those of ``first``."""
     names, ids, other = f"{first.folder} and {run.folder}", rows.table["id"], table["id"]
     if odd := sorted(set(ids) ^ set(other)):
         owner = first if odd[0] in set(ids) else run
@@ -125,7 +127,7 @@ def _refuse_rows(first: Run, rows: Rows, run: Run, table: pd.DataFrame, target: 
 
 
 def _ratio(run: Run, table: pd.DataFrame) -> float:
-    """The folds' mean of validated by trained rows; several rows of an example count as one, as they do in training."""
+    """``Rows.ratio``. The rows of one example count as one, as they do in training."""
     splits = _splits(run, "fold", "trained", "trained_from", "weight", "example")
     trained = splits["trained"].to_numpy(bool) if "trained" in splits else np.ones(len(splits), bool)
     if "weight" in splits:

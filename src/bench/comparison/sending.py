@@ -1,4 +1,4 @@
-"""A comparison's page where its runs are: a copy in each run's folder, and from there among its MLflow artifacts."""
+"""Copies a comparison's page to each run's folder, and from there to the run's artifacts in MLflow."""
 
 from __future__ import annotations
 
@@ -15,52 +15,53 @@ from bench.runs.run import Run
 from bench.tell import public
 
 FOLDER = "comparisons"
-"""Of a run's folder, and of its artifacts."""
+"""The subfolder of a run's folder, and of its artifacts."""
 SQLITE = "sqlite:///"
 
 
 def leave(page: Path, runs: Sequence[Run]) -> list[str]:
-    """Copies ``<comparison>/report.html`` to ``<run>/comparisons/<comparison>.html``; sentences on what failed."""
-    said, text = [], page.read_text(encoding="utf-8")
+    """Copies ``<comparison>/report.html`` to ``<run>/comparisons/<comparison>.html``; one line per failure."""
+    failures, text = [], page.read_text(encoding="utf-8")
     for run in runs:
         copy = run.folder / FOLDER / f"{page.parent.name}.html"
         try:
             if not copy.exists() or copy.read_text(encoding="utf-8") != text:  # one that stays is not sent again
                 write_text(copy, text)
         except OSError as error:  # somebody else's run, or a disk that is only read
-            said.append(f"report    not copied to {copy} ({error.strerror})")
-    return said
+            failures.append(f"report    not copied to {copy} ({error.strerror})")
+    return failures
 
 
 def send(name: str, runs: Sequence[Run], uri: str | None, wait_s: float) -> list[str]:
-    """Has ``comparisons/<name>.html`` sent by each run that MLflow has, within ``wait_s`` in all; what is to be said.
+    """Sends ``comparisons/<name>.html`` to MLflow for each run that is there; returns lines to print.
 
-    ``uri`` None: to where each run was sent before. Nothing here raises: what was not taken is sent at any later time.
+    ``uri`` None means the address that each run was sent to before. All runs together take at most ``wait_s`` seconds.
+    Never raises: ``bench.track`` can send later what MLflow has not taken.
     """
     by_uri: dict[str, list[Run]] = {}
     for run in runs:
         note = run.folder / "tracking.json"
         if note.exists() and _waits(run, name):
             by_uri.setdefault(uri or read_json(note)["uri"], []).append(run)
-    said, until = [], time.monotonic() + wait_s
-    for address, there in by_uri.items():
-        folders = [str(run.folder) for run in there]
+    lines, until = [], time.monotonic() + wait_s
+    for address, recipients in by_uri.items():
+        folders = [str(run.folder) for run in recipients]
         if not address.startswith(SQLITE) or Path(address.removeprefix(SQLITE)).exists():  # else it was moved
             _track(folders, address, max(1.0, until - time.monotonic()))
-        left = [folder for run, folder in zip(there, folders, strict=True) if _waits(run, name)]
-        if left:
-            said.append(
+        waiting = [folder for run, folder in zip(recipients, folders, strict=True) if _waits(run, name)]
+        if waiting:
+            lines.append(
                 f"tracking  MLflow ({public(address)}) has not taken the page; later: python -m bench.track "
-                + " ".join(left)
+                + " ".join(waiting)
             )
         else:
-            whose = f"{len(there)} runs" if len(there) > 1 else "the run"
-            said.append(f"tracking  MLflow has the page among the artifacts of {whose}: {FOLDER}/{name}.html")
-    return said
+            whose = f"{len(recipients)} runs" if len(recipients) > 1 else "the run"
+            lines.append(f"tracking  MLflow has the page among the artifacts of {whose}: {FOLDER}/{name}.html")
+    return lines
 
 
 def _track(folders: Sequence[str], uri: str, seconds: float) -> None:
-    """``bench.track`` in a process of its own, which alone imports mlflow and can be stopped whatever it waits for."""
+    """Runs ``bench.track`` in its own process, so that a blocked call can be stopped and mlflow is not imported."""
     package = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.getenv("PYTHONPATH")]))}
     # The address through stdin: it may hold a password, and everybody on a machine sees arguments.
@@ -72,7 +73,7 @@ def _track(folders: Sequence[str], uri: str, seconds: float) -> None:
 
 
 def _waits(run: Run, name: str) -> bool:
-    """Whether the run's copy is not among what it has noted as sent."""
+    """Whether the run has a copy that is not noted as sent."""
     copy, note = run.folder / FOLDER / f"{name}.html", run.folder / "tracking.json"
     if not copy.exists():
         return False

@@ -1,4 +1,4 @@
-"""Whether a difference is more than chance: a t-test over folds, a bootstrap over rows, a correction for many."""
+"""Significance of a difference: a t-test over folds, a bootstrap over rows, and Holm's correction."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pandas as pd
 from bench.spec import Metric, UserError
 
 LEVEL = 0.05
-"""What a p-value must lie below; intervals are of 1 − LEVEL."""
+"""The significance level; intervals have the confidence 1 − LEVEL."""
 CELLS = 2_000_000
-"""Drawn counts that are held at once: 8 MB."""
+"""The most counts in memory at once: 8 MB."""
 
 
 @dataclass(frozen=True)
 class FoldTest:
-    """A paired test of k folds' differences: their mean, its standard error, t, p, and the mean's 95 % interval."""
+    """A paired test of the differences of k folds: mean, standard error, t, p and the mean's 95 % interval."""
 
     mean: float
     error: float
@@ -33,10 +33,12 @@ def corrected_t_test(differences: np.ndarray, ratio: float) -> FoldTest:
     """Nadeau and Bengio's corrected resampled t-test of (k,) paired differences, two-sided, k − 1 degrees of freedom.
 
     t = mean / sqrt((1 / k + n_test / n_train) · s²), s² the differences' variance with k − 1 below; ``ratio`` is
-    n_test / n_train. Folds share their training rows, so their scores are no independent draws: the plain 1 / k finds
-    differences that are not there. Source: Nadeau and Bengio 2003, Inference for the Generalization Error, Machine
-    Learning 52, 239–281, https://doi.org/10.1023/A:1024068626366; they derive it for random splits, its use on the
-    folds of a cross-validation is common (Bouckaert and Frank 2004) and a heuristic. Raises ValueError for k < 2.
+    n_test / n_train. Folds share training rows, so their scores are not independent: with the plain 1 / k the test
+    finds differences that do not exist. Raises ValueError for k < 2.
+
+    Source: Nadeau and Bengio 2003, Inference for the Generalization Error, Machine Learning 52, 239–281,
+    https://doi.org/10.1023/A:1024068626366. They derive it for random splits. Its use on the folds of a
+    cross-validation is common (Bouckaert and Frank 2004), but a heuristic.
     """
     from scipy import special  # Student's distribution; scipy.stats takes a second to import
 
@@ -56,7 +58,7 @@ def corrected_t_test(differences: np.ndarray, ratio: float) -> FoldTest:
 def holm(p: Sequence[float]) -> list[float]:
     """P-values corrected for their number, step by step from the smallest (Holm 1979, Scand. J. Statist. 6, 65–70).
 
-    Below 0.05 after it means: in all of them together, a difference that is not there is found once in 20 times.
+    If no difference exists, the chance that any corrected p-value falls below 0.05 is at most 1 in 20.
     """
     order = np.argsort(p, kind="stable")
     raised = np.maximum.accumulate(np.asarray(p)[order] * np.arange(len(p), 0, -1))
@@ -78,22 +80,22 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def units(table: pd.DataFrame) -> tuple[np.ndarray, str]:
-    """What is drawn as one: (N,) code from 0 of each row, and ``group``, ``example`` or ``row``.
+    """The units of resampling: (N,) codes of the rows from 0, and their kind: ``group``, ``example`` or ``row``.
 
-    Rows of a group (a patient) are alike, and drawing them apart would make any interval too narrow; neither are the
-    rows of an example ever parted. A row without a group stands alone.
+    Rows of a group (a patient) are alike: drawing them one by one would make every interval too narrow. The rows of an
+    example also stay together. A row without a group is its own unit.
     """
     alone = np.arange(len(table))
     tied = [(name, table[name].factorize()[0]) for name in ("group", "example") if name in table]
     if not tied:
         return alone, "row"
-    found = [np.where(code < 0, code.max() + 1 + alone, code) for _, code in tied]
-    code = found[0]
-    if len(found) == 2:  # an example may join two groups: what hangs together is one
+    codes = [np.where(code < 0, code.max() + 1 + alone, code) for _, code in tied]
+    code = codes[0]
+    if len(codes) == 2:  # an example may join two groups: what hangs together is one
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
-        first, second = found
+        first, second = codes
         nodes = first.max() + 1 + second.max() + 1
         edges = coo_array((np.ones(len(first)), (first, first.max() + 1 + second)), shape=(nodes, nodes))
         code = connected_components(edges, directed=False)[1][first]
@@ -103,7 +105,7 @@ def units(table: pd.DataFrame) -> tuple[np.ndarray, str]:
 def draws(n_units: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each unit is drawn, with replacement: blocks (b, n_units) of whole float32, ``resamples`` rows in all.
 
-    For one seed the draws are the same, and fewer of them are the first of many.
+    The same seed gives the same draws; with fewer ``resamples`` they are the first ones of the same sequence.
     """
     if n_units < 2:
         raise UserError("all rows are of one group, so there is nothing to draw a difference's interval from")
@@ -117,26 +119,26 @@ def draws(n_units: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def resampled_means(rows: np.ndarray, unit: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """(B, R) means of the (N, R) rows' scores over the rows of each of B draws of units."""
+    """(B, R) means of (N, R) row scores, one per draw of units."""
     columns = [*rows.T, np.ones(len(rows))]
     sums = np.stack([np.bincount(unit, column) for column in columns], axis=1)  # what a unit adds, however often drawn
     drawn = np.concatenate([count @ sums for count in draws(len(sums), resamples, seed)])
-    return drawn[:, :-1] / drawn[:, -1:]
+    return np.asarray(drawn[:, :-1] / drawn[:, -1:])
 
 
 def resampled_by_class(rows: np.ndarray, target: np.ndarray, unit: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """(B, R, K) means of (N, R) rows' scores in each class of each draw, a row counting by its (N, K) target's share.
+    """(B, R, K) means of (N, R) row scores per draw and class, weighted by the (N, K) targets.
 
     NaN where a draw has no row of the class.
     """
     columns, k = np.column_stack([rows, np.ones(len(rows))]), target.shape[1]
     members = [np.flatnonzero(target[:, c]) for c in range(k)]
     shares = [columns[at] * target[at, c, None] for c, at in enumerate(members)]
-    found = []
+    blocks = []
     for count in draws(int(unit.max()) + 1, resamples, seed):
         sums = [count.take(unit[at], axis=1) @ share for at, share in zip(members, shares, strict=True)]
-        found.append(np.stack(sums, axis=2))
-    drawn = np.concatenate(found)
+        blocks.append(np.stack(sums, axis=2))
+    drawn = np.concatenate(blocks)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(drawn[:, :-1] / drawn[:, -1:])
 
@@ -144,10 +146,10 @@ def resampled_by_class(rows: np.ndarray, target: np.ndarray, unit: np.ndarray, r
 def resampled_scores(
     metric: Metric, target: np.ndarray, probabilities: Sequence[np.ndarray], unit: np.ndarray, resamples: int, seed: int
 ) -> np.ndarray:
-    """(B, R) scores of R runs' (N, K) predictions, each draw the same for all of them: for metrics that are no means.
+    """(B, R) scores of R runs' (N, K) predictions, for metrics that are not means over rows.
 
-    A draw that the metric can't judge (one class alone) is NaN. Where the metric has no ``weighted``, every draw takes
-    what the metric takes.
+    All runs are scored on the same draws. A draw on which the metric is not defined (one class alone) is NaN. Without
+    ``Metric.weighted``, every draw costs a full evaluation of the metric.
     """
     weighted = metric.weighted or partial(_repeated, metric)
     scorers = [weighted(target, p) for p in probabilities]

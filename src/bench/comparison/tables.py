@@ -1,4 +1,4 @@
-"""A comparison in words, tables and files."""
+"""A comparison on the terminal and in files."""
 
 from __future__ import annotations
 
@@ -20,73 +20,79 @@ from bench.runs.run import identity
 from bench.spec import Direction
 
 
-def folds_table(of: Comparison) -> pd.DataFrame:
+def folds_table(compared: Comparison) -> pd.DataFrame:
     """One row a fold and one column a run, then mean, std (population, as in scores.json) and the out-of-fold score."""
-    frame = pd.DataFrame(of.folds.T, columns=labels(of.runs), index=[f"fold {k}" for k in of.numbers])
-    means, stds = whole(of)
-    rest = pd.DataFrame({"mean": means, "std": stds, "out-of-fold": of.scores}, index=frame.columns)
+    frame = pd.DataFrame(compared.folds.T, columns=labels(compared.runs), index=[f"fold {k}" for k in compared.numbers])
+    means, stds = fold_statistics(compared)
+    rest = pd.DataFrame({"mean": means, "std": stds, "out-of-fold": compared.scores}, index=frame.columns)
     return pd.concat([frame, rest.T])
 
 
-def tell(of: Comparison, more: Sequence[str] = ()) -> None:
-    """Prints the tables, the verdicts and what to know of them, ``more`` too."""
+def tell(compared: Comparison, more: Sequence[str] = ()) -> None:
+    """Prints the tables, the verdicts, and the notes together with ``more``."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False, emoji=False)
-    mark = "  SIMULATED data" if of.rows.simulated else ""
-    title = f"{of.runs[0].inputs.dataset}: {of.metric.name} ({of.metric.direction.sentence}){mark}"
-    console.print(terminal(score_table(of), title))
-    if len(of.runs) > 2:
-        console.print(terminal(difference_table(of), f"\n{labels(of.runs)[0]}, the best, is ahead"))
+    mark = "  SIMULATED data" if compared.rows.simulated else ""
+    title = f"{compared.runs[0].inputs.dataset}: {compared.metric.name} ({compared.metric.direction.sentence}){mark}"
+    console.print(terminal(score_table(compared), title))
+    if len(compared.runs) > 2:
+        console.print(terminal(difference_table(compared), f"\n{labels(compared.runs)[0]}, the best, is ahead"))
     console.print()
-    for name, run, words in zip(labels(of.runs), of.runs, differing(of.runs), strict=True):
+    for name, run, words in zip(labels(compared.runs), compared.runs, differing(compared.runs), strict=True):
         console.print(f"{name}: {run.folder}" + (f"\n    {words}" if words else ""), soft_wrap=True)
     console.print()
-    for pair in of.pairs:
-        console.print(f"{'SIMULATED data: ' if of.rows.simulated else ''}{sentence(of, pair)}.", soft_wrap=True)
-    for note in [*notes(of), *more]:
+    for pair in compared.pairs:
+        console.print(
+            f"{'SIMULATED data: ' if compared.rows.simulated else ''}{sentence(compared, pair)}.", soft_wrap=True
+        )
+    for note in [*notes(compared), *more]:
         console.print(f"Note: {note}.", soft_wrap=True)
 
 
-def write(of: Comparison, outputs: Path) -> Path:
+def write(compared: Comparison, outputs: Path) -> Path:
     """Writes <outputs>/comparisons/<identity>/: tables, and comparison.json last; returns the folder."""
-    names = labels(of.runs)
-    deciding = {"runs": sorted(run.identity for run in of.runs), "resamples": of.resamples, "seed": of.seed}
+    names = labels(compared.runs)
+    deciding = {
+        "runs": sorted(run.identity for run in compared.runs),
+        "resamples": compared.resamples,
+        "seed": compared.seed,
+    }
     folder = outputs.resolve() / "comparisons" / identity(deciding)
-    write_text(folder / "folds.csv", folds_table(of).to_csv(index_label=of.metric.name))
-    classes = of.classes.rename(columns={"score": of.loss})
+    write_text(folder / "folds.csv", folds_table(compared).to_csv(index_label=compared.metric.name))
+    classes = compared.classes.rename(columns={"score": compared.loss})
     write_text(folder / "classes.csv", classes.assign(run=[names[i] for i in classes["run"]]).to_csv(index=False))
-    write_text(folder / "disagreements.csv", disagreements(of).to_csv(index=False))
-    losses = {f"{of.loss} {name}": of.losses[:, i] for i, name in enumerate(names)}
+    write_text(folder / "disagreements.csv", disagreements(compared).to_csv(index=False))
+    losses = {f"{compared.loss} {name}": compared.losses[:, i] for i, name in enumerate(names)}
     with replacing(folder / "rows.parquet") as temporary:
-        of.rows.table.join(pd.DataFrame(losses)).to_parquet(temporary, index=False)
-    write_json(folder / "comparison.json", summary(of))
+        compared.rows.table.join(pd.DataFrame(losses)).to_parquet(temporary, index=False)
+    write_json(folder / "comparison.json", summary(compared))
     return folder
 
 
-def summary(of: Comparison) -> dict[str, Any]:
-    """What comparison.json holds: runs best first, pairs, verdicts; numbers that are not defined are null."""
-    names, words, (means, stds) = labels(of.runs), differing(of.runs), whole(of)
+def summary(compared: Comparison) -> dict[str, Any]:
+    """The content of comparison.json: runs (best first), pairs and verdicts; undefined numbers are null."""
+    names, words, (means, stds) = labels(compared.runs), differing(compared.runs), fold_statistics(compared)
     runs = [
         {
             "name": name,
             "identity": run.identity,
             "folder": str(run.folder),
             "differs": differs,
-            "folds": of.folds[i],
+            "folds": compared.folds[i],
             "mean": means[i],
             "std": stds[i],
-            "oof": of.scores[i],
-            "interval": of.intervals[i],
+            "oof": compared.scores[i],
+            "interval": compared.intervals[i],
         }
-        for i, (name, run, differs) in enumerate(zip(names, of.runs, words, strict=True))
+        for i, (name, run, differs) in enumerate(zip(names, compared.runs, words, strict=True))
     ]
     pairs = [
         {
-            "best": of.runs[pair.best].identity,
-            "other": of.runs[pair.other].identity,
+            "best": compared.runs[pair.best].identity,
+            "other": compared.runs[pair.other].identity,
             "verdict": pair.verdict,
-            "sentence": sentence(of, pair),
+            "sentence": sentence(compared, pair),
             "folds": {
                 "gains": pair.gains,
                 "better_on": int((pair.gains > 0).sum()),
@@ -95,68 +101,68 @@ def summary(of: Comparison) -> dict[str, Any]:
             },
             "oof": {"gain": pair.gain, "low": pair.low, "high": pair.high, "p_corrected": pair.p_rows},
         }
-        for pair in of.pairs
+        for pair in compared.pairs
     ]
     return _plain(
         {
-            "metric": of.metric.name,
-            "direction": of.metric.direction,
-            "row_loss": of.loss,
-            "simulated": of.rows.simulated,
-            "dataset": of.runs[0].inputs.dataset,
-            "rows": len(of.rows.table),
-            "unit": of.unit,
-            "units": of.n_units,
-            "fold_numbers": of.numbers,
-            "ratio": of.rows.ratio,
+            "metric": compared.metric.name,
+            "direction": compared.metric.direction,
+            "row_loss": compared.loss,
+            "simulated": compared.rows.simulated,
+            "dataset": compared.runs[0].inputs.dataset,
+            "rows": len(compared.rows.table),
+            "unit": compared.unit,
+            "units": compared.n_units,
+            "fold_numbers": compared.numbers,
+            "ratio": compared.rows.ratio,
             "level": LEVEL,
-            "resamples": of.resamples,
-            "seed": of.seed,
+            "resamples": compared.resamples,
+            "seed": compared.seed,
             "runs": runs,
             "pairs": pairs,
-            "notes": notes(of),
+            "notes": notes(compared),
         }
     )
 
 
-def score_table(of: Comparison) -> Table:
-    """Folds by runs, the best of each line marked; of two runs their difference beside it."""
-    names, direction = labels(of.runs), of.metric.direction
-    pairs, digits = of.pairs if len(names) == 2 else [], decimals(of)
+def score_table(compared: Comparison) -> Table:
+    """Scores by fold and run, with the best of each line marked; for two runs also their difference."""
+    names, direction = labels(compared.runs), compared.metric.direction
+    pairs, digits = compared.pairs if len(names) == 2 else [], decimals(compared)
 
     def ahead(values: Sequence[float]) -> list[str]:
         return [signed(value, digits) if np.isfinite(value) else "–" for value in values]
 
     rows: list[list[object]] = [
-        [f"fold {k}", *marked(direction, of.folds[:, i]), *ahead([p.gains[i] for p in pairs])]
-        for i, k in enumerate(of.numbers)
+        [f"fold {k}", *marked(direction, compared.folds[:, i]), *ahead([p.gains[i] for p in pairs])]
+        for i, k in enumerate(compared.numbers)
     ]
-    means, stds = whole(of)
+    means, stds = fold_statistics(compared)
     spreads = [Spread(mean, std) for mean, std in zip(means, stds, strict=True)]
     test = [pair.folds.mean if pair.folds else np.nan for pair in pairs]
     rows.append(["mean ± std", *marked(direction, means, spreads), *ahead(test)])
-    rows.append(["out of fold", *marked(direction, of.scores), *ahead([p.gain for p in pairs])])
-    written = 0 if np.abs(of.scores).max() >= 100 else 4
-    spans = [bounds(low, high, written) for low, high in of.intervals]
+    rows.append(["out of fold", *marked(direction, compared.scores), *ahead([p.gain for p in pairs])])
+    written = 0 if np.abs(compared.scores).max() >= 100 else 4
+    spans = [bounds(low, high, written) for low, high in compared.intervals]
     rows.append(["95 % interval", *spans, *[bounds(p.low, p.high, digits) for p in pairs]])
-    kinds = [*[""] * len(of.numbers), "line breaks", "strong", "breaks"]
+    kinds = [*[""] * len(compared.numbers), "line breaks", "strong", "breaks"]
     head = ["", *names, *["difference" for _ in pairs]]
     return Table(head, rows, 1, kinds, kind="narrow" * (len(names) > 4))
 
 
 def marked(direction: Direction, values: Sequence[float] | np.ndarray, cells: Sequence[object] = ()) -> list[object]:
-    """The ``cells`` (the values themselves) with the best of them marked, all that share that place."""
+    """The ``cells`` (by default the values) with the best one marked, or all that are equally good."""
     best = direction.best(values)
     top = None if best is None else values[best]
     pairs = zip(values, cells or [float(value) for value in values], strict=True)
     return [Marked(cell, "best") if value == top else cell for value, cell in pairs]
 
 
-def difference_table(of: Comparison) -> Table:
-    """How far the best run is ahead of each other, by folds and by rows: the numbers of both tests."""
-    names, digits, many = labels(of.runs), decimals(of), len(of.pairs) > 1
+def difference_table(compared: Comparison) -> Table:
+    """The best run's gain over each other run: the numbers of both tests, by folds and by rows."""
+    names, digits, many = labels(compared.runs), decimals(compared), len(compared.pairs) > 1
     rows: list[list[object]] = []
-    for pair in of.pairs:
+    for pair in compared.pairs:
         judged, t = pair.gains[np.isfinite(pair.gains)], pair.folds
         fold = [signed(judged.mean(), digits), bounds(t.low, t.high, digits)] if t else ["–", "–"]
         how = f"over folds: better on {(judged > 0).sum()} of {len(judged)}"
@@ -167,13 +173,13 @@ def difference_table(of: Comparison) -> Table:
     return Table(head, rows, 1 + many, ["breaks"] * len(rows))
 
 
-def whole(of: Comparison) -> tuple[np.ndarray, np.ndarray]:
+def fold_statistics(compared: Comparison) -> tuple[np.ndarray, np.ndarray]:
     """(R,) means and population standard deviations of the folds that have a score."""
-    return np.nanmean(of.folds, axis=1), np.nanstd(of.folds, axis=1)
+    return np.nanmean(compared.folds, axis=1), np.nanstd(compared.folds, axis=1)
 
 
 def _plain(value: Any) -> Any:
-    """Arrays as lists, and null for what is not a number: JSON has neither."""
+    """The value for JSON: arrays become lists, and numbers that are not finite become null."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

@@ -1,4 +1,4 @@
-"""What is said of a comparison: the runs' names, what sets them apart, verdicts, numbers as a person writes them."""
+"""The words of a comparison: the runs' names, their differences, verdicts, notes and formatted numbers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.comparison.comparison import DISTANCE, Comparison, Pair
-from bench.runs import recipe
 from bench.runs.facts import leaves
+from bench.runs.recipe import deciding
 from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE
 
@@ -19,7 +19,7 @@ LONGEST = 26
 
 
 def labels(runs: list[Run]) -> list[str]:
-    """A short name of each run: its model; where several have the same, with what sets them apart or the identity."""
+    """A short name of each run: its model. Runs of the same model also get their differences, or their identity."""
     models = [str(run.inputs.model) for run in runs]
     named = dict.fromkeys(range(len(runs)), "")
     for model in set(models):
@@ -31,52 +31,52 @@ def labels(runs: list[Run]) -> list[str]:
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
-    """What sets each run's recipe apart, as ``key=value`` words."""
-    return [" ".join(f"{key}={value}" for key, value in found.items()) for found in differences(runs)]
+    """The differences between the runs' recipes as text: ``key=value`` words, one string per run."""
+    return [" ".join(f"{key}={value}" for key, value in options.items()) for options in differences(runs)]
 
 
 def differences(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """What sets each run's recipe apart: options of groups (loss: kl), then single keys (optimizer.lr: 0.01).
+    """The options in which the runs' recipes differ: groups (loss: kl), then single keys (optimizer.lr: 0.01).
 
-    An ensemble has no recipe of training, so ensembles and trained runs are each told apart among themselves.
+    An ensemble has no training recipe, so ensembles are compared with ensembles, and trained runs with trained runs.
     """
     blended = [i for i, run in enumerate(runs) if run.inputs.model == ENSEMBLE]
     if blended and len(blended) < len(runs):
         trained = [i for i in range(len(runs)) if i not in blended]
-        told: dict[int, dict[str, str]] = {}
+        by_run: dict[int, dict[str, str]] = {}
         for side in (blended, trained):
-            told |= dict(zip(side, differences([runs[i] for i in side]), strict=True))
-        return [told[i] for i in range(len(runs))]
+            by_run |= dict(zip(side, differences([runs[i] for i in side]), strict=True))
+        return [by_run[i] for i in range(len(runs))]
     names = [run.inputs.names or {"model": run.inputs.model} for run in runs]
     groups = {g for name in names for g in name if len({n.get(g) for n in names}) > 1} - {"recipe"}
-    recipes = [leaves({k: v for k, v in recipe.deciding(run.made_by).items() if k not in groups}) for run in runs]
-    keys = sorted({k for found in recipes for k in found if len({r.get(k) for r in recipes}) > 1})
-    said = []
-    for name, found in zip(names, recipes, strict=True):
-        own = {g: name[g] for g in sorted(groups) if g in name}
-        for key in filter(found.__contains__, keys):
+    recipes = [leaves({k: v for k, v in deciding(run.made_by).items() if k not in groups}) for run in runs]
+    keys = sorted({k for recipe in recipes for k in recipe if len({r.get(k) for r in recipes}) > 1})
+    result = []
+    for name, recipe in zip(names, recipes, strict=True):
+        options = {g: name[g] for g in sorted(groups) if g in name}
+        for key in filter(recipe.__contains__, keys):
             part = key.removesuffix("._target_")
-            own[part] = found[key] if part == key else found[key].rpartition(".")[2]
-        said.append(own)
-    return said
+            options[part] = recipe[key] if part == key else recipe[key].rpartition(".")[2]
+        result.append(options)
+    return result
 
 
-def sentence(of: Comparison, pair: Pair) -> str:
+def sentence(compared: Comparison, pair: Pair) -> str:
     """The verdict on one pair in words."""
-    return "".join(verdict(of, pair))
+    return "".join(verdict(compared, pair))
 
 
-def verdict(of: Comparison, pair: Pair) -> tuple[str, str]:
-    """The verdict on one pair, and the rest of its sentence: the numbers that it stands on."""
-    names = labels(of.runs)
-    best, other, metric = names[pair.best], names[pair.other], of.metric.name
+def verdict(compared: Comparison, pair: Pair) -> tuple[str, str]:
+    """The verdict on one pair, and the rest of its sentence: the numbers behind it."""
+    names = labels(compared.runs)
+    best, other, metric = names[pair.best], names[pair.other], compared.metric.name
     if pair.verdict == "the same":
         return f"{best} and {other} predict the very same", ": there is nothing to tell apart"
-    digits = decimals(of)
-    better = of.metric.direction.word
+    digits = decimals(compared)
+    better = compared.metric.direction.word
     judged = pair.gains[np.isfinite(pair.gains)]
     wins = f"on {(judged > 0).sum()} of {len(judged)} folds"
-    rows_p = f", p {chance(pair.p_rows)}" if len(of.runs) > 2 else ""
+    rows_p = f", p {chance(pair.p_rows)}" if len(compared.runs) > 2 else ""
     rows = f"{signed(pair.gain, digits)}, 95 % interval {bounds(pair.low, pair.high, digits)}{rows_p}"
     folds_p = f"p {chance(pair.p_folds)} over folds"
     if pair.verdict == "better":
@@ -88,48 +88,52 @@ def verdict(of: Comparison, pair: Pair) -> tuple[str, str]:
             f"on these rows {best} is better than {other}",
             f": its out-of-fold {metric} is {better} by {rows}; another training may turn out otherwise ({why})",
         )
-    told = f"; it is better {wins}, {folds_p}" if pair.folds else ""
+    folds_text = f"; it is better {wins}, {folds_p}" if pair.folds else ""
     apart = f"{best} and {other} can't be told apart on these rows"
-    return apart, f": the out-of-fold {metric} of {best} is {better} by {rows}{told}"
+    return apart, f": the out-of-fold {metric} of {best} is {better} by {rows}{folds_text}"
 
 
-def notes(of: Comparison) -> list[str]:
-    """What a reader of the verdicts should know."""
-    said = []
-    if len(of.runs) > 2:
-        n = len(of.runs) * (len(of.runs) - 1) // 2
-        said.append(
+def notes(compared: Comparison) -> list[str]:
+    """Caveats on the verdicts, a sentence each."""
+    sentences = []
+    if len(compared.runs) > 2:
+        n = len(compared.runs) * (len(compared.runs) - 1) // 2
+        sentences.append(
             f"p-values are Holm-corrected over all {n} pairs, as the best run was chosen by these same rows; "
             "intervals are not corrected"
         )
-    unjudged = [k for k, scores in zip(of.numbers, of.folds.T, strict=True) if not np.isfinite(scores).all()]
+    unjudged = [
+        k for k, scores in zip(compared.numbers, compared.folds.T, strict=True) if not np.isfinite(scores).all()
+    ]
     if unjudged:
-        said.append(
-            f"{of.metric.name} is not defined on the rows of folds {unjudged}: the test over folds leaves them out"
+        sentences.append(
+            f"{compared.metric.name} is not defined on the rows of folds {unjudged}: "
+            "the test over folds leaves them out"
         )
-    if 1 < len(of.numbers) - len(unjudged) < FEW_FOLDS:
-        judged = len(of.numbers) - len(unjudged)
-        said.append(f"{judged} folds show only very large differences; with 5 or 10 the test over folds sees more")
-    if of.n_units < FEW_UNITS:
-        said.append(
-            f"there are only {of.n_units} {of.unit}s to draw from: the intervals are rough, and rather too narrow"
+    if 1 < len(compared.numbers) - len(unjudged) < FEW_FOLDS:
+        judged = len(compared.numbers) - len(unjudged)
+        sentences.append(f"{judged} folds show only very large differences; with 5 or 10 the test over folds sees more")
+    if compared.n_units < FEW_UNITS:
+        sentences.append(
+            f"there are only {compared.n_units} {compared.unit}s to draw from: "
+            "the intervals are rough, and rather too narrow"
         )
-    return said
+    return sentences
 
 
-def loss_name(of: Comparison) -> str:
-    """What a row's score is called."""
-    return "distance from the target" if of.loss == DISTANCE else of.loss
+def loss_name(compared: Comparison) -> str:
+    """The name of the loss of a row."""
+    return "distance from the target" if compared.loss == DISTANCE else compared.loss
 
 
-def decimals(of: Comparison) -> int:
-    """Decimals that differences are written with: two digits of how unsure they are."""
-    unsure = float(np.median([(pair.high - pair.low) / 2 for pair in of.pairs]))
+def decimals(compared: Comparison) -> int:
+    """Number of decimals for differences: two significant digits of the median half-width of their intervals."""
+    unsure = float(np.median([(pair.high - pair.low) / 2 for pair in compared.pairs]))
     return int(np.clip(1 - math.floor(math.log10(unsure)), 0, 8)) if unsure > 0 else 4
 
 
 def signed(value: float, digits: int) -> str:
-    """With a minus sign of a minus's width, and none before a zero."""
+    """The number with a typographic minus sign (U+2212), and without a sign before zero."""
     text = f"{value:,.{digits}f}"
     return text.replace("-", "" if float(text.replace(",", "")) == 0 else "−")
 

@@ -1,4 +1,4 @@
-"""A blend of finished runs, from a recipe to a finished folder that is a run like any other."""
+"""Blends finished runs: from a recipe to a folder that is itself a finished run."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from bench.training.parts import named
 
 
 def ensemble(recipe: EnsembleRecipe, names: Mapping[str, str]) -> Outcome:
-    """Blends the runs that the recipe names; where that was done before, tells of it again.
+    """Blends the runs that the recipe names; an ensemble that is finished already is only printed again.
 
-    ``names`` are the groups' chosen options. A person's mistake is a UserError before anything is written.
+    ``names`` are the groups' chosen options. Raises UserError, before anything is written, for bad input.
     """
     if not recipe.runs:
         raise UserError(f"runs is empty; {selection.HOW}")
@@ -33,22 +33,22 @@ def ensemble(recipe: EnsembleRecipe, names: Mapping[str, str]) -> Outcome:
         if key not in names:  # Hydra names no choice where there are several
             raise UserError(f"{key} names several; -m makes each in turn, as in -m {key}=a,b")
     way, harden = parts(recipe)
-    chosen = selection.select(recipe.runs, Path(recipe.outputs))
-    for left_out in chosen.left_out:
+    selected = selection.select(recipe.runs, Path(recipe.outputs))
+    for left_out in selected.left_out:
         say(f"runs      left out: {left_out}")
-    given = members.read(chosen.runs, recipe.folds)
-    for m in range(1, len(given.runs)):
-        if given.digests[m] == given.digests[m - 1]:
-            say(f"runs      {given.runs[m - 1].folder} and {given.runs[m].folder} predict the same to the last bit")
-    run = Run(folder.run_folder(recipe, given))
+    matched = members.read(selected.runs, recipe.folds)
+    for m in range(1, len(matched.runs)):
+        if matched.digests[m] == matched.digests[m - 1]:
+            say(f"runs      {matched.runs[m - 1].folder} and {matched.runs[m].folder} predict the same to the last bit")
+    run = Run(folder.run_folder(recipe, matched))
     with held(run, recipe.tracking, recipe.outputs, "written", "") as life:
-        _blend(life, given, way, harden, recipe, names)
+        _blend(life, matched, way, harden, recipe, names)
         _conclude(life)
     return Outcome(run, run.scores(), [], None)
 
 
 def parts(recipe: EnsembleRecipe) -> tuple[Way, Hardening | None]:
-    """The way and the hardening that the recipe names."""
+    """The recipe's way to blend, and its hardening or None."""
     way: Way = build.build(recipe.blend, "blend")
     if named(recipe.harden):
         return way, build.build(recipe.harden, "harden")
@@ -58,29 +58,29 @@ def parts(recipe: EnsembleRecipe) -> tuple[Way, Hardening | None]:
 
 
 def _blend(
-    life: Life, given: Members, way: Way, harden: Hardening | None, recipe: EnsembleRecipe, names: Mapping[str, str]
+    life: Life, matched: Members, way: Way, harden: Hardening | None, recipe: EnsembleRecipe, names: Mapping[str, str]
 ) -> None:
-    """Does what is left to do of the ensemble."""
+    """Does the steps of the ensemble that are not done yet."""
     run = life.run
-    done = life.before.get("status") == "finished" and folder.whole(run, given)
+    done = life.before.get("status") == "finished" and folder.is_complete(run, matched)
     say(f"run       {run.folder}" + (" (blended before)" if done else ""))
     drawn = done and all((run.folder / name).exists() for name in ("plots", "report.html"))
-    submitted = (run.folder / "submission.csv").exists() or given.test_ids is None
+    submitted = (run.folder / "submission.csv").exists() or matched.test_ids is None
     if drawn and submitted and life.mirrored:
         return
     if not done:
-        folder.write(run, given, recipe, names)
+        folder.write(run, matched, recipe, names)
     with life.working():
         if not done:
-            folder.predict(run, given, way, harden)
+            folder.predict(run, matched, way, harden)
         if not drawn:
-            draw(run, given.metric)
-        if trouble := submission.submit(run, lambda: folder.open_dataset(given, recipe)):
+            draw(run, matched.metric)
+        if trouble := submission.submit(run, lambda: folder.open_dataset(matched, recipe)):
             say(f"{trouble} (root=<folder> says where the files are now)")
 
 
 def _conclude(life: Life) -> None:
-    """Members, the blend's scores and where everything is; the last line is the contract's."""
+    """Prints the members, the blend's scores and the folder."""
     scores, blend = life.run.scores(), read_json(life.run.folder / "blend.json")
     sign = scores.direction.sign if scores else 1.0
     best_first = sorted(blend["members"], key=lambda member: -sign * member["oof"])

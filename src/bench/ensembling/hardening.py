@@ -1,8 +1,8 @@
-"""Probabilities made certain: what a score of absolute differences rewards, as the heartbeat competition's does.
+"""Hardening: makes probabilities one-hot, which improves a sum of absolute differences (the heartbeat metric).
 
-For one-hot targets that score falls where a class that is more likely than not gets all of the row, whatever its
-probability was; scores that punish certainty (Kullback-Leibler) are ruined by it. A hardening has ``fit(p_nk,
-target_nk, metric)``, which gives (N, K) → (N, K) and what it found; ``fitted`` says whether the targets matter to it.
+With one-hot targets that metric improves if a class of a probability above one half gets all of the row. Metrics that
+punish certainty (Kullback-Leibler) get much worse. A hardening has ``fit(p_nk, target_nk, metric)``, which returns a
+function (N, K) → (N, K) and the fitted parameters; ``fitted`` says whether ``fit`` uses the targets.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Hardening(ABC):
 def threshold(p_nk: np.ndarray, above: float, order: Sequence[int] | None = None) -> np.ndarray:
     """Rows with a class above ``above`` become one-hot; of several such classes the first in ``order`` wins.
 
-    Without an order the classes are asked as 1, 2, …, 0: the heartbeat write-up's 1, 2, 3, 0, with above = 0.49.
-    Raises UserError where order is not each class once.
+    The default order is 1, 2, …, 0, as in the heartbeat write-up: 1, 2, 3, 0, with above = 0.49. Raises UserError if
+    ``order`` does not name each class once.
     """
     classes = p_nk.shape[1]
     order = [*range(1, classes), 0] if order is None else list(order)
@@ -48,7 +48,7 @@ def threshold(p_nk: np.ndarray, above: float, order: Sequence[int] | None = None
 def margin(p_nk: np.ndarray, above: float, lead: float) -> np.ndarray:
     """Rows whose largest probability is above ``above``, or leads the second by ``lead``, become one-hot.
 
-    In the others all but the two largest become 0, and those two share the row in proportion. Ties: the first class.
+    In all other rows only the two largest probabilities stay, normalised. The first class wins a tie.
     """
     rows, order = np.arange(len(p_nk)), np.argsort(-p_nk, axis=1, kind="stable")
     first, second = p_nk[rows, order[:, 0]], p_nk[rows, order[:, 1]]
@@ -73,7 +73,7 @@ class Threshold(Hardening):
         above = self.above
         if above is None:
             above, best = 1.0, metric.score(target_nk, p_nk)
-            for tried in GRID[::-1]:  # from the mildest: the first of equals hardens least
+            for tried in GRID[::-1]:  # from the highest: of equal scores the one that hardens least wins
                 score = metric.score(target_nk, threshold(p_nk, tried, self.order))
                 if metric.better(score, best):
                     above, best = float(tried), score

@@ -1,4 +1,4 @@
-"""Finished runs read side by side: their out-of-fold and test predictions, row by row, once they are known to match."""
+"""Reads the predictions of finished runs, out of fold and for test, after checking that their rows match."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from bench.spec import Metric, UserError
 from bench.training import parts
 
 SUM = 1e-3
-"""How far a row of probabilities may be from summing to 1: float16 could; what is written here is far nearer."""
+"""Tolerance for the sum of a row of probabilities, wide enough for float16."""
 
 
 @dataclass(frozen=True)
 class Members:
-    """Runs with the same validated rows, in the order of what they predict, which no order of naming changes.
+    """Runs with the same validated rows. Their order is that of their digests, whatever order they were named in.
 
-    ``rows`` has id, fold and target_<class> of the first; ``p_mnk`` (M, N, K) the out-of-fold probabilities in its
-    order; ``test_ids`` and ``test_mlk`` (M, L, K) the test rows', None where no run has any. ``digests`` are hashes of
-    what each run predicted.
+    ``rows`` has id, fold and target_<class> of the first run. ``p_mnk`` (M, N, K) are the out-of-fold probabilities in
+    the order of ``rows``. ``test_ids`` and ``test_mlk`` (M, L, K) are those of the test rows, None if no run has any.
+    ``digests`` are hashes of each run's predictions.
     """
 
     runs: list[Run]
@@ -51,26 +51,26 @@ class Members:
 
 
 def read(runs: Sequence[Run], folds: str) -> Members:
-    """Reads the runs' predictions. ``folds`` (arithmetic, geometric) is the mean that makes a run's test predictions.
+    """Reads the runs' predictions. ``folds`` is the mean of a run's test predictions: arithmetic or geometric.
 
-    Raises UserError at the first thing in which a run does not match the first one, or that is wrong in itself.
+    Raises UserError at the first file that is invalid, or that does not match the first run.
     """
     for run in runs[1:]:
         _refuse_other_kind(runs[0], run)
-    found = [(run, _oof(run), _test(run, folds)) for run in runs]
-    first, rows, test = found[0]
-    for run, oof, theirs in found[1:]:
+    entries = [(run, _oof(run), _test(run, folds)) for run in runs]
+    first, rows, test = entries[0]
+    for run, oof, theirs in entries[1:]:
         _refuse_other_rows(first, run, rows, oof)
         _refuse_other_test(first, run, test, theirs)
-    digests = [_digest(oof, theirs) for _, oof, theirs in found]
-    order = sorted(range(len(found)), key=lambda m: digests[m])
-    found = [found[m] for m in order]
-    _, rows, test = found[0]
-    aligned = [_in_order(oof, rows["id"]) for _, oof, _ in found]
-    tests = [_in_order(theirs, test["id"]) for _, _, theirs in found if theirs is not None and test is not None]
+    digests = [_digest(oof, theirs) for _, oof, theirs in entries]
+    order = sorted(range(len(entries)), key=lambda m: digests[m])
+    entries = [entries[m] for m in order]
+    _, rows, test = entries[0]
+    aligned = [_in_order(oof, rows["id"]) for _, oof, _ in entries]
+    tests = [_in_order(theirs, test["id"]) for _, _, theirs in entries if theirs is not None and test is not None]
     metric = parts.metric(runs[0].made_by.dataset)
     return Members(
-        [run for run, _, _ in found],
+        [run for run, _, _ in entries],
         [digests[m] for m in order],
         metric,
         rows[[c for c in rows.columns if not c.startswith(PREDICTION)]],
@@ -81,17 +81,19 @@ def read(runs: Sequence[Run], folds: str) -> Members:
 
 
 def _refuse_other_kind(first: Run, run: Run) -> None:
-    """What can be told from the runs' inputs alone."""
+    """Raises UserError if the runs' inputs don't match; reads no predictions."""
     ours, theirs = first.inputs, run.inputs
     for key, what in (("dataset", "data set"), ("simulated", "mark of simulated data"), ("metric", "metric")):
-        own, other = getattr(ours, key), getattr(theirs, key)
-        if own != other:
-            raise _other(first, run, f"its {what} is {other}, not {own}")
-    here, there = first.spec.classes, run.spec.classes
-    if here != there:
-        odd = next((f"{b}, not {a}" for a, b in zip(here, there, strict=False) if a != b), None)
+        expected, other = getattr(ours, key), getattr(theirs, key)
+        if expected != other:
+            raise _other(first, run, f"its {what} is {other}, not {expected}")
+    classes, other_classes = first.spec.classes, run.spec.classes
+    if classes != other_classes:
+        odd = next((f"{b}, not {a}" for a, b in zip(classes, other_classes, strict=False) if a != b), None)
         raise _other(
-            first, run, f"its classes are {len(there)}, not {len(here)}" if odd is None else f"a class is {odd}"
+            first,
+            run,
+            f"its classes are {len(other_classes)}, not {len(classes)}" if odd is None else f"a class is {odd}",
         )
     if ours.n_splits != theirs.n_splits:
         raise _other(first, run, f"it has {theirs.n_splits} folds, not {ours.n_splits}")
@@ -125,16 +127,16 @@ def _refuse_other_test(first: Run, run: Run, ours: pd.DataFrame | None, theirs: 
 def _refuse_other_ids(first: Run, run: Run, ours: pd.Series, theirs: pd.Series, file: str) -> None:
     if ours.equals(theirs):
         return
-    for here, there, who in ((ours, theirs, run), (theirs, ours, first)):
-        known = set(there.tolist())
-        lacking = [one for one in here.tolist() if one not in known]
-        if lacking:
-            others = f" and {len(lacking) - 1} others" if len(lacking) > 1 else ""
-            raise _other(first, run, f"{who.folder / file} lacks id {lacking[0]}{others} of the other's rows")
+    for required, present, who in ((ours, theirs, run), (theirs, ours, first)):
+        known = set(present.tolist())
+        missing = [one for one in required.tolist() if one not in known]
+        if missing:
+            others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+            raise _other(first, run, f"{who.folder / file} lacks id {missing[0]}{others} of the other's rows")
 
 
 def _in_order(frame: pd.DataFrame, ids: pd.Series) -> pd.DataFrame:
-    """The frame's rows in the order of these ids, which it is known to have."""
+    """The frame's rows in the order of ``ids``, all of which it has."""
     return frame if frame["id"].equals(ids) else frame.set_index("id").loc[ids].reset_index()
 
 
@@ -147,16 +149,17 @@ def _oof(run: Run) -> pd.DataFrame:
     path = run.folder / "oof.parquet"
     classes = run.spec.classes
     frame = _frame(path, ["id", "fold", *(f"{TARGET}{c}" for c in classes), *(f"{PREDICTION}{c}" for c in classes)])
-    lacking = set(range(run.inputs.n_splits)) - set(frame["fold"])
-    if lacking:
-        raise UserError(f"{path} has no row of fold {min(lacking)}; run the command that trained it again")
+    missing = set(range(run.inputs.n_splits)) - set(frame["fold"])
+    if missing:
+        raise UserError(f"{path} has no row of fold {min(missing)}; run the command that trained it again")
     return frame
 
 
 def _test(run: Run, folds: str) -> pd.DataFrame | None:
     """id and pred_<class> of the test rows; None where the run has none.
 
-    ``test.parquet`` is the arithmetic mean of the folds that saw the latest test files; the geometric one is of those.
+    ``test.parquet`` is the arithmetic mean of the folds that saw the latest test files. The geometric mean is computed
+    from the same folds.
     """
     path = run.folder / "test.parquet"
     if not path.exists():
@@ -184,7 +187,7 @@ def _saw(done: Path) -> Any:
 
 
 def _frame(path: Path, columns: list[str]) -> pd.DataFrame:
-    """The file's columns, checked: each there, ids unique, rows of probabilities."""
+    """Reads the columns of a file, and checks that they exist, that ids are unique and that rows are probabilities."""
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
@@ -208,11 +211,11 @@ def _frame(path: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def _digest(oof: pd.DataFrame, test: pd.DataFrame | None) -> str:
-    """Hash of ids, folds, targets and predictions, in the order of the ids: not of the files' bytes or rows' order."""
-    found = hashlib.sha256()
+    """Hash of ids, folds, targets and predictions, independent of the order of rows and of the file's encoding."""
+    digest = hashlib.sha256()
     for frame in (oof, test):
         if frame is not None:
             plain = frame.assign(id=frame["id"].astype(str)).sort_values("id")
-            found.update(pd.util.hash_pandas_object(plain, index=False).to_numpy().tobytes())
-        found.update(b"|")
-    return found.hexdigest()[:32]
+            digest.update(pd.util.hash_pandas_object(plain, index=False).to_numpy().tobytes())
+        digest.update(b"|")
+    return digest.hexdigest()[:32]

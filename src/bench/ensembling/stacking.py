@@ -1,17 +1,21 @@
-"""Stacking: a small model on the members' predictions side by side, (M, N, K) → (N, M·K).
+"""Stacking: a small model on the members' concatenated predictions, (M, N, K) → (N, M·K).
 
-What it learns it learns of out-of-fold rows, and the more it can learn the more its score on those rows flatters it:
-judge it by folds that it was not fitted on. None is fitted beside another: torch's seed and Python's warnings belong to
-the whole process.
+It is fitted on out-of-fold rows, and its score on those rows is optimistic: score it on folds that it was not fitted
+on. Only one is fitted at a time, since torch's seed and Python's warning filters belong to the whole process.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.ensembling.ways import Blend, Way, normalised
 from bench.metrics import SMALLEST
 from bench.spec import Metric, UserError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def side_by_side(p_mnk: np.ndarray) -> np.ndarray:
@@ -22,8 +26,8 @@ def side_by_side(p_mnk: np.ndarray) -> np.ndarray:
 class Network(Way):
     """Linear → 64, batch norm, leaky ReLU, → 128, batch norm, leaky ReLU, → K, softmax, on the probabilities.
 
-    Source: section 3.3 of the fifth write-up, which leaves open how it is trained: here by Adam on cross entropy with
-    the (soft) targets, in one thread of the CPU, so that the same members give the same bits on any command.
+    Source: section 3.3 of the fifth write-up, which does not say how it is trained. Here Adam minimises cross
+    entropy with the (soft) targets. One CPU thread is used, so that the same members always give the same bits.
     """
 
     fitted, threads = True, False
@@ -53,18 +57,19 @@ class Network(Way):
         def apply(p_mnk: np.ndarray) -> np.ndarray:
             with torch.no_grad():
                 logits = net(torch.from_numpy(side_by_side(p_mnk).astype(np.float32)))
-            return logits.double().softmax(-1).numpy()
+            return np.asarray(logits.double().softmax(-1).numpy())
 
         return Blend(apply)
 
-    def _trained(self, p_mnk: np.ndarray, target_nk: np.ndarray):  # type: ignore[no-untyped-def]  # torch is late
+    def _trained(self, p_mnk: np.ndarray, target_nk: np.ndarray) -> nn.Module:
         import torch
         from torch import nn
 
         from bench.training.batch_statistics import along, measuring
 
         x, y = torch.from_numpy(side_by_side(p_mnk).astype(np.float32)), torch.from_numpy(target_nk.astype(np.float32))
-        layers, width = [], x.shape[1]
+        layers: list[nn.Module] = []
+        width = x.shape[1]
         for wide in self.hidden:
             layers += [nn.Linear(width, wide), nn.BatchNorm1d(wide), nn.LeakyReLU()]
             width = wide
@@ -78,13 +83,13 @@ class Network(Way):
                     loss.backward()
                     optimizer.step()
         if len(x) > 1:
-            with measuring(net, along(net)):  # of some tens of steps running averages are what the start was like
+            with measuring(net, along(net)):  # running averages of a few steps still depend on the start
                 net(x)
         return net.eval()
 
 
 class Ridge(Way):
-    """Ridge regression of the targets on the probabilities, cut off below 0 and made to sum to 1."""
+    """Ridge regression of the targets on the probabilities, clipped at 0 and normalised."""
 
     fitted, threads = True, False
 
@@ -101,9 +106,9 @@ class Ridge(Way):
 
 
 class Logistic(Way):
-    """Multinomial logistic regression on the logarithms of the probabilities; a soft target is a row a class.
+    """Multinomial logistic regression on log probabilities. A soft target becomes one weighted row per class.
 
-    ``C`` is scikit-learn's: larger means freer. A class without a row to learn from gets nothing.
+    ``C`` is scikit-learn's: a larger one means less regularisation. A class without training rows gets probability 0.
     """
 
     fitted, threads = True, False
@@ -142,4 +147,4 @@ class Logistic(Way):
 
     @staticmethod
     def _inputs(p_mnk: np.ndarray) -> np.ndarray:
-        return np.log(np.maximum(side_by_side(p_mnk), SMALLEST))
+        return np.asarray(np.log(np.maximum(side_by_side(p_mnk), SMALLEST)))

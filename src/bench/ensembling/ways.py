@@ -1,9 +1,9 @@
-"""Ways to make one prediction of several models': means, weights, and what is found on out-of-fold predictions.
+"""Ways to blend the predictions of several models: means, and weights fitted on out-of-fold predictions.
 
 Shapes: M members, N rows, K classes; p_mnk are probabilities whose rows sum to 1. A way has ``fit(p_mnk, target_nk,
-metric)``, which gives a ``Blend``; ``fitted`` says whether the targets matter to it, so that a score on the rows it
-was fitted on would flatter it, and ``threads`` whether several may be fitted side by side. The ways that train a model
-on the predictions are in ``stacking.py``.
+metric)``, which returns a ``Blend``. ``fitted`` says whether ``fit`` uses the targets: its in-sample score is then
+optimistic. ``threads`` says whether several may be fitted at once. The ways that train a model on the predictions are
+in ``stacking.py``.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from bench.spec import Metric, UserError
 
 @dataclass(frozen=True)
 class Blend:
-    """(M, N, K) → (N, K), rows summing to 1. ``weights`` say how much each member counts, where that is a number."""
+    """A fitted blend: ``apply`` maps (M, N, K) to (N, K), rows summing to 1.
+
+    ``weights`` are the members' weights, None for a blend without any; ``parameters`` are its other fitted values.
+    """
 
     apply: Callable[[np.ndarray], np.ndarray]
     weights: tuple[float, ...] | None = None
-    found: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 class Way(ABC):
@@ -41,7 +44,7 @@ class Way(ABC):
 def normalised(p_nk: np.ndarray) -> np.ndarray:
     """Rows that sum to 1; a row of zeros becomes uniform."""
     sums = p_nk.sum(-1, keepdims=True)
-    return np.divide(p_nk, sums, out=np.full_like(p_nk, 1 / p_nk.shape[-1]), where=sums > 0)
+    return np.asarray(np.divide(p_nk, sums, out=np.full_like(p_nk, 1 / p_nk.shape[-1]), where=sums > 0))
 
 
 def arithmetic(p_mnk: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -50,7 +53,7 @@ def arithmetic(p_mnk: np.ndarray, weights: np.ndarray | None = None) -> np.ndarr
 
 
 def geometric(p_mnk: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """The (weighted) geometric mean, made to sum to 1: the mean of the logits. A 0 counts as 1e-15."""
+    """The (weighted) geometric mean, normalised: the mean of the log probabilities. A 0 counts as 1e-15."""
     log_nk = np.zeros(p_mnk.shape[1:])
     for weight, p_nk in zip(_weights(p_mnk, weights), p_mnk, strict=True):  # one member's logarithms at a time
         log_nk += weight * np.log(np.maximum(p_nk, SMALLEST))
@@ -60,14 +63,14 @@ def geometric(p_mnk: np.ndarray, weights: np.ndarray | None = None) -> np.ndarra
 def rank_mean(p_mnk: np.ndarray) -> np.ndarray:
     """The mean over members of a row's rank among these rows, class by class, as a share: (rank − ½) / N.
 
-    Members that are confident to different degrees count alike. Equal probabilities share their mean rank; of two
-    classes the second is ranked and the first is the rest, else the classes' shares are made to sum to 1. What comes
-    out orders rows and is no probability: for scores of order, such as AUC.
+    Every member counts the same, however confident it is. Equal probabilities get their mean rank. Of two classes the
+    second is ranked and the first is the rest; the shares of more classes are normalised. The result orders rows and is
+    not a probability: use it for rank metrics such as AUC.
     """
     from scipy.stats import rankdata
 
     def share(p_mn: np.ndarray) -> np.ndarray:
-        return (rankdata(p_mn, axis=-1) - 0.5).mean(0) / p_mn.shape[1]
+        return np.asarray((rankdata(p_mn, axis=-1) - 0.5).mean(0) / p_mn.shape[1])
 
     if p_mnk.shape[2] == 2:
         second = share(p_mnk[:, :, 1])
@@ -105,9 +108,9 @@ class Rank(Way):
 class Weights(Way):
     """A weighted arithmetic mean: weights of 0 or more that sum to 1, of the smallest cross entropy.
 
-    Cross entropy and not the competition's metric: it is convex in the weights, so there is one optimum, and it is
-    found. (A sum of absolute differences is linear in them where targets are one-hot: its optimum is always the best
-    single member.) ``hill_climbing`` goes by the metric itself.
+    Cross entropy is convex in the weights, so the optimizer finds the global optimum; the competition's metric need not
+    be. (With one-hot targets a sum of absolute differences is linear in them, so its optimum is the best single
+    member.) ``hill_climbing`` optimises the metric itself.
     """
 
     fitted, threads = True, True
@@ -122,14 +125,14 @@ def simplex_weights(p_mnk: np.ndarray, target_nk: np.ndarray) -> np.ndarray:
     from scipy.optimize import minimize
 
     members = len(p_mnk)
-    there = target_nk > 0  # where the target is 0 the prediction does not matter: of 41 classes one is left
-    p_me, y_e = np.maximum(p_mnk[:, there], SMALLEST), target_nk[there] / len(target_nk)
+    positive = target_nk > 0  # other predictions do not matter: of 41 classes one remains
+    p_me, y_e = np.maximum(p_mnk[:, positive], SMALLEST), target_nk[positive] / len(target_nk)
 
     def entropy(w: np.ndarray) -> tuple[float, np.ndarray]:
         mixed = np.maximum(w @ p_me, SMALLEST)
         return float(-y_e @ np.log(mixed)), -(p_me @ (y_e / mixed))
 
-    found = minimize(
+    optimum = minimize(
         entropy,
         np.full(members, 1 / members),
         jac=True,
@@ -138,15 +141,15 @@ def simplex_weights(p_mnk: np.ndarray, target_nk: np.ndarray) -> np.ndarray:
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(members)},
         options={"maxiter": 300, "ftol": 1e-10},
     )
-    weights = np.clip(found.x, 0, None)
-    return weights / weights.sum()
+    weights = np.clip(optimum.x, 0, None)
+    return np.asarray(weights / weights.sum())
 
 
 class Logits(Way):
     """softmax(Σ weight · log p + bias of the class): a weight a member and a bias a class, of smallest cross entropy.
 
-    Source: the 4th place at HMS blended so. ``decay`` pulls towards equal weights that sum to 1 and no bias: members
-    that predict nearly the same would else get large weights of opposite sign.
+    ``decay`` is a penalty on the distance from equal weights that sum to 1 and zero bias. Without it, members with
+    nearly the same predictions would get large weights of opposite sign. Source: the 4th place at HMS.
     """
 
     fitted, threads = True, True
@@ -188,10 +191,10 @@ class Logits(Way):
 
 
 class HillClimbing(Way):
-    """Members added one at a time, each as often as it helps, to the mean that scores best by the metric itself.
+    """Adds members to a mean one at a time, with replacement, each time the one that improves the metric most.
 
-    Begins with the best single member and ends where none improves the score, after ``rounds`` at most; the first
-    member wins a tie. Source: Caruana et al. 2004, Ensemble Selection from Libraries of Models.
+    Begins with the best single member. Ends when no member improves the score, or after ``rounds``. The first member
+    wins a tie. Source: Caruana et al. 2004, Ensemble Selection from Libraries of Models.
     """
 
     fitted, threads = True, True
@@ -231,9 +234,9 @@ def _weights(p_mnk: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
 
 def _log(p_mnk: np.ndarray) -> np.ndarray:
     log_mnk = np.maximum(p_mnk, SMALLEST)
-    return np.log(log_mnk, out=log_mnk)
+    return np.asarray(np.log(log_mnk, out=log_mnk))
 
 
 def _softmax(z_nk: np.ndarray) -> np.ndarray:
     e_nk = np.exp(z_nk - z_nk.max(-1, keepdims=True))
-    return e_nk / e_nk.sum(-1, keepdims=True)
+    return np.asarray(e_nk / e_nk.sum(-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""A finished ensemble predicts new files: its members do, and its blend makes one prediction of theirs."""
+"""Prediction with a finished ensemble: its members predict, and its blend combines their predictions."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ from bench.training.device import choose
 
 @dataclass(frozen=True)
 class Sources:
-    """The same rows for every member: what it predicts, and the places in it of the ensemble's rows, in their order."""
+    """The same rows as sources of each member; ``places`` are the positions of the ensemble's rows in each source."""
 
     each: list[Any]
     places: list[np.ndarray]
 
     @property
     def digest(self) -> str:
-        """Of the members' stores, as ``Store.digest`` is of one."""
+        """Digest of all members' stores; see ``Store.digest``."""
         return hashlib.sha256(" ".join(source.digest for source in self.each).encode()).hexdigest()
 
 
 class Blended(Predictor):
-    """A finished ensemble that predicts. Its members, which may be ensembles, predict with ``folds``, each with its own
-    views or ``tta``; then comes the blend that was fitted on all out-of-fold rows, and its hardening.
+    """A finished ensemble that predicts.
 
-    That blend is fitted again, from the members' folders. ``blend=rank`` ranks the rows that are predicted together.
+    Its members, which may be ensembles, predict with ``folds``, each with ``tta`` or its own views. The blend and its
+    hardening, fitted on all out-of-fold rows, combine these predictions. They are fitted again from the members'
+    folders. ``blend=rank`` ranks the rows that are predicted together.
     """
 
     def __init__(
@@ -55,17 +56,21 @@ class Blended(Predictor):
         outputs: str | Path = "outputs",
     ) -> None:
         self.run, self.device = run, choose(device)
-        runs = [found(run, Path(member.run), Path(outputs)) for member in run.inputs.members]
+        runs = [find_member(run, Path(member.run), Path(outputs)) for member in run.inputs.members]
         way, self._blend = refit(run, runs)
         self._ranks = isinstance(way, Rank)
-        made, how = [], (folds, tta, device, store, workers, outputs, run.ensemble.folds)
+        predictors, how = [], (folds, tta, device, store, workers, outputs, run.ensemble.folds)
         for member in runs:
             with naming(member):
-                made.append(opened(member, *how))
-        self.members, self.folds, self.tta = tuple(made), made[0].folds, [member.tta for member in made]
+                predictors.append(opened(member, *how))
+        self.members, self.folds, self.tta = (
+            tuple(predictors),
+            predictors[0].folds,
+            [member.tta for member in predictors],
+        )
 
     def open(self, folder: Path) -> Dataset:
-        """The first member's data set on a folder of test files, from which every member can predict the same rows."""
+        """The first member's data set on a folder of test files. UserError unless all members find the same rows."""
         first, *others = self.members
         dataset = first.open(folder)
         for member in others:
@@ -75,7 +80,7 @@ class Blended(Predictor):
 
     @property
     def reads(self) -> dict[str, Any]:
-        """What the members, each of which reads the same of a raw example, read; UserError where they don't."""
+        """The parts of a raw example that all members read; UserError if they read different ones."""
         first = self.members[0]
         for member in self.members[1:]:
             if member.reads != first.reads:
@@ -86,17 +91,17 @@ class Blended(Predictor):
         return first.reads
 
     def store(self, dataset: Dataset) -> Any:
-        """Each member's computed features of the folder's test part."""
+        """Computes or opens each member's features of the test files."""
         each, places = [], []
         for member in self.members:
             with naming(member.run):
-                own = dataset if member is self.members[0] else member.open(dataset.root)
-                each.append(member.store(own))
-                places.append(_places(self.members[0], dataset, member, own))
+                its_dataset = dataset if member is self.members[0] else member.open(dataset.root)
+                each.append(member.store(its_dataset))
+                places.append(_places(self.members[0], dataset, member, its_dataset))
         return Sources(each, places)
 
     def stored(self, raw: Sequence[Any]) -> Any:
-        """Raw examples' stored half for each member; UserError naming the member that can't use one."""
+        """Computes each member's stored features of raw examples; UserError naming a member that can't use one."""
         _ = self.reads
         each = []
         for member in self.members:
@@ -104,25 +109,25 @@ class Blended(Predictor):
                 each.append(member.stored(raw))
         return Sources(each, [np.arange(len(raw)) for _ in each])
 
-    def of(self, source: Any, ids: Sequence[Any]) -> np.ndarray:
-        """(N, K) float64: the blend of the members' probabilities of what ``store`` or ``stored`` gave."""
+    def probabilities(self, source: Any, ids: Sequence[Any]) -> np.ndarray:
+        """(N, K) float64: the blend of the members' probabilities for the result of ``store`` or ``stored``."""
         if self._ranks and len(ids) == 1:
             raise UserError(
                 f"{self.run.folder} is a blend of ranks among the rows that are predicted together, and one row has "
                 "none; predict many at once, or choose an ensemble with another blend"
             )
         each = []
-        for member, own, places in zip(self.members, source.each, source.places, strict=True):
+        for member, member_source, places in zip(self.members, source.each, source.places, strict=True):
             with naming(member.run):
                 names = [ids[row] for row in np.argsort(places)]  # the member's rows may stand in another order
-                each.append(normalised(member.of(own, names)[places]))
+                each.append(normalised(member.probabilities(member_source, names)[places]))
         blended = self._blend.apply(np.stack(each))
         submission.refuse_impossible(blended, ids)
         return blended
 
 
-def found(ensemble: Run, folder: Path, outputs: Path) -> Run:
-    """The member that was in ``folder``, or the run of its identity beside the ensemble or below ``outputs``."""
+def find_member(ensemble: Run, folder: Path, outputs: Path) -> Run:
+    """The member in ``folder``; if that is gone, the run of the same identity near the ensemble or in ``outputs``."""
     beside = ensemble.folder.parent.parent  # <outputs>/<dataset>, of which the ensemble is <model>/<identity>
     for place in (folder, *sorted(beside.glob(f"*/{folder.name}")), *sorted(outputs.glob(f"*/*/{folder.name}"))):
         if (place / "config.yaml").exists():
@@ -134,27 +139,27 @@ def found(ensemble: Run, folder: Path, outputs: Path) -> Run:
 
 
 def refit(ensemble: Run, runs: list[Run]) -> tuple[Way, Blend]:
-    """The ensemble's way, and its final blend fitted again on its members' out-of-fold predictions.
+    """The ensemble's way, and its final blend, fitted again on its members' out-of-fold predictions.
 
-    ``runs`` are the members in the order of the ensemble's inputs.json. No way leaves anything to chance, so this is
-    the blend that predicted the ensemble's test rows. UserError naming a member that predicts otherwise by now.
+    ``runs`` are the members in the order of the ensemble's inputs.json. Every way is deterministic, so this is the
+    blend that predicted the ensemble's test rows. Raises UserError naming a member whose predictions have changed.
     """
     recipe = ensemble.ensemble
     way, harden = blend.parts(recipe)
-    given = members.read(runs, recipe.folds)
-    digests = {run.folder: digest for run, digest in zip(given.runs, given.digests, strict=True)}
+    matched = members.read(runs, recipe.folds)
+    digests = {run.folder: digest for run, digest in zip(matched.runs, matched.digests, strict=True)}
     for run, noted in zip(runs, ensemble.inputs.members, strict=True):
         if digests[run.folder] != noted.predictions:
             raise UserError(
                 f"{run.folder} no longer predicts what was blended in {ensemble.folder}; make the blend again: python "
                 "-m bench.ensemble with the same runs"
             )
-    return way, fitting.fit(way, harden, given.p_mnk, given.target, given.metric)
+    return way, fitting.fit(way, harden, matched.p_mnk, matched.target, matched.metric)
 
 
 @contextmanager
 def naming(member: Run) -> Iterator[None]:
-    """Names the member in a sentence that is about it and does not say so; an ensemble names its own."""
+    """Adds the member's folder to a UserError that does not name it. A nested ensemble names its own members."""
     try:
         yield
     except UserError as error:
@@ -164,13 +169,13 @@ def naming(member: Run) -> Iterator[None]:
 
 
 def _places(first: Predictor, ours: Dataset, member: Predictor, theirs: Dataset) -> np.ndarray:
-    """(N,) where the rows of the first member's test table stand in another member's."""
-    wanted, there = ours.table("test")["id"], theirs.table("test")["id"]
-    places: np.ndarray = pd.Index(there).get_indexer(wanted)
-    if len(wanted) != len(there) or (places < 0).any():
+    """(N,) positions of the first member's test rows in another member's test table."""
+    expected, ids = ours.table("test")["id"], theirs.table("test")["id"]
+    places: np.ndarray = pd.Index(ids).get_indexer(expected)
+    if len(expected) != len(ids) or (places < 0).any():
         raise UserError(
-            f"{first.run.folder} and {member.run.folder} find other test rows in {theirs.root} ({len(wanted)} and "
-            f"{len(there)}), so there is nothing to blend; predict with each alone"
+            f"{first.run.folder} and {member.run.folder} find other test rows in {theirs.root} ({len(expected)} and "
+            f"{len(ids)}), so there is nothing to blend; predict with each alone"
         )
     return places
 
@@ -185,10 +190,12 @@ def opened(
     outputs: str | Path,
     mean: str = "arithmetic",
 ) -> Predictor:
-    """The run, ready to predict; below ``outputs`` lie members of an ensemble that are not where they were."""
+    """The run as a ``Predictor``, or as a ``Blended``, which also looks for moved members in ``outputs``."""
     if run.inputs.model != ENSEMBLE:
         return Predictor(run, folds, tta, device, store, workers, mean)
-    return Blended(run, folds, tta, device, store, workers, outputs)  # no mean: its folds predict one and the same
+    return Blended(
+        run, folds, tta, device, store, workers, outputs
+    )  # no mean: all of its folds hold the same test predictions
 
 
 def load(
@@ -201,19 +208,18 @@ def load(
 ) -> Predictor:
     """The run that a folder, an identity, ``latest`` or a query names, ready to predict; see ``Predictor.predict``.
 
-    ``extensions`` are packages of one's own that the run was made with; the run itself can't name them.
-
-    An ensemble's members that are not where they were are looked for beside it and below ``outputs``.
+    ``extensions`` are the user's own packages that the run was made with; the run itself can't name them. Members of an
+    ensemble that were moved are looked for beside it and in ``outputs``.
     """
     add_extensions(extensions)
-    return opened(chosen(str(run), Path(outputs)), folds, None, device, store, None, outputs)
+    return opened(named_run(str(run), Path(outputs)), folds, None, device, store, None, outputs)
 
 
-def chosen(wanted: str, outputs: Path) -> Run:
-    """The one run that ``wanted`` names; a folder may be of a run that is not finished."""
-    if Path(wanted).is_dir():
-        return Run.open(wanted)
-    found = select(wanted, outputs, "run").runs
-    if len(found) > 1:
-        raise UserError(f"run={wanted} names {len(found)} runs; give the folder or identity of one")
-    return found[0]
+def named_run(name: str, outputs: Path) -> Run:
+    """The one run that ``name`` names; a folder may be of a run that is not finished."""
+    if Path(name).is_dir():
+        return Run.open(name)
+    runs = select(name, outputs, "run").runs
+    if len(runs) > 1:
+        raise UserError(f"run={name} names {len(runs)} runs; give the folder or identity of one")
+    return runs[0]

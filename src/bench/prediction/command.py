@@ -15,7 +15,7 @@ from bench.atomic import read_json, write_json
 from bench.cli.schema import Predict
 from bench.datasets.base import Dataset
 from bench.datasets.root import is_simulated
-from bench.prediction.blended import chosen, opened
+from bench.prediction.blended import named_run, opened
 from bench.runs import submission
 from bench.runs.frames import prediction_frame, write_frame
 from bench.runs.outcome import Outcome
@@ -25,39 +25,39 @@ from bench.tell import say
 from bench.training import parts
 
 
-def predict(asked: Predict) -> Outcome:
-    """What ``python -m bench.predict`` does; the last line on standard output names the folder."""
-    if not asked.run:
+def predict(config: Predict) -> Outcome:
+    """Runs ``python -m bench.predict``; the last line on standard output names the result."""
+    if not config.run:
         raise UserError("run= names no run; give a finished run's folder or identity, latest, or a query")
-    run = chosen(asked.run, Path(asked.outputs))
-    if asked.register is not None:
+    run = named_run(config.run, Path(config.outputs))
+    if config.register is not None:
         from bench.prediction.registering import register
 
-        register(run, asked)
-    elif asked.export:
+        register(run, config)
+    elif config.export:
         from bench.prediction.export import export
 
-        export(run, asked)
+        export(run, config)
     else:
-        _predict(run, asked)
+        _predict(run, config)
     return Outcome(run, run.scores(), [], None)
 
 
-def _predict(run: Run, asked: Predict) -> None:
-    """Predictions and a submission, in a folder of their own."""
-    predictor = opened(run, asked.folds, asked.tta, asked.device, asked.store, asked.workers, asked.outputs)
+def _predict(run: Run, config: Predict) -> None:
+    """Writes predictions and a submission into a folder."""
+    predictor = opened(run, config.folds, config.tta, config.device, config.store, config.workers, config.outputs)
     say(f"run       {run.folder} (folds {', '.join(map(str, predictor.folds))} on {predictor.device})")
     for member in predictor.members:
         say(f"member    {member.run.folder}")
-    source = Path(asked.input) if asked.input else own_files(run, Path(asked.data))
+    source = Path(config.input) if config.input else own_files(run, Path(config.data))
     dataset = predictor.open(source)
-    if asked.excel and not dataset.excel:
+    if config.excel and not dataset.excel:
         raise UserError(f"excel=true: {dataset.name} takes a CSV alone; leave it out")
     simulated = run.inputs.simulated or is_simulated(source)
     ids = dataset.table("test")["id"].tolist()
     say(f"input     {source}: {len(ids)} rows" + (" (SIMULATED)" if simulated else ""))
     uniform = np.full((len(ids), len(dataset.classes)), 1 / len(dataset.classes))
-    with tempfile.TemporaryDirectory() as scratch:  # its ids don't depend on hours of computing
+    with tempfile.TemporaryDirectory() as scratch:  # refuses bad ids before hours of computing
         submission.write(dataset, Path(scratch) / "submission.csv", ids, uniform)
     store = predictor.store(dataset)
     decides = {
@@ -66,47 +66,47 @@ def _predict(run: Run, asked: Predict) -> None:
         "folds": predictor.folds,
         "tta": predictor.tta,
     }
-    folder = (Path(asked.output) if asked.output else run.folder / "predictions" / identity(decides)).resolve()
-    if _there(folder, decides):
+    folder = (Path(config.output) if config.output else run.folder / "predictions" / identity(decides)).resolve()
+    if _already_predicted(folder, decides):
         say("predict   they are there already")
     else:
-        probability = predictor.of(store, ids)
+        probability = predictor.probabilities(store, ids)
         more = {"input": str(source.resolve()), "rows": len(ids), "simulated": simulated}
         _write(folder, dataset, probability, decides | more | {"device": str(predictor.device)})
-    if asked.excel:
+    if config.excel:
         submission.write_excel(folder / "submission.csv", folder / "submission.xlsx")
     print(f"predictions {folder}", flush=True)
 
 
 def _write(folder: Path, dataset: Dataset, probability: np.ndarray, about: Mapping[str, Any]) -> None:
-    """The predictions' folder, whole or not there."""
+    """Writes the folder of predictions in one step: it is complete or does not exist."""
     ids = dataset.table("test")["id"]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as building:
-        made = Path(building) / "made"
-        made.mkdir()
-        write_frame(prediction_frame(ids, probability, dataset.classes), made / "test.parquet")
-        submission.write(dataset, made / "submission.csv", ids.tolist(), probability)
-        write_json(made / "inputs.json", about)
-        os.replace(made, folder)
+        complete = Path(building) / "made"
+        complete.mkdir()
+        write_frame(prediction_frame(ids, probability, dataset.classes), complete / "test.parquet")
+        submission.write(dataset, complete / "submission.csv", ids.tolist(), probability)
+        write_json(complete / "inputs.json", about)
+        os.replace(complete, folder)
 
 
 def own_files(run: Run, data: Path) -> Path:
-    """The folder of the files that the run was trained on, by training's own rule; simulated ones are made again."""
+    """The folder of the files that the run was trained on, as training finds it; simulated files are made again."""
     try:
         return parts.files(run.made_by.dataset, data).as_trained(run.inputs.simulated)
     except UserError as error:
         raise UserError(f"{error}; say which to predict: input=<folder of test files>") from error
 
 
-def _there(folder: Path, decides: Mapping[str, Any]) -> bool:
-    """Whether these very predictions are in the folder; UserError where something else is."""
+def _already_predicted(folder: Path, decides: Mapping[str, Any]) -> bool:
+    """Whether the folder holds exactly these predictions; UserError if it holds anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not folder.is_dir() or not (folder / "inputs.json").exists():
         raise UserError(f"output={folder} holds other files, and nothing is overwritten; name another folder")
-    found = read_json(folder / "inputs.json")
-    if {key: found.get(key) for key in decides} != decides:
+    existing = read_json(folder / "inputs.json")
+    if {key: existing.get(key) for key in decides} != decides:
         raise UserError(
             f"{folder} holds the predictions of other folds, files, views or another run, and nothing is overwritten; "
             "name another output="

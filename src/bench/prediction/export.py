@@ -1,4 +1,4 @@
-"""A finished run as one file that needs no bench: stored features in, probabilities out, checked against PyTorch."""
+"""Exports a finished run as one file that needs no bench: stored features in, probabilities out."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from bench.tell import say
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}
 LARGEST_DIFFERENCE = 1e-4
-"""Of a probability, from PyTorch's: beyond what sums in another order explain."""
+"""The largest allowed difference from PyTorch's probabilities; sums in another order differ by less."""
 
 
 class Averaged(nn.Module):
-    """(B, *stored shape), as the store keeps it → (B, K) float32, the folds' mean probability of one view."""
+    """(B, *stored shape) stored features → (B, K) float32, the folds' mean probability of one view."""
 
     def __init__(self, folds: list[tuple[nn.Module, nn.Module]]) -> None:
         super().__init__()
@@ -40,27 +40,27 @@ class Averaged(nn.Module):
         return torch.stack(each).mean(0)
 
 
-def export(run: Run, asked: Predict) -> Path:
-    """Writes <run>/exports/folds-<numbers>.onnx or .pt2, and beside it a .json that says what goes in and comes out.
+def export(run: Run, config: Predict) -> Path:
+    """Writes <run>/exports/folds-<numbers>.onnx or .pt2, and a .json that describes its inputs and outputs.
 
-    The device half is in it, test-time views are not; the batch may have any size. Raises UserError, and writes
-    nothing, where the run can't be exported, or where what was exported answers differently.
+    The device half of the features is included, test-time views are not; the batch may have any size. Raises UserError,
+    and writes nothing, if the run can't be exported, or if the exported model's probabilities differ from PyTorch's.
     """
-    kind = asked.export
+    kind = config.export
     if kind not in SUFFIX:
         raise UserError(f"export={kind} is not one of {', '.join(SUFFIX)}")
     for key in ("input", "tta", "excel"):
-        if getattr(asked, key):
+        if getattr(config, key):
             raise UserError(f"export={kind} writes the model, of one view, and predicts nothing; leave {key} out")
     if kind == "onnx":
         _need_onnx()
-    predictor = Predictor(run, asked.folds, NOTHING, "cpu")
-    folder = (Path(asked.output) if asked.output else run.folder / "exports").resolve()
+    predictor = Predictor(run, config.folds, NOTHING, "cpu")
+    folder = (Path(config.output) if config.output else run.folder / "exports").resolve()
     path = folder / f"folds-{'-'.join(map(str, predictor.folds))}{SUFFIX[kind]}"
     about = path.with_name(path.name + ".json")
-    said = {"run": run.identity, "folds": predictor.folds}
+    identity = {"run": run.identity, "folds": predictor.folds}
     if path.exists() and about.exists():
-        if {key: read_json(about).get(key) for key in said} != said:
+        if {key: read_json(about).get(key) for key in identity} != identity:
             raise UserError(f"{path} is of another run, and nothing is overwritten; name another output=")
         say("export    it is there already")
         print(f"export {path}", flush=True)
@@ -68,9 +68,9 @@ def export(run: Run, asked: Predict) -> Path:
     x = torch.from_numpy(examples(predictor))
     model = Averaged([predictor.models(k) for k in predictor.folds]).eval()
     with torch.inference_mode():
-        wanted = model(x).numpy()
+        expected = model(x).numpy()
     content, answer = (_onnx if kind == "onnx" else _torch)(model, x)
-    difference = max(np.abs(answer(x[:n]) - wanted[:n]).max() for n in (1, len(x)))
+    difference = max(np.abs(answer(x[:n]) - expected[:n]).max() for n in (1, len(x)))
     if not difference <= LARGEST_DIFFERENCE:
         raise UserError(
             f"export={kind}: the exported model answers up to {difference:.2g} away from PyTorch's probabilities; "
@@ -81,19 +81,19 @@ def export(run: Run, asked: Predict) -> Path:
         temporary.write_bytes(content)
     more = {
         "input": {"shape": ["batch", *x.shape[1:]], "dtype": str(x.dtype).removeprefix("torch.")},
-        "features": run.recipe.features,  # whose stored half the input is
+        "features": run.recipe.features,  # their stored half computes the input
         "output": {"shape": ["batch", len(predictor.classes)], "dtype": "float32", "classes": list(predictor.classes)},
         "largest_difference": float(difference),
         "torch": torch.__version__,
     }
-    write_json(about, said | more)
+    write_json(about, identity | more)
     say(f"export    {len(content) / 1e6:.1f} MB; at most {difference:.1e} away from PyTorch's probabilities")
     print(f"export {path}", flush=True)
     return path
 
 
 def examples(predictor: Predictor, n: int = 3) -> np.ndarray:
-    """(n, *stored shape) random numbers in the stored type, of open length the window's."""
+    """(n, *stored shape) random numbers of the stored dtype; an open length becomes the window's."""
     run, features = predictor.run, predictor.features
     shape = [size or run.inputs.window or 0 for size in features.stored_shape(SimpleNamespace(**predictor.facts))]
     dtype = np.dtype(features.stored_dtype)
@@ -120,22 +120,22 @@ def _onnx(model: nn.Module, x: Tensor) -> tuple[bytes, Callable[[Tensor], np.nda
         with _quiet():
             operators = (torch.ops.aten.adaptive_max_pool1d.default, torch.ops.aten.adaptive_max_pool2d.default)
             program = program.run_decompositions(dict.fromkeys(operators, _adaptive_max_pool))
-            made = torch.onnx.export(
+            exported = torch.onnx.export(
                 program, dynamo=True, input_names=["x"], output_names=["probability"], verbose=False
             )
-            content = made.model_proto.SerializeToString()  # type: ignore[union-attr]
+            content = exported.model_proto.SerializeToString()  # type: ignore[union-attr]
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    except Exception as error:  # whatever operator it has no translation of
+    except Exception as error:  # any operator that ONNX can't express
         cause = error.__cause__ or error
         raise UserError(_cannot("onnx", cause, "export=torch may")) from error
     return content, lambda batch: session.run(None, {"x": batch.numpy()})[0]
 
 
 def _adaptive_max_pool(x: Tensor, size: list[int]) -> tuple[Tensor, Tensor]:
-    """What ONNX has no operator for: the largest of each of ``size`` stretches that cover a last axis, of one or two.
+    """Adaptive max pooling of the last one or two axes, for which ONNX has no operator.
 
-    Stretch i of n begins at ⌊i · length / n⌋ and ends before ⌈(i + 1) · length / n⌉, as PyTorch's do; its second
-    answer, where each was found, is not used by our models and left at 0.
+    Window i of n begins at ⌊i · length / n⌋ and ends before ⌈(i + 1) · length / n⌉, as in PyTorch. The second result,
+    the indices, is 0: our models don't use it.
     """
     for dim, n in zip((-2, -1)[-len(size) :], size, strict=True):
         length = x.shape[dim]
@@ -150,7 +150,7 @@ def _program(model: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
         with _quiet():
             shapes = ({0: torch.export.Dim("batch", min=1)},)
             return torch.export.export(model, (x[:2],), dynamic_shapes=shapes)
-    except Exception as error:  # torch raises of a dozen kinds where Python can't be traced
+    except Exception as error:  # torch raises a dozen types for code that it can't trace
         raise UserError(_cannot("torch", error, "predict with bench instead")) from error
 
 
@@ -161,7 +161,7 @@ def _cannot(kind: str, error: BaseException, instead: str) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' own talk: standard output ends in the line that names the file."""
+    """Silences the exporters: standard output must end in the line that names the file."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -175,6 +175,6 @@ def _quiet() -> Iterator[None]:
 def _need_onnx() -> None:
     from importlib.util import find_spec
 
-    lacking = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
-    if lacking:
-        raise UserError(f"export=onnx needs {', '.join(lacking)}: pip install 'bench[export]' brings them")
+    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise UserError(f"export=onnx needs {', '.join(missing)}: pip install 'bench[export]' brings them")

@@ -1,6 +1,6 @@
-"""From a finished run and a competition's test files to probabilities, and to a submission that keeps its rules.
+"""Prediction with a finished run, from a competition's test files or raw examples to probabilities.
 
-A run's folder and this package are enough: what prediction has to know of the training files is in the run.
+It needs the run's folder and this package alone: the run holds the facts about its training files.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from bench.training.seeds import VIEWS, epoch_seed
 
 
 class Predictor:
-    """A finished run that predicts: the mean probability of ``folds`` (None: all), each as it predicted its test rows.
+    """A finished run that predicts: the mean probability of ``folds`` (None: all), computed as for its test rows.
 
-    ``tta`` is a node of conf/tta, None the run's own. Computed features of files go below ``store``, by ``workers``
-    processes. A fold's weights are read when they are first needed, and held. ``mean`` of the folds: arithmetic or
-    geometric. An ensemble is a ``Blended``, with the same to ask of it: ``opened`` chooses.
+    ``tta`` is a node of conf/tta, None the run's own. ``workers`` processes compute features of files into ``store``.
+    ``mean`` of the folds is arithmetic or geometric. A fold's weights are read at first use and kept in memory. An
+    ensemble is a ``Blended``, with the same interface; ``opened`` returns the right one.
     """
 
     members: tuple[Predictor, ...] = ()
-    """Those whose predictions it blends: a trained run has none."""
+    """The members of an ensemble; a trained run has none."""
 
     def __init__(
         self,
@@ -74,10 +74,10 @@ class Predictor:
         return self.run.spec.classes
 
     def predict(self, x: str | Path | np.ndarray | Mapping[str, np.ndarray] | Sequence[Any]) -> Any:
-        """The probabilities of raw examples, which are given in one of three ways.
+        """The probabilities of raw examples, given in one of three ways.
 
-        - A folder (text or Path) of the competition's files, of which the test part is enough → a pandas frame of N
-          rows, ``id`` and ``pred_<class>``, in the order of the competition's test table.
+        - A folder (text or Path) of the competition's files; the test part is enough → a pandas frame of N rows,
+          ``id`` and ``pred_<class>``, in the order of the competition's test table.
         - A list of N raw examples, each what ``Dataset.read`` returns of a file → (N, K) float64. By data set:
           heartbeat (1, samples); seti (6, time, frequency) float16; freesound (samples,) at the features' sample rate;
           hms (10000, electrodes) µV at 200 Hz in the order of the features' ``reads``, or, for features that also
@@ -85,17 +85,19 @@ class Predictor:
         - One raw example, an array or a dict, as it stands (no batch axis) → (1, K).
 
         Each row sums to 1. Raises UserError naming the file, or the example's place, that can't be used. The members
-        of an ensemble must all take the same raw example; of a folder each reads what is its own.
+        of an ensemble must all take the same raw example; from a folder each member reads its own inputs.
         """
         if isinstance(x, str | Path):
             dataset = self.open(Path(x))
             table = dataset.table("test")
-            return prediction_frame(table["id"], self.of(self.store(dataset), table["id"].tolist()), self.classes)
+            return prediction_frame(
+                table["id"], self.probabilities(self.store(dataset), table["id"].tolist()), self.classes
+            )
         raw = [x] if isinstance(x, np.ndarray | Mapping) else list(x)
-        return self.of(self.stored(raw), range(len(raw))) if raw else np.zeros((0, len(self.classes)))
+        return self.probabilities(self.stored(raw), range(len(raw))) if raw else np.zeros((0, len(self.classes)))
 
     def open(self, folder: Path) -> Dataset:
-        """The data set of the run on a folder of test files; UserError where the run can't predict what is there."""
+        """The run's data set on a folder of test files; UserError if the run can't predict these files."""
         dataset = parts.dataset_to_predict(self.recipe.dataset, self.facts, folder)
         if self.features.spec(dataset) != self.run.spec:
             raise UserError(
@@ -104,26 +106,26 @@ class Predictor:
             )
         if not len(dataset.table("test")):
             raise UserError(f"input={folder} has no test rows of {dataset.name}; give a folder with its test part")
-        dataset.also_read("test", **self.features.reads)  # files that are not there are named before hours of work
+        dataset.also_read("test", **self.features.reads)  # missing files are named before hours of work
         return dataset
 
     @property
     def reads(self) -> dict[str, Any]:
-        """What ``Dataset.read`` is to read of a raw example."""
+        """The parts of a raw example that ``Dataset.read`` must read."""
         return self.features.reads
 
     def store(self, dataset: Dataset) -> Any:
-        """The computed features of the folder's test part; they are kept, and found again."""
+        """Computes the features of the test files, or opens those computed before."""
         return self._fitting(open_store(dataset, self.features, "test", self._store, self._workers))
 
-    def of(self, source: Any, ids: Sequence[Any]) -> np.ndarray:
-        """(N, K) float64 probabilities of what ``store`` or ``stored`` gave; ``ids`` name a row that has none."""
-        own = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(own):  # models are built, and views drawn, without touching the caller's chance
-            found = [self._of_fold(number, source) for number in self.folds]
-        for probability in found:
+    def probabilities(self, source: Any, ids: Sequence[Any]) -> np.ndarray:
+        """(N, K) float64 probabilities for the result of ``store`` or ``stored``; errors name a row by ``ids``."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):  # the caller's random state stays as it is
+            by_fold = [self._by_one_fold(number, source) for number in self.folds]
+        for probability in by_fold:
             submission.refuse_impossible(probability, ids)
-        return geometric(np.stack(found)) if self.mean == "geometric" else np.mean(found, axis=0)
+        return geometric(np.stack(by_fold)) if self.mean == "geometric" else np.mean(by_fold, axis=0)
 
     def models(self, number: int) -> tuple[nn.Module, nn.Module]:
         """A fold's model and device half, on the device."""
@@ -131,7 +133,7 @@ class Predictor:
             self._models[number] = trained_fold(self.run, number, self.device)
         return self._models[number]
 
-    def _of_fold(self, number: int, source: Source) -> np.ndarray:
+    def _by_one_fold(self, number: int, source: Source) -> np.ndarray:
         train, none = self.recipe.train, np.zeros((len(source), len(self.classes)), np.float32)
         rows = Batches(source, np.arange(len(source)), none, None, self.device, self.run.inputs.window)
         how = (*self.models(number), rows, train.eval_batch_size, train.precision)
@@ -141,11 +143,11 @@ class Predictor:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the run remembers of its training files, which features ask a data set."""
+        """The facts about the training files that features need from a data set."""
         return self.run.inputs.facts
 
     def stored(self, raw: Sequence[Any]) -> Any:
-        """Raw examples' stored half, in memory; UserError naming the first that can't be used."""
+        """Computes the stored features of raw examples, in memory; UserError naming the first invalid example."""
         shape = self.features.stored_shape(SimpleNamespace(**self.facts))
         promised = parts.dataset_class(self.run.recipe.dataset).raw(dict(self.facts), self.features.reads)
         arrays = []
@@ -168,13 +170,13 @@ class Predictor:
         return self._fitting(Ragged(arrays) if shape[-1:] == (None,) else InMemory(np.stack(arrays)))
 
     def _fitting(self, source: Any) -> Any:
-        """The source, unless its examples can't be looked at as ``tta`` says."""
+        """Returns the source; UserError if ``tta`` does not suit the lengths of its examples."""
         checks.lengths(source.open, self.tta)
         return source
 
 
 def _refuse_other_shapes(example: Any, promised: dict[str, tuple[tuple[int, ...], str]] | None) -> None:
-    """ValueError for a raw example (or a part of one) of another shape than the data set reads."""
+    """Raises ValueError if a raw example, or a part of it, has another shape than the data set reads."""
     for name, (shape, _) in (promised or {}).items():
         x = example[name] if name else example
         if np.shape(x) != shape:

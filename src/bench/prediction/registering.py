@@ -1,4 +1,4 @@
-"""A finished run as a version of a model in MLflow's registry: what of it goes there, under what marks."""
+"""Registers a finished run as a model version in MLflow: its files and its tags."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from bench.training import parts
 from bench.training.loading import finished_folds, trained_fold
 
 
-def register(run: Run, asked: Predict) -> str:
-    """Registers the run's folds under ``asked.register``; the version's address models:/<name>/<version>.
+def register(run: Run, config: Predict) -> str:
+    """Registers the run's folds under ``config.register``; returns the address models:/<name>/<version>.
 
-    The last line on standard output names it. Raises UserError, and sends nothing, where the run or the name can't be
-    registered; where the tracking server does not take it, what was sent is used by the next attempt.
+    The last line on standard output names it. Raises UserError, and sends nothing, if the run or the name can't be
+    registered. Raises UserError if the tracking server fails; the next attempt continues from what was sent.
     """
-    name = asked.register or ""
+    name = config.register or ""
     for key in ("export", "input", "output", "tta", "excel"):
-        if getattr(asked, key):
+        if getattr(config, key):
             raise UserError(f"register={name} registers the run as it predicts, and predicts nothing; leave {key} out")
     if run.inputs.model == ENSEMBLE:
         raise UserError(f"{run.folder} is an ensemble, and only trained runs can be registered; register its members")
     registry.refuse_name(name)
-    folds = finished_folds(run, asked.folds)
+    folds = finished_folds(run, config.folds)
     for number in folds:
         trained_fold(run, number, torch.device("cpu"))  # what does not load here would not load elsewhere
     recipe, known = run.recipe, run.inputs
@@ -53,15 +53,15 @@ def register(run: Run, asked: Predict) -> str:
 
 
 def files(run: Run, folds: list[int]) -> list[Path]:
-    """What ``bench.load(run, folds)`` reads of the run's folder: no checkpoints, predictions or logs."""
-    found = [run.folder / "config.yaml", run.folder / "inputs.json"]
+    """The files that ``bench.load(run, folds)`` reads: no checkpoints, predictions or logs."""
+    paths = [run.folder / "config.yaml", run.folder / "inputs.json"]
     for fold in map(run.fold, folds):
-        found += [fold.done, fold.weights, *([fold.features] if fold.features.exists() else [])]
-    return found
+        paths += [fold.done, fold.weights, *([fold.features] if fold.features.exists() else [])]
+    return paths
 
 
 def marks(run: Run, folds: list[int]) -> dict[str, str]:
-    """The version's tags; ``score`` is the mean of these folds', where they have been scored."""
+    """The version's tags; ``score`` is the mean over these folds, left out unless all of them have a score."""
     known, scores = run.inputs, run.scores()
     tags = {
         "identity": run.identity,

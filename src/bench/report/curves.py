@@ -12,14 +12,14 @@ from bench.report.figures import GROUND, INK, Drawing, blank, legend, style
 from bench.spec import Direction
 
 POINTS = 240
-"""Epochs of a curve that are drawn."""
+"""The most epochs drawn of a curve."""
 
 History = list[dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Curves:
-    """What one colour of a figure of curves stands for: a value of every fold's history, epoch by epoch."""
+    """The curves of one colour: one value of every fold's history, by epoch."""
 
     label: str
     color: str
@@ -28,16 +28,15 @@ class Curves:
     line: Any = "-"
 
     def values(self) -> list[dict[float, float]]:
-        """Of each fold that has it, the value by epoch."""
+        """The value by epoch, of each fold that has it."""
         curves = [{e["epoch"]: e[self.key] for e in history if self.key in e} for history in self.histories]
         return [curve for curve in curves if curve]
 
 
 def curves(title: str, sets: Sequence[Curves], best: Direction | None = None, points: int = POINTS) -> Drawing | None:
-    """A thin line a fold, and in bold their mean as far as all of them go: one over fewer folds would jump.
+    """One thin line per fold, and in bold their mean over the epochs that all folds have.
 
-    Where it is said which way is better, a ring marks each fold's best epoch on the last of the sets. None where there
-    is nothing to draw.
+    With ``best``, a ring marks each fold's best epoch on the last of the sets. None if there is nothing to draw.
     """
     drawn = [(part, values) for part in sets if (values := part.values())]
     known = [v for _, values in drawn for curve in values for v in curve.values() if np.isfinite(v)]

@@ -8,7 +8,7 @@ from bench.tell import say
 
 
 def draw(run: Run, metric: Metric) -> None:
-    """Figures into ``<run>/plots``, and the page with the same; a run is not lost for what can't be drawn."""
+    """Writes figures into ``<run>/plots``, and the report page. An error is printed and does not end the run."""
     from bench.report import figures, plots, report
     from bench.report.judged import judge
     from bench.training.model_inputs import model_inputs
@@ -26,7 +26,7 @@ def draw(run: Run, metric: Metric) -> None:
     except (ValueError, OSError, KeyError) as error:
         say(f"plots     not drawn: {type(error).__name__}: {error}")
     try:
-        examples, lacking = model_inputs(run, judged.worst())
-        report.write(run, metric, judged, pictures, examples, lacking)
-    except Exception as error:  # a device half of the person's own may raise anything
+        examples, reason = model_inputs(run, judged.worst())
+        report.write(run, metric, judged, pictures, examples, reason)
+    except Exception as error:  # a user's own device half may raise anything
         say(f"report    not written: {type(error).__name__}: {error}")

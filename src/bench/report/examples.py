@@ -1,4 +1,4 @@
-"""A model's inputs as a page shows them: lines of few channels, or a picture in false colours."""
+"""Draws a model's inputs for a page: lines for few channels, else a picture in false colours."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 LINES = 20
-"""Channels up to which a sequence is drawn as lines; more of them are a picture."""
+"""A sequence with at most this many channels is drawn as lines, else as a picture."""
 BUCKETS = 220
-"""Columns of a drawn signal: of each its lowest and highest sample."""
+"""Columns of a drawn signal; each shows its lowest and highest sample."""
 LARGEST, HEAVIEST = (480, 384), 30_000
-"""A picture's largest width and height in pixels, and its bytes."""
+"""A picture's largest width and height in pixels, and its largest size in bytes."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG in base64; ``shape`` is its width by its height on the page, ``crisp`` says that its pixels are large."""
+    """A PNG in base64. ``shape`` is width / height on the page; ``crisp`` means that its pixels are shown large."""
 
     data: str
     shape: float
@@ -35,12 +35,12 @@ class Picture:
 
 
 def example(x: np.ndarray) -> Lines | Picture:
-    """One input of a model: (C, T) of few channels as lines, more of them and (C, H, W) as a picture."""
+    """One input of a model: (C, T) with few channels as lines, else, and (C, H, W), as a picture."""
     return signal(x) if x.ndim == 2 and len(x) <= LINES else picture(np.atleast_3d(x.T).T)
 
 
 def signal(x_ct: np.ndarray) -> Lines:
-    """Channels under each other on one scale, each about its own median."""
+    """Draws (C, T) as lines, one channel below another, on one scale, each around its median."""
     channels, length = x_ct.shape
     x_ct = np.where(np.isfinite(x_ct), x_ct, 0)
     x_ct = x_ct - np.median(x_ct, axis=1, keepdims=True)
@@ -63,28 +63,28 @@ def signal(x_ct: np.ndarray) -> Lines:
 
 
 def picture(x_chw: np.ndarray) -> Picture:
-    """Channels under each other in false colours, between their half per cent quantiles."""
+    """Draws (C, H, W) in false colours, one channel below another, between the 0.5 and 99.5 % quantiles."""
     from matplotlib import colormaps
     from PIL import Image
 
     flat = np.asarray(x_chw, np.float32).reshape(-1, x_chw.shape[-1])
     known = flat[np.isfinite(flat)]
-    some = known[:: max(1, known.size // 100_000)]  # quantiles of so many are those of all
+    some = known[:: max(1, known.size // 100_000)]  # enough for these quantiles
     low, high = np.percentile(some, [0.5, 99.5]) if known.size else (0.0, 1.0)
-    if not high > low:  # mostly one value, such as thin lines on a ground
+    if not high > low:  # most pixels have one value, such as thin lines on a background
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     levels = np.nan_to_num(np.clip((flat - low) / ((high - low) or 1.0), 0, 1)) * 255
-    whole = Image.fromarray(levels.round().astype(np.uint8))
+    image = Image.fromarray(levels.round().astype(np.uint8))
     palette = (np.asarray(colormaps["viridis"](np.arange(256))[:, :3]) * 255).round().astype(np.uint8)
-    width, height = min(whole.width, LARGEST[0]), min(whole.height, LARGEST[1])
+    width, height = min(image.width, LARGEST[0]), min(image.height, LARGEST[1])
     while True:
-        small = whole.resize((width, height), Image.Resampling.BOX)
+        small = image.resize((width, height), Image.Resampling.BOX)
         small.putpalette(palette.tobytes())
         file = io.BytesIO()
         small.save(file, "PNG", optimize=True)
         if file.tell() <= HEAVIEST or min(width, height) < 24:
             break
-        smaller = min(0.9, 0.95 * (HEAVIEST / file.tell()) ** 0.5)  # bytes go with the pixels
+        smaller = min(0.9, 0.95 * (HEAVIEST / file.tell()) ** 0.5)  # bytes are roughly proportional to pixels
         width, height = int(width * smaller), int(height * smaller)
     shape = float(np.clip(flat.shape[1] / flat.shape[0], 1.4, 4))
-    return Picture(base64.b64encode(file.getvalue()).decode(), shape, whole.width <= LARGEST[0] / 2)
+    return Picture(base64.b64encode(file.getvalue()).decode(), shape, image.width <= LARGEST[0] / 2)

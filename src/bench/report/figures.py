@@ -1,8 +1,8 @@
-"""What every figure looks like, and how it is saved: a PNG for a folder and for MLflow, an SVG for a page.
+"""The style of all figures, and how they are saved: PNG for a folder and for MLflow, SVG for a page.
 
-Figures are made without pyplot, so no backend or style of the caller is touched. Colours are Okabe and Ito's, which
-the colour-blind tell apart (https://jfly.uni-koeln.de/color/); line styles repeat what the colours say. In a page
-every colour is a CSS variable and every text is in the page's font, so that light and dark both work.
+Figures are made without pyplot, so the caller's backend and style stay as they are. Colours are Okabe and Ito's, which
+are safe for the colour-blind (https://jfly.uni-koeln.de/color/); line styles differ as well. In a page every colour is
+a CSS variable and every text has the page's font, so that light and dark both work.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ VARIABLES = {
 }  # fmt: skip
 """Each colour's CSS variable in a page. OVER is the text on a cell of BLUE, which is the same in light and dark."""
 WIDTH = 4.8
-"""Inches of a figure that is as wide as a telephone's screen; its text is then as large as drawn."""
+"""Width in inches of a figure that fits a phone's screen without scaling its text."""
 DPI = 144
 HEADER = 0.32
-"""Inches above a figure in a folder, where its run is named."""
+"""Height in inches of the line above a saved figure that names its run."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, and what it shows in words, for those who can't see it."""
+    """A figure and its alternative text."""
 
     figure: Figure
     alt: str
@@ -55,7 +55,7 @@ def blank(width: float = WIDTH, height: float = 3.4) -> Figure:
 
 
 def style(axes: Axes, title: str, x: str = "", y: str = "", grid: str = "both") -> None:
-    """What all axes look like; ``x`` and ``y`` are their names, ``grid`` is both, x, y or none."""
+    """Styles axes; ``x`` and ``y`` are their labels, ``grid`` is both, x, y or none."""
     axes.set_facecolor("none")
     axes.set_title(title, loc="left", size=10.5, color=INK, pad=8, parse_math=False)
     axes.set_xlabel(x, size=9.5, color=INK, parse_math=False)
@@ -70,7 +70,7 @@ def style(axes: Axes, title: str, x: str = "", y: str = "", grid: str = "both") 
 
 
 def legend(figure: Figure) -> None:
-    """What the lines and colours of all axes mean, below them, in as many columns as there is room for."""
+    """Adds one legend for all axes, below them, in as many columns as fit."""
     labels = [label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]]
     columns = int(figure.get_figwidth() / (0.6 + 0.072 * max(map(len, labels), default=0)))
     entries = figure.legend(
@@ -82,13 +82,13 @@ def legend(figure: Figure) -> None:
 
 
 def cut(name: object, longest: int = 28) -> str:
-    """A name that is short enough for a figure, without characters that can't be drawn."""
+    """Shortens a name to ``longest`` characters, and replaces those that can't be drawn."""
     text = "".join(c if c.isprintable() else "�" for c in str(name))
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def save(drawings: Mapping[str, Drawing], folder: Path, name: str, simulated: bool) -> list[Path]:
-    """Writes <folder>/<key>.png of each drawing under ``name``, simulated data marked, each file whole."""
+    """Writes each drawing to <folder>/<key>.png, below the heading ``name`` and a mark of simulated data."""
     from matplotlib.transforms import Bbox
 
     paths = []
@@ -108,30 +108,30 @@ def save(drawings: Mapping[str, Drawing], folder: Path, name: str, simulated: bo
 
 
 def inline(drawings: Mapping[str, Drawing]) -> dict[str, str]:
-    """Each drawing as an SVG element for a page, under its key; call it before ``save``, which writes on them."""
+    """Each drawing as an SVG element for a page, by key. Call it before ``save``, which adds a heading."""
     import matplotlib
 
     pictures = {}
     for key, drawing in drawings.items():
         buffer = io.StringIO()
-        # A salt makes the names of what is drawn several times the same every time, and the key makes them the page's.
+        # The salt makes element ids reproducible, and the key makes them unique in a page.
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": key}), _any_script():
             drawing.figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None})
-        drawing.figure.set_layout_engine(None)  # it stays as it was laid out: measuring takes longer than drawing
+        drawing.figure.set_layout_engine(None)  # keep this layout: measuring takes longer than drawing
         pictures[key] = _for_page(buffer.getvalue(), key, drawing.alt)
     return pictures
 
 
 @contextmanager
 def _any_script() -> Iterator[None]:
-    """Without a warning of a class that is named in a script which the font lacks."""
+    """Silences the warning about characters that the font does not have, as in names of classes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         yield
 
 
 def _for_page(svg: str, key: str, alt: str) -> str:
-    """The SVG without what a page has already, or has no use for: styles, fonts, metadata, names of its parts."""
+    """The SVG without styles, fonts, metadata and unused ids, which a page does not need."""
     root, used = ElementTree.fromstring(svg), set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
     for waste in root[:2]:  # metadata, and a style that would be the whole page's
         root.remove(waste)

@@ -1,4 +1,4 @@
-"""A run's out-of-fold rows: what was predicted, what was true, and how wrong each row is."""
+"""A run's out-of-fold rows with their targets, predictions and losses."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ WORST = 12
 class Judged:
     """A run's out-of-fold rows.
 
-    table are their rows of splits.parquet, position their places in it (and in the store); target and probability are
-    (N, K), fold, loss and right (N,): loss is the Kullback-Leibler divergence of each row, which for a hard target is
-    its cross entropy, and right says whether the most probable class is the target's largest.
+    table has their rows of splits.parquet, position their positions in it (and in the store). target and probability
+    are (N, K); fold, loss and right are (N,). loss is the Kullback-Leibler divergence of each row, which for a hard
+    target is its cross entropy; right says whether the most probable class is the target's largest.
     """
 
     table: pd.DataFrame
@@ -32,21 +32,21 @@ class Judged:
 
     @property
     def true(self) -> np.ndarray:
-        """(N,) each row's class: its target's largest."""
+        """(N,) the class of each row: the largest of its target."""
         return np.asarray(self.target.argmax(axis=1))
 
     def counts(self) -> np.ndarray:
-        """(K, K) rows by true and predicted class."""
+        """(K, K) counts of rows by true and predicted class."""
         k = self.target.shape[1]
         return np.bincount(self.true * k + self.probability.argmax(axis=1), minlength=k * k).reshape(k, k)
 
     def worst(self, count: int = WORST) -> list[int]:
-        """Places (in splits.parquet) of the rows with the largest loss, the largest first."""
+        """Positions (in splits.parquet) of the rows with the largest loss, largest first."""
         return [int(place) for place in self.position[np.argsort(-self.loss, kind="stable")[:count]]]
 
 
 def judge(run: Run) -> Judged:
-    """Reads what the run's finished folds have predicted out of fold."""
+    """Reads the out-of-fold predictions of the run's finished folds."""
     rows, oof = (pd.read_parquet(run.folder / name) for name in ("splits.parquet", "oof.parquet"))
     target, probability = (
         oof[[f"{part}_{name}" for name in run.spec.classes]].to_numpy(np.float64) for part in ("target", "pred")

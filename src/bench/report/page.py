@@ -1,4 +1,4 @@
-"""A page that needs nothing outside itself, from templates that escape whatever they are given."""
+"""Writes a self-contained HTML page from templates that escape all content."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TEMPLATES = Path(__file__).with_name("templates")
 def write(path: Path, template: Path, sections: Mapping[str, tuple[str, object]], **context: object) -> Path:
     """Writes a page to ``path`` and returns it.
 
-    template is a file of macros: one a section, by its anchor, and ``under`` and ``first`` for what stands under the
-    page's name and before the links. sections are, by anchor, a title and what the macro is given; one without
-    anything is left out. context: tab and name (the title in a browser, and over the page), under, first, footer,
-    simulated.
+    ``template`` is a file of macros: one per section, named by its anchor, and ``under`` and ``first`` for the parts
+    below the page's name and before the links. ``sections`` are a title and the macro's argument, by anchor; a section
+    with an empty argument is left out. ``context``: tab (the title in a browser), name (the heading), under, first,
+    footer, simulated.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -29,10 +29,10 @@ def write(path: Path, template: Path, sections: Mapping[str, tuple[str, object]]
         lstrip_blocks=True,
     )
     environment.filters |= {"figure": tell.figure, "amount": tell.amount, "percent": tell.percent, "exact": _exact}
-    shown = {anchor: section for anchor, section in sections.items() if section[1]}
+    filled = {anchor: section for anchor, section in sections.items() if section[1]}
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     page = environment.get_template("page.html")
-    write_text(path, page.render(parts=template.name, sections=shown, style=style, **context))
+    write_text(path, page.render(parts=template.name, sections=filled, style=style, **context))
     return path
 
 

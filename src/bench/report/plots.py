@@ -1,6 +1,6 @@
 """Figures of a run: learning curves, scores by fold, confusion, reliability, synthetic rows beside real ones.
 
-Each is drawn once, and serves the run's page, its ``plots`` folder (and so MLflow), and the page of a comparison.
+They are used by the run's page, its ``plots`` folder (and so MLflow), and the page of a comparison.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from bench.tell import amount, figure, percent, spread
 
 BINS = 15
 MANY = 12
-"""Classes from which a confusion's cells are small."""
+"""A confusion matrix of more classes than this has small cells."""
 BEHIND = {"boxstyle": "round,pad=0.1", "fc": GROUND, "ec": "none", "alpha": 0.75}
-"""What is behind a number that lines may cross."""
+"""The box behind a number that lines may cross."""
 DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.5))
 
 
 def title(run: Run) -> str:
-    """What stands over the run's figures: which run it is, and how many of its folds are in them."""
+    """The heading of the run's figures: the run, and how many of its folds are in them."""
     inputs, done = run.inputs, sum(fold.done.exists() for fold in run.folds)
     name = f"{inputs.dataset} · {inputs.model} · {run.identity[:6]}"
     return f"{name} · {done} of {inputs.n_splits} folds" if done < inputs.n_splits else name
 
 
 def drawings(run: Run, metric: Metric, judged: Judged | None) -> dict[str, Drawing]:
-    """What the run's folder has the files for, by name; ``judged`` is None where no fold has been collected."""
+    """All figures that the run has files for, by name; ``judged`` is None if no fold has been collected."""
     drawn: dict[str, Drawing | None] = {}
     histories = [history for fold in run.folds if (history := fold.history())]
     if histories:
@@ -68,14 +68,16 @@ def drawings(run: Run, metric: Metric, judged: Judged | None) -> dict[str, Drawi
     if judged is not None:
         drawn["confusion"] = confusion(judged, run.spec.classes)
         drawn["reliability"] = reliability([("this run", BLUE, judged.probability)], judged.target)
-    made = [f for f in run.folds if all((f.folder / f"synthetic_examples{end}").exists() for end in (".npy", ".json"))]
-    if made and (about := read_json(made[0].folder / "synthetic_examples.json"))["classes"]:
-        drawn["synthetic"] = synthetic(made[0], about)
+    augmented = [
+        f for f in run.folds if all((f.folder / f"synthetic_examples{end}").exists() for end in (".npy", ".json"))
+    ]
+    if augmented and (about := read_json(augmented[0].folder / "synthetic_examples.json"))["classes"]:
+        drawn["synthetic"] = synthetic(augmented[0], about)
     return {name: drawing for name, drawing in drawn.items() if drawing}
 
 
 def folds(scores: Scores, metric: Metric) -> Drawing:
-    """Each fold's score, and across them mean and spread, the out-of-fold score and the baseline."""
+    """Each fold's score, with the mean and its spread, the out-of-fold score and the baseline."""
     numbers, values, mean, std = scores.fold_numbers, scores.folds, scores.mean, scores.std
     several = std > 0 and len(values) > 1
     chart = blank()
@@ -97,7 +99,7 @@ def folds(scores: Scores, metric: Metric) -> Drawing:
     axes.plot(positions, values, "o", color=INK, ms=6, zorder=3)
     longest = 0.08 * max(len(figure(value)) for value in values)  # inches
     for at, value in zip(positions, values, strict=True):
-        if longest * len(values) > 0.85 * WIDTH:  # they would lie over each other
+        if longest * len(values) > 0.85 * WIDTH:  # the numbers would overlap
             break
         away = 8 if value >= mean else -8  # on the side where the lines are not
         axes.annotate(
@@ -135,7 +137,7 @@ def confusion(judged: Judged, classes: Sequence[str]) -> Drawing:
     turn: dict[str, Any] = {"rotation": 90, "ha": "right", "va": "center", "rotation_mode": "anchor"} if turned else {}
     axes.set_xticks(range(k), names, size=size, parse_math=False, **turn)
     axes.set_yticks(range(k), names, size=size, parse_math=False)
-    for row, column in np.argwhere(counts > 0 if k <= MANY else share >= 0.05):  # of many cells what stands out
+    for row, column in np.argwhere(counts > 0 if k <= MANY else share >= 0.05):  # of many cells only the large ones
         number, part = amount(counts[row, column]), share[row, column]
         text = f"{part:.0%}\n{number}" if k <= MANY else number
         room = min(0.72 * size, 72 * 0.85 * cell / (0.6 * len(number))) if k > MANY else 8.5
@@ -201,18 +203,18 @@ def wilson(share: np.ndarray, count: np.ndarray, z: float = 1.96) -> np.ndarray:
     """Distances (2, N) down and up to Wilson's 95 % interval; unlike the normal one it has a width at 0 and 1."""
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
-    return np.maximum(np.stack([share - middle + half, middle + half - share]), 0)
+    return np.asarray(np.maximum(np.stack([share - middle + half, middle + half - share]), 0))
 
 
 def synthetic(fold: Fold, about: dict[str, Any]) -> Drawing:
-    """Real rows above those made of them, class by class; a class's rows share their axes."""
-    shown = np.load(fold.folder / "synthetic_examples.npy", allow_pickle=False)  # (classes, 2, rows, *stored shape)
-    picture = shown.ndim == 6 or (shown.ndim == 5 and shown.shape[3] > 32)  # else a sequence of few channels
-    chart = blank(11, 1.1 + len(shown) * (2.6 if picture else 1.7))
-    grid = chart.subplots(2 * len(shown), shown.shape[2], squeeze=False)
+    """Real rows above the synthetic rows made of them, by class; the rows of a class share their scale."""
+    examples = np.load(fold.folder / "synthetic_examples.npy", allow_pickle=False)  # (classes, 2, rows, *stored shape)
+    picture = examples.ndim == 6 or (examples.ndim == 5 and examples.shape[3] > 32)  # else a sequence of few channels
+    chart = blank(11, 1.1 + len(examples) * (2.6 if picture else 1.7))
+    grid = chart.subplots(2 * len(examples), examples.shape[2], squeeze=False)
     title = f"Rows made by {about['way']} below real ones, fold {fold.number}"
     chart.supxlabel(title, size=11, color=INK)
-    grid[0, 0].set_title(" ", size=11, pad=8)  # room for what every figure says above it
+    grid[0, 0].set_title(" ", size=11, pad=8)  # room for the heading
     for (line, column), axes in np.ndenumerate(grid):
         axes.set_xticks([])
         axes.set_yticks([])
@@ -221,8 +223,8 @@ def synthetic(fold: Fold, about: dict[str, Any]) -> Drawing:
         if column == 0:
             name = "synthetic" if side else f"{cut(about['classes'][k], 14)}\nreal"
             axes.set_ylabel(name, size=9, color=INK, parse_math=False)
-        x, known = shown[k, side, column], shown[k][np.isfinite(shown[k])]
-        if not np.isfinite(x).any():  # a class of fewer rows than there is room for
+        x, known = examples[k, side, column], examples[k][np.isfinite(examples[k])]
+        if not np.isfinite(x).any():  # a class with fewer rows than columns
             continue
         low, high = np.percentile(known, [0.5, 99.5])
         room = (high - low) or 1.0

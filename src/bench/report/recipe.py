@@ -1,4 +1,4 @@
-"""The end of a report: how the rows were split, what was chosen, how to run it again, and where it ran."""
+"""The last sections of a report: the split, the recipe, the command to run it again, and the environment."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from bench.runs.run import Run
 from bench.tell import amount, percent
 
 FEW = 8
-"""Classes up to which the split's table has a column for each."""
+"""With at most this many classes the split's table has a column for each."""
 
 
 def split(run: Run) -> dict[str, object]:
-    """Rows, groups and classes of every fold, and whether a group lies in several."""
+    """Rows, groups and classes of every fold, and whether any group is in several folds."""
     rows = pd.read_parquet(run.folder / "splits.parquet")
     target = rows[[f"target_{name}" for name in run.spec.classes]].to_numpy(np.float64)
     fold, classes = rows["fold"].to_numpy(), run.spec.classes
     judged = rows["validated"].to_numpy(bool) if "validated" in rows else np.ones(len(rows), bool)
-    whole = target[judged].mean(0)
+    overall = target[judged].mean(0)
     head: list[str] = ["fold", "rows", *["groups"] * ("group" in rows)]
     head += list(classes) if len(classes) <= FEW else ["largest difference of a class's share"]
     cells = []
     for k in range(run.inputs.n_splits):
-        here = judged & (fold == k)
-        if not here.any():
+        in_fold = judged & (fold == k)
+        if not in_fold.any():
             continue
-        share = target[here].mean(0)
-        groups = [amount(rows["group"][here].nunique())] if "group" in rows else []
-        shares = [percent(s) for s in share] if len(classes) <= FEW else [percent(np.abs(share - whole).max())]
-        cells.append([str(k), amount(here.sum()), *groups, *shares])
-    said = [f"{amount(judged.sum())} rows are validated, each in the fold that did not train on it."]
+        share = target[in_fold].mean(0)
+        groups = [amount(rows["group"][in_fold].nunique())] if "group" in rows else []
+        shares = [percent(s) for s in share] if len(classes) <= FEW else [percent(np.abs(share - overall).max())]
+        cells.append([str(k), amount(in_fold.sum()), *groups, *shares])
+    sentences = [f"{amount(judged.sum())} rows are validated, each in the fold that did not train on it."]
     if not judged.all():
-        said.append(f"{amount((~judged).sum())} more are not validated.")
+        sentences.append(f"{amount((~judged).sum())} more are not validated.")
     if "group" in rows:
         crossing = int((rows.groupby("group")["fold"].nunique() > 1).sum())
         several = "1 group lies" if crossing == 1 else f"{amount(crossing)} groups lie"
-        said.append(f"{several} in several folds." if crossing else "No group lies in two folds.")
-    return {"sentences": said, "table": Table(head, cells), "notes": run.inputs.notes}
+        sentences.append(f"{several} in several folds." if crossing else "No group lies in two folds.")
+    return {"sentences": sentences, "table": Table(head, cells), "notes": run.inputs.notes}
 
 
 def recipe(run: Run) -> dict[str, object]:
-    """What was chosen, group by group with its options, and the command."""
+    """The chosen options by group, and the command."""
     names, made_by = run.inputs.names, run.made_by
     rows, single = [], []
     for key, node in plain(made_by).items():
@@ -58,9 +58,9 @@ def recipe(run: Run) -> dict[str, object]:
         if not isinstance(node, dict):
             single.append([key, ", ".join(map(str, node)) if isinstance(node, list) else str(node), ""])
             continue
-        own = short_name(node)
-        choice = names.get(key, own)
-        choice = own if choice == "default" else choice
+        target = short_name(node)
+        choice = names.get(key, target)
+        choice = target if choice == "default" else choice
         if choice == "none" or not node:
             continue
         hidden = () if run.inputs.simulated else ("simulator.",)
@@ -73,19 +73,19 @@ def recipe(run: Run) -> dict[str, object]:
 
 
 def _command(run: Run) -> str:
-    """The command of the last call, by the name that Python has anywhere."""
+    """The command of the last call, with ``python`` instead of this machine's path."""
     path = run.folder / "environment.json"
-    said = (read_json(path) if path.exists() else {}).get("command") or run.state().get("command") or ""
-    words = said if isinstance(said, list) else said.split(" ")
+    command = (read_json(path) if path.exists() else {}).get("command") or run.state().get("command") or ""
+    words = command if isinstance(command, list) else command.split(" ")
     if words and PurePath(words[0]).name.startswith("python"):
         words = ["python", *words[1:]]
-    return shlex.join(words) if isinstance(said, list) else " ".join(words)
+    return shlex.join(words) if isinstance(command, list) else " ".join(words)
 
 
 def environment(run: Run, histories: dict[int, list[dict[str, float]]]) -> Table | None:
     """Machine, code, versions, time and memory."""
     path = run.folder / "environment.json"
-    said: dict[str, Any] = read_json(path) if path.exists() else {}
+    record: dict[str, Any] = read_json(path) if path.exists() else {}
     done = [read_json(fold.done) for fold in run.folds if fold.done.exists()]
     rows = []
     if devices := {str(d["device"]) for d in done if d.get("device")}:
@@ -96,12 +96,12 @@ def environment(run: Run, histories: dict[int, list[dict[str, float]]]) -> Table
         rows.append(["time in epochs", _duration(sum(seconds)) + most])
     if peaks := [d["peak_memory_mb"] for d in done if d.get("peak_memory_mb")]:
         rows.append(["memory of a fold", f"{amount(max(peaks))} MB at most"])
-    code = said.get("git") or {}
+    code = record.get("git") or {}
     if code.get("commit"):
         changed = " with changes that are not in it" if code.get("changed") else ""
         rows.append(["code", f"commit {code['commit'][:12]}{changed}"])
-    rows += [[key, str(said[key])] for key in ("python", "platform", "cpus") if said.get(key)]
-    packages = [f"{name} {version}" for name, version in (said.get("packages") or {}).items() if version]
+    rows += [[key, str(record[key])] for key in ("python", "platform", "cpus") if record.get(key)]
+    packages = [f"{name} {version}" for name, version in (record.get("packages") or {}).items() if version]
     if packages:
         rows.append(["packages", ", ".join(packages)])
     return Table(["", ""], rows, 2) if rows else None

@@ -1,4 +1,4 @@
-"""A run as one page: scores, curves, where it is wrong, and how to have it again.
+"""A run as one page: scores, curves, errors, and the command that reproduces it.
 
 ``report.html`` needs no network and no scripts: its figures are SVG in the page, its colours follow the reader's
 scheme, and every score is there to the last digit in the ``value`` of a ``<data>`` element.
@@ -32,13 +32,12 @@ def write(
     judged: Judged,
     pictures: Mapping[str, str],
     examples: Mapping[int, np.ndarray],
-    lacking: str = "",
+    reason_missing: str = "",
 ) -> Path:
     """Writes ``<run>/report.html`` and returns its path.
 
-    ``pictures``: what was drawn, as SVG, by name. ``examples``: inputs of the model, (C, T) or (C, H, W), by their
-    place in splits.parquet, for those of ``judged.worst()`` that are to be drawn; ``lacking`` says in a sentence why
-    there are none.
+    ``pictures`` are the figures as SVG, by name. ``examples`` are the model's inputs, (C, T) or (C, H, W), for the rows
+    of ``judged.worst()``, by their position in splits.parquet. Where there are none, ``reason_missing`` says why.
     """
     scores, inputs, classes = run.scores(), run.inputs, run.spec.classes
     assert scores is not None, "collect comes first"
@@ -54,7 +53,7 @@ def write(
         "reliability": ("Reliability", drawn["reliability"]),
         "classes": ("By class", report_rows.by_class(metric, judged, classes)),
         "groups": ("By group", report_rows.by_group(judged, classes)),
-        "examples": ("Worst examples", report_rows.worst(run, judged, examples, lacking)),
+        "examples": ("Worst examples", report_rows.worst(run, judged, examples, reason_missing)),
         "split": ("Split", recipe.split(run)),
         "recipe": ("Recipe", recipe.recipe(run)),
         "environment": ("Environment", recipe.environment(run, histories)),
@@ -79,16 +78,16 @@ DRAWN = {
     "confusion": ["confusion"],
     "reliability": ["reliability"],
 }
-"""Which figures stand in which section."""
+"""The figures of each section."""
 
 
 def _about(run: Run, scores: Scores, histories: dict[int, Any]) -> list[str]:
     done, all_folds = len(scores.folds), run.inputs.n_splits
-    said = [f"{done} of {all_folds} folds" if done < all_folds else f"{done} folds", f"{amount(scores.rows)} rows"]
+    lines = [f"{done} of {all_folds} folds" if done < all_folds else f"{done} folds", f"{amount(scores.rows)} rows"]
     ends = [end for history in histories.values() if (end := history[-1].get("time"))]
     if ends:
-        said.append(f"trained until {pd.Timestamp(max(ends), unit='s'):%d %B %Y, %H:%M} UTC".replace(" 0", " "))
-    return said
+        lines.append(f"trained until {pd.Timestamp(max(ends), unit='s'):%d %B %Y, %H:%M} UTC".replace(" 0", " "))
+    return lines
 
 
 def _tiles(scores: Scores, metric: Metric) -> list[tuple[str, object, str]]:
@@ -102,7 +101,7 @@ def _tiles(scores: Scores, metric: Metric) -> list[tuple[str, object, str]]:
 
 
 def _scores(run: Run, scores: Scores, metric: Metric, judged: Judged) -> dict[str, object]:
-    """Warnings, and a table: the folds, their mean, the out-of-fold score, the baseline, and what else was scored."""
+    """Warnings, and a table of scores: folds, their mean, out of fold, the baseline, and the other metrics."""
     plain = scores.without_tta
     done = {k: read_json(path) if (path := run.fold(k).done).exists() else {} for k in scores.fold_numbers}
     kept = all("kept_epoch" in fold for fold in done.values())

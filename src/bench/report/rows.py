@@ -1,4 +1,4 @@
-"""What a report says of a run's out-of-fold rows: confusion, classes, groups, worst examples."""
+"""A report on a run's out-of-fold rows: confusion, classes, groups, worst examples."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from bench.tell import amount, figure, percent
 GROUPS = 8
 MIXED = 10
 BARS = 8
-"""Classes up to which an example shows all of them."""
+"""An example with at most this many classes shows all of them."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A class of an example: the target's share, and what was predicted, by one run or two."""
+    """A class of an example: its share of the target, and its predicted probability by one run or two."""
 
     name: str
     target: float
@@ -34,7 +34,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Card:
-    """An example: its name, what is said of it, its input where there is one, and its classes."""
+    """An example: its name, facts about it, its drawn input or None, and its classes."""
 
     name: str
     about: list[str]
@@ -47,7 +47,7 @@ class Card:
 
 
 def mixed_up(judged: Judged, classes: Sequence[str]) -> Table | None:
-    """The pairs of classes that are taken for each other most often; None of two classes, or where all is right."""
+    """The most frequent confusions of two classes; None for fewer than three classes, or without an error."""
     counts, k = judged.counts(), len(classes)
     wrong = [(counts[a, b], a, b) for a in range(k) for b in range(k) if a != b and counts[a, b]]
     if k < 3 or not wrong:
@@ -58,7 +58,7 @@ def mixed_up(judged: Judged, classes: Sequence[str]) -> Table | None:
 
 
 def by_class(metric: Metric, judged: Judged, classes: Sequence[str]) -> dict[str, object]:
-    """Count, share, mean prediction and accuracy of each class, and what the metric is on it."""
+    """Count, share, mean prediction, accuracy and score of each class."""
     target, probability, true = judged.target, judged.probability, judged.true
     name, sentence, values = _on_classes(metric, judged)
     rows = []
@@ -72,7 +72,10 @@ def by_class(metric: Metric, judged: Judged, classes: Sequence[str]) -> dict[str
 
 
 def _on_classes(metric: Metric, judged: Judged) -> tuple[str, str, Sequence[float]]:
-    """A column's name, a sentence on it, and (K,) what the metric is on each class; average precision of ranks."""
+    """A column's name, a sentence that explains it, and its (K,) values.
+
+    A metric that is a mean over rows is shown by class; for any other it is average precision.
+    """
     target, probability, true = judged.target, judged.probability, judged.true
     k = target.shape[1]
     terms = metric.terms(target, probability) if metric.terms else None
@@ -91,7 +94,7 @@ def _on_classes(metric: Metric, judged: Judged) -> tuple[str, str, Sequence[floa
 
 
 def by_group(judged: Judged, classes: Sequence[str]) -> dict[str, object] | None:
-    """The groups of the largest and the smallest mean loss; None where there are no groups."""
+    """The groups with the largest and the smallest mean loss; None for a run without groups."""
     if "group" not in judged.table:
         return None
     group = judged.table["group"].to_numpy()
@@ -117,8 +120,8 @@ def by_group(judged: Judged, classes: Sequence[str]) -> dict[str, object] | None
     return {**about, "tables": [(title, listed(part)) for title, part in parts]}
 
 
-def worst(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacking: str) -> dict[str, object]:
-    """The rows with the largest loss as cards; ``examples`` are their inputs, ``lacking`` says why there are none."""
+def worst(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], reason_missing: str) -> dict[str, object]:
+    """The rows with the largest loss as cards; ``examples`` are their inputs, or ``reason_missing`` says why not."""
     spec, at = run.spec, {place: i for i, place in enumerate(judged.position.tolist())}
     cards = []
     for place in judged.worst():
@@ -127,7 +130,7 @@ def worst(run: Run, judged: Judged, examples: Mapping[int, np.ndarray], lacking:
         x, target, predicted = examples.get(place), judged.target[i], [judged.probability[i]]
         cards.append(card(str(judged.table["id"].iloc[i]), about, x, spec.classes, target, predicted))
     who = "the first member" if run.inputs.members else "the model"
-    return {"cards": cards, "how": f"Drawn as {who} sees them, {size(spec)}." if examples else lacking}
+    return {"cards": cards, "how": f"Drawn as {who} sees them, {size(spec)}." if examples else reason_missing}
 
 
 def where(table: pd.DataFrame, i: int, fold: int) -> list[str]:
@@ -154,11 +157,11 @@ def card(
 ) -> Card:
     """A row with its input, (C, T) or (C, H, W), and its (K,) target and predictions.
 
-    All classes are shown of few, else those that matter to any of them.
+    Of more than ``BARS`` classes it shows the most probable three of each, without those below 0.5 %.
     """
-    chosen = list(range(len(target)))
+    positions = list(range(len(target)))
     if len(target) > BARS:
         top = [k for values in (target, *predicted) for k in np.argsort(-values, kind="stable")[:3].tolist()]
-        chosen = [k for k in dict.fromkeys(top) if max(p[k] for p in (target, *predicted)) >= 0.005]
-    bars = [Bar(cut(classes[k], 40), float(target[k]), [float(p[k]) for p in predicted]) for k in chosen]
+        positions = [k for k in dict.fromkeys(top) if max(p[k] for p in (target, *predicted)) >= 0.005]
+    bars = [Bar(cut(classes[k], 40), float(target[k]), [float(p[k]) for p in predicted]) for k in positions]
     return Card(name, about, None if x is None else example(x), bars)

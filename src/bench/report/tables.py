@@ -1,4 +1,4 @@
-"""Tables, for a page and for the terminal: what stands in them, and how it is marked."""
+"""Tables for a page and for the terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Marked:
-    """A cell's content in bold: ``best`` of its line, or ``sure``."""
+    """A cell in bold; ``kind`` is ``best`` (of its line) or ``sure``."""
 
     value: object
     kind: str
@@ -29,10 +29,10 @@ class Marked:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells are text; floats, which are scores, and can be read to the last digit; a Spread, or a Marked one of these.
+    """A cell is text, a float (a score, shown with all digits on demand), a Spread, or a Marked one of these.
 
-    The first ``words`` columns (and the last one, where said) are text, the others numbers; ``kinds`` are the rows'
-    CSS classes, ``kind`` the table's.
+    The first ``words`` columns, and with ``last_word`` the last one, are text, the others numbers. ``kinds`` are the
+    rows' CSS classes, ``kind`` is the table's.
     """
 
     head: Sequence[str]
@@ -44,7 +44,7 @@ class Table:
 
 
 def terminal(table: Table, title: str) -> rich.table.Table:
-    """The table as a terminal shows it: what is marked, and rows that are strong, in bold."""
+    """The table for a terminal, with marked cells and strong rows in bold."""
     from rich.table import Table as Grid
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""The mirror as a process beside a training: started, closed and if need be killed, at no cost to a fold."""
+"""Runs the mirror in its own process beside a training, so that it never slows down a fold."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ LONGEST_PAUSE = 30.0
 
 
 class MirrorProcess:
-    """A training's hold on its mirror. Nothing here raises: tracking is never a reason to lose a training."""
+    """A training's handle on its mirror process. Its methods never raise: tracking must not end a training."""
 
     def __init__(self, process: subprocess.Popen[bytes] | None, wait_s: float) -> None:
         self.process, self.wait_s = process, wait_s
 
     def finish(self, timeout: float | None = None) -> bool:
-        """Lets the mirror send what is left, for ``timeout`` (else ``wait_s``) seconds; True when all is sent."""
+        """Waits while the mirror sends the rest, at most ``timeout`` (else ``wait_s``) seconds; True if all is sent."""
         if self.process is None:
             return False
         try:
             if self.process.stdin:
-                self.process.stdin.close()  # the sign to send the rest and go
+                self.process.stdin.close()  # tells the mirror to send the rest and exit
             return self.process.wait(self.wait_s if timeout is None else timeout) == 0
         except (OSError, subprocess.TimeoutExpired):
             self.process.kill()
@@ -39,12 +39,12 @@ class MirrorProcess:
 
 
 def start_mirror(run: Run, uri: str, wait_s: float = 30.0) -> MirrorProcess:
-    """Starts ``bench.track --follow`` on a run's folder; it ends with ``finish``, or with the caller's death.
+    """Starts ``bench.track --follow`` on a run's folder; it ends with ``finish``, or when the caller dies.
 
-    ``wait_s`` bounds what is still tried after that. What the mirror has to say goes to ``<run>/tracking.log``.
+    After that it still sends for at most ``wait_s`` seconds. Its output goes to ``<run>/tracking.log``.
     """
     package = str(Path(__file__).resolve().parents[2])
-    # The fold's allocator settings would make the mirror a process of several 100 MB more.
+    # With the fold's allocator settings the mirror would use several 100 MB more.
     environment = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "bench.track", str(run.folder), "--follow", "--uri", "-", "--wait", str(wait_s)]
@@ -63,9 +63,9 @@ def start_mirror(run: Run, uri: str, wait_s: float = 30.0) -> MirrorProcess:
 
 
 def send(folders: list[str], uri: str | None, follows: bool, wait_s: float, held: bool) -> bool:
-    """Sends what MLflow lacks of the runs, and says so; False where a server or database did not take all.
+    """Sends what MLflow does not have of the runs, and prints it; False if a server or database failed.
 
-    With ``follows`` it stays with the one run until that ends (see ``follow``). Raises UserError for what is no run.
+    With ``follows`` it sends one run until that ends (see ``follow``). Raises UserError for a folder that is no run.
     """
     from bench.runs.run import Run
     from bench.spec import UserError
@@ -92,7 +92,7 @@ def send(folders: list[str], uri: str | None, follows: bool, wait_s: float, held
 
 
 def follow(mirror: Mirror, wait_s: float, held: bool) -> int:
-    """Mirrors until stdin ends (``held`` by a training) or the run does; 0 when everything was sent."""
+    """Mirrors until the run ends, or with ``held`` until the training closes stdin; 0 if everything was sent."""
     from bench.tracking.mirror import TrackingError
 
     closed = threading.Event()
@@ -100,21 +100,21 @@ def follow(mirror: Mirror, wait_s: float, held: bool) -> int:
         threading.Thread(target=_watch_stdin, args=(closed, wait_s), daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(10)  # folds first
-    said, pause, complete = "", EVERY, False
+    reported, pause, complete = "", EVERY, False
     while True:
         last = closed.is_set()
         status = mirror.run.state().get("status")
         try:
             complete = mirror.sync()
-            if said:
+            if reported:
                 print(f"{time.strftime('%H:%M:%S')} sending again", flush=True)
-            said, pause = "", EVERY
+            reported, pause = "", EVERY
         except TrackingError as error:
             complete = False
-            if str(error) != said:
+            if str(error) != reported:
                 print(f"{time.strftime('%H:%M:%S')} {error}; trying again, nothing is lost", flush=True)
-            pause = min(LONGEST_PAUSE, pause * 2) if said else 1.0
-            said = str(error)
+            pause = min(LONGEST_PAUSE, pause * 2) if reported else 1.0
+            reported = str(error)
         if last or (not held and complete and status != "running"):
             return 0 if complete else 1
         closed.wait(pause)
@@ -126,4 +126,4 @@ def _watch_stdin(closed: threading.Event, wait_s: float) -> None:
     closed.set()
     time.sleep(wait_s)
     print(f"not everything was sent within {wait_s:g} s; python -m bench.track sends the rest", flush=True)
-    os._exit(1)  # a call that blocks cannot be stopped otherwise; the note holds what was sent
+    os._exit(1)  # the only way to stop a blocked call; the note holds what was sent

@@ -1,9 +1,9 @@
-"""MLflow as the mirror of a run's folder; ``registry.py`` beside it registers models, and nobody else imports mlflow.
+"""Mirrors a run's folder to MLflow. Only this module and ``registry.py``, which registers models, import mlflow.
 
-Training writes files and nothing else. A process of its own (``follower.py``) reads them and sends what is new, so
-a slow or dead server costs a fold nothing, and what could not be sent is sent later from the same folder. What was
-sent is noted in ``<run>/tracking.json`` after each send. A crash between the two sends the same points again with
-the same step, value and time, which MLflow keeps once.
+Training only writes files. A separate process (``follower.py``) reads them and sends what is new, so a slow or dead
+server does not delay a fold, and anything not sent can be sent later from the same folder. Each send is noted in
+``<run>/tracking.json``. After a crash between the two, the same points are sent again with the same step, value and
+time, and MLflow keeps them once.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ FILES = ("config.yaml", "environment.json", "scores.json", "submission.csv", "re
 # A dead server is tried twice for 5 s; MLflow's own defaults block a call for 246 s.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
-TOKEN = "mlflow.bench.token"  # the page hides tags that begin with mlflow
+TOKEN = "mlflow.bench.token"  # MLflow's page hides tags that begin with mlflow
 BLANK = {"sent": 0, "prefix": facts.content([])}
 
 
 class TrackingError(RuntimeError):
-    """The tracking server or database did not take it, in one sentence; the folder still has it all."""
+    """The tracking server or database failed; the message is one sentence. The run's folder still has everything."""
 
 
 def default_uri(outputs: Path) -> str:
@@ -54,7 +54,7 @@ def default_uri(outputs: Path) -> str:
 
 
 class Mirror:
-    """Sends one run's folder to one tracking URI, as often as it is asked to; ``sent`` counts what went out."""
+    """Sends one run's folder to one tracking URI; ``sent`` counts what was sent, by kind."""
 
     def __init__(self, run: Run, uri: str) -> None:
         self.run, self.uri = run, uri
@@ -63,11 +63,11 @@ class Mirror:
         self.sent: Counter[str] = Counter()
         self.note: dict[str, Any] = {}
         self._client: MlflowClient | None = None
-        self._complete: object = None  # what the folder looked like when everything was sent
+        self._complete: object = None  # the folder's fingerprint when everything was sent
         self._digests: dict[Path, tuple[tuple[int, int], str]] = {}
 
     def sync(self) -> bool:
-        """Sends everything not yet sent; True when the folder has nothing more. Raises TrackingError."""
+        """Sends everything not yet sent; True if nothing is left to send. Raises TrackingError."""
         from filelock import FileLock
 
         if not (self.run.folder / "inputs.json").exists():
@@ -75,17 +75,17 @@ class Mirror:
         try:
             if (now := wording.fingerprint(self.run)) == self._complete:
                 return True
-            # Two mirrors of one folder (a training's and a person's) would make every run twice.
+            # Without the lock, two mirrors of one folder would create every run twice.
             with quiet(), FileLock(self.run.folder / ".tracking.lock", timeout=60):
                 for _ in range(3):  # a fold may write while we send: look again until there is nothing new
                     before = self.sent.total()
                     self._send()
                     if self.sent.total() == before:
-                        self._complete = now  # taken before the reading: a later write makes another
+                        self._complete = now  # taken before reading: a later write changes it
                         return True
                 return False
         except Exception as error:
-            self._client = None  # connect anew, and look at what the server still has
+            self._client = None  # the next sync connects again and checks what the server has
             raise TrackingError(wording.sentence(self.uri, error)) from error
 
     def _send(self) -> None:
@@ -117,7 +117,7 @@ class Mirror:
     def _fold(self, fold: Fold, leaves: dict[str, str]) -> None:
         known, history = self.note["folds"].get(str(fold.number)), fold.history()
         if known and known["prefix"] != facts.content(history[: known["sent"]]):
-            # A fold that was trained anew gets a new page: its old points would lie between the new ones.
+            # A fold that was trained again gets a new page: old and new points would mix.
             self.client.delete_run(known["run_id"])
             known = None
         if known is None:
@@ -145,7 +145,7 @@ class Mirror:
         return self._client
 
     def _connect(self) -> MlflowClient:
-        """A client whose experiment is there; the note then holds only what this server still has."""
+        """Connects a client, creates the experiment if needed, and removes from the note what the server has lost."""
         os.environ.update(QUIET | {name: os.environ.get(name, value) for name, value in PATIENCE.items()})
         from filelock import FileLock
         from mlflow import MlflowClient
@@ -153,7 +153,7 @@ class Mirror:
         if self.uri.startswith(SQLITE):
             database = Path(self.uri.removeprefix(SQLITE))
             database.parent.mkdir(parents=True, exist_ok=True)
-            # Of four processes that open a fresh database at once, three die making its tables: one at a time.
+            # Processes that create a database's tables at the same time fail, so only one may at once.
             with FileLock(f"{database}.lock", timeout=120):
                 connection = sqlite3.connect(database, timeout=60)
                 connection.execute("PRAGMA journal_mode=WAL")  # readers and a writer no longer stop each other
@@ -167,40 +167,40 @@ class Mirror:
         return client
 
     def _experiment(self, client: MlflowClient, artifacts: str | None) -> str:
-        # Simulated runs never share a page with real ones: nobody should read one as the other.
+        # Simulated runs have their own experiment, so that nobody takes them for real ones.
         name = self.inputs.dataset + (" (simulated)" if self.inputs.simulated else "")
-        found = client.get_experiment_by_name(name)
-        if found is None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             try:
                 client.create_experiment(name, artifacts)
             except Exception:  # another process may have made it meanwhile
                 if client.get_experiment_by_name(name) is None:
                     raise
-            found = client.get_experiment_by_name(name)
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
+            experiment = client.get_experiment_by_name(name)
+        if experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment.experiment_id)
         key, view = wording.view(self.inputs.metric, self.inputs.direction)
-        if key not in found.tags:
+        if key not in experiment.tags:
             with suppress(Exception):  # a convenience that MLflow does not document
-                client.set_experiment_tag(found.experiment_id, key, view)
-        return str(found.experiment_id)
+                client.set_experiment_tag(experiment.experiment_id, key, view)
+        return str(experiment.experiment_id)
 
     def _reconcile(self, client: MlflowClient, experiment: str) -> None:
-        """Runs that were deleted leave the note; runs made just before a crash, and not yet noted, enter it."""
-        there = {
+        """Removes deleted runs from the note, and adds runs created just before a crash that were not noted."""
+        existing = {
             run.data.tags.get("fold", "parent"): run.info.run_id
             for run in client.search_runs([experiment], f"tags.`{TOKEN}` = '{self.note['token']}'")
         }
-        parent = there.pop("parent", None)
-        if parent is None:  # folds that were left behind keep the old token: they belong to a deleted run
-            token = {} if there else {"token": self.note["token"]}
-            self.note, there = self._new_note() | token, {}
+        parent = existing.pop("parent", None)
+        if parent is None:  # remaining folds belong to a deleted run: a new token leaves them behind
+            token = {} if existing else {"token": self.note["token"]}
+            self.note, existing = self._new_note() | token, {}
         elif parent != self.note.get("run_id"):
             self.note = {**self._new_note(), "token": self.note["token"], "run_id": parent}
         noted = {known["run_id"]: known for known in self.note["folds"].values()}
-        self.note["folds"] = {k: noted.get(run_id, {"run_id": run_id, **BLANK}) for k, run_id in there.items()}
+        self.note["folds"] = {k: noted.get(run_id, {"run_id": run_id, **BLANK}) for k, run_id in existing.items()}
         self.note["experiment_id"] = experiment
-        write_json(self.run.folder / "tracking.json", self.note)  # the token is on the disk before a run bears it
+        write_json(self.run.folder / "tracking.json", self.note)  # the token is on disk before a run has it
 
     def _create(self, name: str, began: float, tags: dict[str, str]) -> str:
         made_by = self.run.made_by
@@ -225,13 +225,13 @@ class Mirror:
         return str(run.info.run_id)
 
     def _params(self, known: dict[str, Any], run_id: str, leaves: dict[str, str]) -> None:
-        """Once a run: parameters are immutable, and a resumed run may come with another device or folder."""
+        """Sends parameters once per run: they are immutable, and a resumed run may have another device or folder."""
         from mlflow.entities import Param
 
         if known.get("params"):
             return
-        there = self.client.get_run(run_id).data.params
-        new = [Param(key, value) for key, value in leaves.items() if key not in there]
+        existing = self.client.get_run(run_id).data.params
+        new = [Param(key, value) for key, value in leaves.items() if key not in existing]
         for at in range(0, len(new), 100):
             self.client.log_batch(run_id, params=new[at : at + 100])
         known["params"] = True
@@ -252,7 +252,7 @@ class Mirror:
             self._save("files")
 
     def _table(self, scores: Scores | None) -> None:
-        """Score and fold table as what the run's page opens with, and as a file."""
+        """Sends the score and the fold table, as the description of the run's page and as a file."""
         rows = wording.fold_table(self.run, scores, self.note["folds"], self.alive)
         if self.note.get("table") != (digest := facts.content([rows, records.plain(scores)])):
             self.client.log_text(self.note["run_id"], "".join(",".join(row) + "\n" for row in rows), "folds.csv")
@@ -272,7 +272,7 @@ class Mirror:
         self._save("statuses")
 
     def _digest(self, path: Path) -> str:
-        """Hash of a file's content, read again only when the file is another."""
+        """Hash of a file's content, computed again only if its time or size has changed."""
         stat = path.stat()
         key = (stat.st_mtime_ns, stat.st_size)
         if path not in self._digests or self._digests[path][0] != key:
@@ -294,7 +294,7 @@ class Mirror:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """MLflow and its database tools say much about themselves (log lines, warnings, links) that is not ours."""
+    """Silences the log lines, warnings and links of MLflow and its database tools."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,10 +1,9 @@
-"""A run's model in MLflow's registry: logged to the run's own page, registered as a version under a name.
+"""Registers a run as a model in MLflow: logged to the run's page, then registered as a version of a name.
 
-What is logged is small and whole: the files that prediction reads, the source of bench, and ``served.py``, which opens
-the one with the other. bench's source goes along (``code_paths``) instead of a requirement ``bench==<version>``: people
-add models and features to their copy, so that no release has what a run was trained with, and what a package index
-has under that name need not be ours. Where bench is installed too, the model's own copy goes first, unless bench has
-been imported before.
+The logged model holds the files that prediction reads, the source of bench, and ``served.py``, which loads the run with
+that source. The source is included (``code_paths``) instead of a requirement ``bench==<version>``: users add models and
+features to their copy, which no release has, and a package index may hold another project of that name. Where bench is
+also installed, the model's copy is imported first, unless bench has been imported before.
 """
 
 from __future__ import annotations
@@ -36,32 +35,32 @@ SOURCE = Path(bench.__file__).parent
 REQUIREMENTS = (
     "mlflow", "numpy", "pandas", "pyarrow", "pyyaml", "safetensors", "scipy", "timm", "torch", "torchvision",
 )  # fmt: skip
-"""What raw examples → probabilities imports. Named, since MLflow would find out by running the model elsewhere."""
+"""The packages that prediction imports. Listed here, since MLflow would run the model to infer them."""
 TAKEN = "/:#?%@'\""
-"""Characters that MLflow refuses in a name, or that mean something else in the address models:/<name>/<version>."""
+"""Characters that MLflow refuses in a name, or that have a meaning in the address models:/<name>/<version>."""
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 UPLOAD_S = "60"
-"""The longest silence of a server that has just answered: it may pass weights on to a storage before it says so."""
+"""Timeout of a request to a server that has just answered: it may store the weights before it answers."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a registered model; ``new`` where this call made it."""
+    """One version of a registered model; ``new`` if this call created it."""
 
     name: str
     number: str
     new: bool
     size: int
-    """Bytes that it holds of the run."""
+    """Bytes of the run's files in it."""
 
     @property
     def uri(self) -> str:
-        """What ``mlflow.pyfunc.load_model`` takes."""
+        """The address for ``mlflow.pyfunc.load_model``."""
         return f"models:/{self.name}/{self.number}"
 
 
 def refuse_name(name: str) -> None:
-    """UserError for a name that can't be a model's, before anything is sent."""
+    """Raises UserError for a name that MLflow can't give a model."""
     if not name.strip() or name != name.strip() or name in (".", "..") or set(TAKEN) & set(name):
         raise UserError(
             f"register={name} can't be a model's name: it has to have a character, none of {' '.join(TAKEN)} and no "
@@ -72,19 +71,19 @@ def refuse_name(name: str) -> None:
 def register(
     run: Run, uri: str, name: str, files: Sequence[Path], tags: Mapping[str, str], arrays: Mapping[str, Any] | None
 ) -> Version:
-    """The version of ``name`` that holds these files of the run, made where there is none.
+    """The version of ``name`` that holds these files of the run, created if it does not exist.
 
-    ``files`` lie in the run's folder. Two versions are the same where files and source are, byte for byte. ``arrays``
-    are an example's shape and type by name, of a single array ``""``; None: no signature can be stated.
+    ``files`` lie in the run's folder. Two versions are the same if their files and source are, byte for byte.
+    ``arrays`` are an example's shape and dtype by name, ``""`` for a single array. None: no signature.
 
-    The run's page is brought up to date first. What another attempt has left half done is taken away, what it has done
-    is used. Raises TrackingError where the server or database does not take it; the next attempt goes on from there.
+    The run's page is updated first. A half logged model of an earlier attempt is deleted, a complete one is used.
+    Raises TrackingError if the server or database fails; the next attempt continues from there.
     """
     from filelock import FileLock
 
     content, longest = digest(run, files), os.environ.get(TIMEOUT, UPLOAD_S)
     mirror = Mirror(run, uri)
-    mirror.sync()  # a server that is dead is told soon
+    mirror.sync()  # a dead server fails here, with a short timeout
     try:
         with quiet(), _settings(mirror.uri, longest), FileLock(run.folder / ".tracking.lock", timeout=60):
             client, size = mirror.client, sum(path.stat().st_size for path in files)
@@ -93,7 +92,7 @@ def register(
                     return Version(name, str(version.version), False, size)
             tags = {**tags, "content": content}
             logged = _logged(client, mirror.note, content) or _log(mirror, files, tags, arrays)
-            made = client.create_model_version(
+            created = client.create_model_version(
                 name,
                 f"models:/{logged.model_id}",
                 mirror.note["run_id"],
@@ -101,13 +100,13 @@ def register(
                 description=describe(tags),
                 model_id=logged.model_id,
             )
-            return Version(name, str(made.version), True, size)
+            return Version(name, str(created.version), True, size)
     except Exception as error:
         raise TrackingError(wording.sentence(uri, error)) from error
 
 
 def digest(run: Run, files: Sequence[Path]) -> str:
-    """Hash of what a version holds: the run's files, and the source that reads them."""
+    """Hash of a version's content: the run's files, and the source that reads them."""
     total = hashlib.sha256()
     code = [(root, [path for path in sorted(root.rglob("*")) if path.is_file()]) for root in sources(run)]
     for root, paths in [(run.folder, files), *code]:
@@ -120,12 +119,12 @@ def digest(run: Run, files: Sequence[Path]) -> str:
 
 
 def sources(run: Run) -> list[Path]:
-    """The packages that make a model of the run's files: bench, and the extensions that it was made with."""
+    """The packages that load the run: bench, and the extensions that the run was made with."""
     return [SOURCE, *(extensions.source(name) for name in targets.extensions_of(run.config))]
 
 
 def describe(tags: Mapping[str, str]) -> str:
-    """A version in a sentence, for its page."""
+    """A sentence that describes a version on its page."""
     simulated = "SIMULATED data: " if tags["simulated"] == "true" else ""
     score = f", {tags['metric']} {tags['score']}" if "score" in tags else ""
     return f"{simulated}{tags['model']} on {tags['dataset']}, run {tags['identity']}, folds {tags['folds']}{score}"
@@ -139,28 +138,28 @@ def page(uri: str, version: Version) -> str:
 
 
 def _versions(client: MlflowClient, name: str) -> list[Any]:
-    """All versions of a registered model, which is made where it is not there."""
+    """All versions of a registered model, which is created if it does not exist."""
     try:
         client.get_registered_model(name)
     except Exception as error:
         if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
             raise
-        with suppress(Exception):  # another process may have made it meanwhile; the next line tells
+        with suppress(Exception):  # another process may have created it meanwhile; the next line checks
             client.create_registered_model(name)
         client.get_registered_model(name)
     return list(client.search_model_versions(f"name = '{name}'"))
 
 
 def _logged(client: MlflowClient, note: Mapping[str, Any], content: str) -> LoggedModel | None:
-    """The same content, where the run's page has it already; half a model, of an attempt that died, is deleted."""
-    found = None
+    """The run's logged model of this content, or None. Deletes an incomplete one of an attempt that died."""
+    ready = None
     for model in client.search_logged_models([note["experiment_id"]], f"tags.content = '{content}'"):
         if model.source_run_id == note["run_id"]:
             if model.status == "READY":
-                found = model
+                ready = model
             else:
                 client.delete_logged_model(model.model_id)
-    return found
+    return ready
 
 
 def _log(mirror: Mirror, files: Sequence[Path], tags: dict[str, str], arrays: Mapping[str, Any] | None) -> LoggedModel:
@@ -178,15 +177,15 @@ def _log(mirror: Mirror, files: Sequence[Path], tags: dict[str, str], arrays: Ma
         model_uuid=logged.model_id, model_id=logged.model_id,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
-        kept, whole = Path(scratch) / run.identity, Path(scratch) / "model"
+        kept, packed = Path(scratch) / run.identity, Path(scratch) / "model"
         for path in files:
             target = kept / path.relative_to(run.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)  # links MLflow refuses
         for name in ("MLFLOW_UV_AUTO_DETECT", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"):
-            os.environ.setdefault(name, "false")  # a project that happens to lie in this folder is not the model's
+            os.environ.setdefault(name, "false")  # a project in the working directory is not part of the model
         pyfunc.save_model(
-            path=whole,
+            path=packed,
             mlflow_model=described,
             python_model=str(Path(__file__).with_name("served.py")),
             artifacts={"run": str(kept)},
@@ -195,24 +194,25 @@ def _log(mirror: Mirror, files: Sequence[Path], tags: dict[str, str], arrays: Ma
             signature=_signature(arrays, run.spec.classes),
             model_config={"device": "auto", "extensions": targets.extensions_of(run.config)},
         )
-        client.log_model_artifacts(logged.model_id, str(whole))
+        client.log_model_artifacts(logged.model_id, str(packed))
     client.log_outputs(note["run_id"], [LoggedModelOutput(logged.model_id, step=0)])
     return client.finalize_logged_model(logged.model_id, "READY")
 
 
 def requirements() -> list[str]:
-    """Pins of what is installed, without the local part of a version (+cu130), which no index has."""
-    found = []
+    """Pins of the installed versions, without a local part (+cu130), which no index has."""
+    pins = []
     for name in REQUIREMENTS:
         with suppress(metadata.PackageNotFoundError):
-            found.append(f"{name}=={metadata.version(name).partition('+')[0]}")
-    return found
+            pins.append(f"{name}=={metadata.version(name).partition('+')[0]}")
+    return pins
 
 
 @contextmanager
 def _settings(uri: str, seconds: str) -> Iterator[None]:
-    """A client has its own address and waits as the process does; but a database that is given models:/<id> looks
-    that up where MLflow as a whole is set to.
+    """Sets MLflow's global tracking URI and timeout, and restores them afterwards.
+
+    A client has its own address, but MLflow looks up models:/<id> at its global one.
     """
     import mlflow
 

@@ -1,8 +1,8 @@
-"""What MLflow runs to load and ask a registered run: a *model from code*, copied into the model as this one file.
+"""The code of a registered run, as MLflow's *model from code*: this file is copied into the model.
 
-Nothing of bench imports it. MLflow executes it while it writes a model (nothing is loaded then) and whenever one is
-loaded; no pickle is written or read. The run's files lie in the model as its artifact ``run``, bench's source beside
-them (``registry.py`` says why).
+bench itself does not import it. MLflow executes it when it writes a model (without loading the run) and when it loads
+one; no pickle is written or read. The model holds the run's files as its artifact ``run``, and bench's source (see
+``registry.py``).
 """
 
 from __future__ import annotations
@@ -17,25 +17,24 @@ from mlflow.pyfunc import PythonModel
 
 
 class RunModel(PythonModel):
-    """The folds' mean prediction, as ``bench.load(run).predict`` gives it."""
+    """The folds' mean prediction: that of ``bench.load(run).predict``."""
 
     def load_context(self, context: Any) -> None:
-        """Opens the run; on the device that ``load_model(uri, model_config={"device": "cpu"})`` names, else any."""
+        """Opens the run. ``load_model(uri, model_config={"device": "cpu"})`` sets the device; the default is auto."""
         import bench
 
         run = Path(context.artifacts["run"])
         folds = sorted(int(done.parent.name) for done in run.glob("folds/*/done.json"))
         config = context.model_config or {}
-        packages = config.get("extensions", ())  # their source lies in this model
+        packages = config.get("extensions", ())  # their source is in this model
         self.predictor = bench.load(run, folds=folds, device=config.get("device", "auto"), extensions=packages)
 
-    # The annotation is for MLflow: one that it knows it cannot check keeps it from rewriting or questioning the input.
+    # MLflow does not convert or validate the input with this annotation.
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:
         """N raw examples → a pandas frame of N rows and K columns ``pred_<class>``, float64.
 
-        They come stacked, (N, …) or a dict of several such arrays; as a list, where they have lengths of their own; or
-        as one example of a single axis, such as a sound. Raises ``bench.spec.UserError`` naming the example that can't
-        be used.
+        ``model_input`` is one stacked array (N, …), a dict of such arrays, a list of examples of different lengths, or
+        one example of a single axis, such as a sound. Raises ``bench.spec.UserError`` naming an invalid example.
         """
         import pandas as pd
 
@@ -44,7 +43,7 @@ class RunModel(PythonModel):
 
 
 def examples(x: Any) -> list[Any]:
-    """One entry an example, each what ``Dataset.read`` gives of a file."""
+    """A list with one entry per example, each as ``Dataset.read`` returns it for a file."""
     if isinstance(x, Mapping):
         return [dict(zip(x, parts, strict=True)) for parts in zip(*x.values(), strict=True)]
     if isinstance(x, np.ndarray) and x.ndim == 1 and x.dtype != object:

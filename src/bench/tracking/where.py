@@ -1,4 +1,4 @@
-"""Where a person finds a run: in MLflow, and on disk."""
+"""Prints where a run is: in MLflow, and on disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bench.runs.run import Run
 
 
 def tell_where(run: Run, uri: str | None, console: Console) -> None:
-    """Where MLflow shows the run, and last its folder."""
+    """Prints the run's page in MLflow, and on the last line its folder."""
     if uri is not None:
         from bench.tracking.mirror import comparison, page
         from bench.tracking.wording import before_looking

@@ -1,4 +1,4 @@
-"""What a run's folder says, in the words of a tracking server: points, parameters, statuses. Plain, without mlflow."""
+"""Converts a run's folder to a tracking server's points, statuses and texts. Does not import mlflow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.spec import Direction
 from bench.tell import figure, public, spread
 
 VIEW = "bench"
-FEW = ("model", "loss", "optimizer", "seed")  # what a fold's page repeats of its run's parameters
+FEW = ("model", "loss", "optimizer", "seed")  # the run's parameters that a fold's page repeats
 
 
 class Point(NamedTuple):
@@ -34,7 +34,7 @@ class Point(NamedTuple):
 
 
 def points(values: dict[str, Any], when: float, step: int) -> list[Point]:
-    """The numbers among ``values``, under names a server takes (it refuses @ [ ] ( ) %)."""
+    """The numbers among ``values``, under names that a server accepts (it refuses @ [ ] ( ) %)."""
     return [
         # MLflow turns an infinity into 1.8e308, which flattens every chart it is in; NaN leaves a gap.
         Point(re.sub(r"[^\w./ :-]", "_", name), float(value) if math.isfinite(value) else math.nan, when, step)
@@ -44,14 +44,14 @@ def points(values: dict[str, Any], when: float, step: int) -> list[Point]:
 
 
 def epoch_points(entry: dict[str, float], start: float) -> list[Point]:
-    """One epoch of a fold's history. Without a time of its own it gets one that is the same at each sending."""
+    """The points of one epoch of a fold's history. Without a time it gets one that is the same at every send."""
     epoch = int(entry["epoch"])
     values = {key: value for key, value in entry.items() if key not in ("epoch", "time")}
     return points(values, entry.get("time", start + epoch / 1000), epoch)
 
 
 def run_points(scores: Scores, when: float) -> list[Point]:
-    """The run's own metrics. None has the name of a fold's: a chart would draw the run as one more fold."""
+    """The run's metrics. Their names differ from those of folds: a chart would draw the run as one more fold."""
     metric = scores.metric
     single = {
         f"cv/{metric}_mean": scores.mean,
@@ -86,7 +86,7 @@ def fold_status(fold: Fold, state: dict[str, Any], living: bool) -> str:
 
 
 def fold_table(run: Run, scores: Scores | None, known: Iterable[str], living: bool) -> list[tuple[str, ...]]:
-    """Head and one row a fold: fold, status, score."""
+    """A heading, and one row per fold: fold, status, score."""
     values = dict(zip(scores.fold_numbers, scores.folds, strict=True)) if scores else {}
     rows: list[tuple[str, ...]] = [("fold", "status", scores.metric if scores else "score")]
     for fold in run.folds:
@@ -101,7 +101,7 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
 
 
 def headline(scores: Scores | None) -> str:
-    """The result in one line of Markdown; nothing where no fold has finished."""
+    """The result in one line of Markdown; empty if no fold has finished."""
     if scores is None:
         return ""
     mean = spread(scores.mean, scores.std) if scores.std else figure(scores.mean)
@@ -110,12 +110,12 @@ def headline(scores: Scores | None) -> str:
 
 
 def last_sign(folder: Path, names: Iterable[str]) -> float:
-    """When something was last written among ``names``; now where there is nothing yet."""
+    """The time of the last write to the files that match ``names``; the current time if there is none."""
     return max((p.stat().st_mtime for name in names for p in folder.glob(name)), default=time.time())
 
 
 def fingerprint(run: Run) -> object:
-    """Another one whenever something in the folder is. Looking costs 1 ms, reading 200 epochs of five folds 18."""
+    """Changes whenever a file in the folder does. Takes 1 ms; reading 200 epochs of five folds would take 18."""
     ours = ("tracking.json", "tracking.log", ".tracking.lock")
     files = [path for path in run.folder.rglob("*") if path.name not in ours and path.suffix != ".tmp"]
     return alive(run), {path: path.stat().st_mtime_ns for path in files if path.is_file()}
@@ -129,7 +129,7 @@ def user() -> str:
 
 
 def sentence(uri: str, error: Exception) -> str:
-    """What went wrong between us and a tracking URI, without its password."""
+    """A sentence for an error of a tracking URI, without its password."""
     text = " ".join(str(error).split()) or type(error).__name__
     if "Max retries exceeded" in text or "timed out" in text.lower() or "Connection" in text:
         return f"the tracking server {public(uri)} does not answer"
@@ -137,20 +137,20 @@ def sentence(uri: str, error: Exception) -> str:
 
 
 def page(uri: str, tracking_json: Path) -> str:
-    """Address of a run's page; while nothing was sent, that of the server."""
+    """The address of a run's page, or of the server if nothing was sent yet."""
     note = read_json(tracking_json) if tracking_json.exists() else {}
     # Without workflowType the page opens in its mode for language models.
     return _address(uri, note, f"runs/{note['run_id']}?workflowType=machine_learning" if "run_id" in note else "")
 
 
 def comparison(uri: str, tracking_json: Path) -> str:
-    """Address of the page that compares the runs of one dataset, grouped by model."""
+    """The address of the page that compares the runs of one dataset, grouped by model."""
     note = read_json(tracking_json) if tracking_json.exists() else {}
     return _address(uri, note, f"runs?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}")
 
 
 def before_looking(uri: str) -> str:
-    """What has to be started before a browser finds what was sent to ``uri``, with ", then "; nothing for a server."""
+    """The command that starts MLflow's pages for a database, followed by ", then "; empty for a server."""
     if uri.startswith(("http://", "https://")):
         return ""
     makefile = Path("Makefile")  # of a checkout, whose make ui shows the database of outputs/
@@ -161,7 +161,7 @@ def before_looking(uri: str) -> str:
 
 
 def server(uri: str) -> str:
-    """Where a browser finds what is sent to ``uri``."""
+    """The address that a browser opens for ``uri``."""
     web = uri.startswith(("http://", "https://"))
     return public(uri).rstrip("/") if web else "http://127.0.0.1:5000"  # as ``before_looking`` says
 
@@ -171,7 +171,7 @@ def _address(uri: str, note: dict[str, Any], rest: str) -> str:
 
 
 def view(metric: str, direction: Direction) -> tuple[str, str]:
-    """Experiment tag, name and value, that puts "By model" among the page's views (as of MLflow 3.17, undocumented)."""
+    """Name and value of the experiment tag that adds a view "By model" (undocumented, as of MLflow 3.17)."""
     metrics = (f"cv/{metric}_mean", f"cv/{metric}_std", f"oof/{metric}", f"valid/{metric}")
     columns = [f"metrics.`{point.name}`" for point in points(dict.fromkeys(metrics, 0), 0, 0)]
     state = {
