@@ -1,4 +1,4 @@
-"""What the processes that bench starts are told of the system's memory allocator, which must be before they start."""
+"""Settings of the system's memory allocator for processes that bench starts; it reads them at start-up only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written under a temporary name, then renamed."""
+"""Atomic writing of files: written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What ``write_json`` wrote; UserError where something else has cut or changed the file."""
+    """Reads a file of ``write_json``; UserError where it is not valid JSON any more."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""From a config node to an object: the one place that turns a ``_target_`` into a call.
+"""Builds objects from config nodes: the one place that turns a ``_target_`` into a call.
 
 Hydra's ``instantiate`` would call anything; here a target must be what its group takes (``targets``: a run's folder may
 come from somebody else), its keys must be the callee's own, and a wrong type is a sentence instead of a traceback.
@@ -42,10 +42,10 @@ def locate(node: Mapping[str, Any], where: str) -> Callable[..., Any]:
     return target
 
 
-def build(node: Mapping[str, Any], where: str, *args: Any, **given: Any) -> Any:
-    """Calls the node's target with ``args``, ``given`` and the node's other keys, checked first."""
+def build(node: Mapping[str, Any], where: str, *args: Any, **keywords: Any) -> Any:
+    """Calls the node's target with ``args``, ``keywords`` and the node's other keys, checked first."""
     target = locate(node, where)
-    return target(*args, **given, **check(target, node, where, len(args), given))
+    return target(*args, **keywords, **check(target, node, where, len(args), keywords))
 
 
 def each(nodes: Mapping[str, Any], where: str, **offered: Any) -> list[Any]:
@@ -57,33 +57,33 @@ def each(nodes: Mapping[str, Any], where: str, **offered: Any) -> list[Any]:
 
 
 def _named(nodes: Mapping[str, Any], where: str, offered: Mapping[str, Any]) -> dict[str, Any]:
-    made = {}
+    parts = {}
     for name, node in nodes.items():
         if not isinstance(node, Mapping):
             raise UserError(f"{where}.{name} would do nothing: compose {where}'s parts by list, as {where}=[mixup]")
-        here = f"{where}.{name}"
-        taken = inspect.signature(locate(node, here)).parameters
-        given = {key: value for key, value in offered.items() if key in taken}
+        key_path = f"{where}.{name}"
+        taken = inspect.signature(locate(node, key_path)).parameters
+        keywords = {key: value for key, value in offered.items() if key in taken}
         if "parts" in node and isinstance(node["parts"], Mapping):
-            given["parts"] = _named(node["parts"], f"{here}.parts", offered)
+            keywords["parts"] = _named(node["parts"], f"{key_path}.parts", offered)
             node = {key: value for key, value in node.items() if key != "parts"}
-        made[name] = build(node, here, **given)
-    return made
+        parts[name] = build(node, key_path, **keywords)
+    return parts
 
 
-def partial(node: Mapping[str, Any], where: str, n_args: int, given: tuple[str, ...] = ()) -> Callable[..., Any]:
-    """The node's target with its other keys bound; ``n_args`` arguments and ``given`` are to come."""
+def partial(node: Mapping[str, Any], where: str, n_args: int, later: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """The node's target with its other keys bound; ``n_args`` arguments and ``later`` are to come."""
     target = locate(node, where)
-    return functools.partial(target, **check(target, node, where, n_args, dict.fromkeys(given)))
+    return functools.partial(target, **check(target, node, where, n_args, dict.fromkeys(later)))
 
 
 def check(
-    target: Callable[..., Any], node: Mapping[str, Any], where: str, n_args: int, given: Mapping[str, Any]
+    target: Callable[..., Any], node: Mapping[str, Any], where: str, n_args: int, supplied: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The node's keys without ``_target_``; UserError where one is unknown, already given or of a wrong type."""
     keys = {k: v for k, v in node.items() if k != "_target_"}
     parameters = list(inspect.signature(target).parameters.values())
-    taken = {p.name for p in parameters[:n_args]} | set(given)
+    taken = {p.name for p in parameters[:n_args]} | set(supplied)
     named = {p.name: p for p in parameters[n_args:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     name = getattr(target, "__name__", str(target))
@@ -95,9 +95,9 @@ def check(
             raise UserError(_unknown(node, where, key, name, [n for n in named if n not in taken]))
         if key in hints and not fits(value, hints[key]):
             raise UserError(f"{where}.{key}={value!r} is not of the type that {name} takes: {_name(hints[key])}")
-    lacking = [n for n, p in named.items() if p.default is p.empty and n not in keys and n not in given]
-    if lacking:
-        raise UserError(f"{name} needs {', '.join(f'{where}.{n}' for n in lacking)}; set it on the command line")
+    missing = [n for n, p in named.items() if p.default is p.empty and n not in keys and n not in supplied]
+    if missing:
+        raise UserError(f"{name} needs {', '.join(f'{where}.{n}' for n in missing)}; set it on the command line")
     return keys
 
 

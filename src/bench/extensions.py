@@ -1,4 +1,4 @@
-"""Packages of a person's own that bench may build from: named by the command or installed as such, never by a folder.
+"""A user's packages that bench may build from: named by the command or installed as such, never by a folder.
 
 A package is named with ``extensions=[my_package]`` on the command line or ``bench.load(run, extensions=[...])``, or it
 is installed with an entry point in the group ``bench.extensions``. Its classes and functions may then be targets
@@ -119,9 +119,9 @@ def _refuse(name: str) -> None:
 
 def _refuse_doubles() -> None:
     """Hydra would take the first of two options of one name and leave out the other without a word."""
-    seen: dict[str, Path] = {}
+    first_files: dict[str, Path] = {}
     for tree in confs():
         for file in sorted(tree.glob("**/*.yaml")):
-            first = seen.setdefault(str(file.relative_to(tree)), file)
+            first = first_files.setdefault(str(file.relative_to(tree)), file)
             if first != file:
                 raise UserError(f"{file} has the name of {first}; give it another, so that both can be chosen")

@@ -46,7 +46,8 @@ def kl_terms(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
     clipped = np.clip(probability, SMALLEST, 1 - SMALLEST)
     # log(1) stands in where the target is 0: 0 · log 0 is taken as 0, the limit.
     ratio = np.divide(target, clipped, out=np.ones_like(target), where=target > 0)
-    return target * np.log(ratio)
+    divergence: np.ndarray = target * np.log(ratio)
+    return divergence
 
 
 def absolute_sum(target: np.ndarray, probability: np.ndarray) -> float:
@@ -75,7 +76,8 @@ def accuracy(target: np.ndarray, probability: np.ndarray) -> float:
 def hits(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """(N,) 1.0 where a row's most probable class is the target's, else 0.0; the first one wins a tie."""
     target, probability = _pair(target, probability)
-    return (target.argmax(axis=1) == probability.argmax(axis=1)).astype(np.float64)
+    correct: np.ndarray = (target.argmax(axis=1) == probability.argmax(axis=1)).astype(np.float64)
+    return correct
 
 
 def precision_3(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
@@ -86,9 +88,9 @@ def precision_3(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """
     target, probability = _pair(target, probability)
     true = target.argmax(axis=1)[:, None]
-    own = np.take_along_axis(probability, true, axis=1)
+    true_probability = np.take_along_axis(probability, true, axis=1)
     earlier = np.arange(target.shape[1])[None] < true
-    rank = 1 + ((probability > own) | ((probability == own) & earlier)).sum(axis=1)
+    rank = 1 + ((probability > true_probability) | ((probability == true_probability) & earlier)).sum(axis=1)
     return np.where(rank <= 3, 1 / rank, 0.0)
 
 
@@ -139,7 +141,8 @@ def weighted_area(target: np.ndarray, probability: np.ndarray) -> Callable[[np.n
 
 def _differences(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
     target, probability = _pair(target, probability)
-    return np.abs(target - probability)
+    differences: np.ndarray = np.abs(target - probability)
+    return differences
 
 
 def _pair(target: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

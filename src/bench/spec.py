@@ -1,4 +1,4 @@
-"""The nouns everybody shares. This room imports nothing of bench but a mistake, so every room may import it."""
+"""Types that all rooms share. It imports only ``mistake``, so every room may import it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Part = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a model eats and answers: the one place that says it.
+    """A model's input and output: the one place that describes them.
 
     ``size`` is ``(length,)`` for a sequence (B, C, T) and ``(height, width)`` for an image (B, C, H, W).
     ``sample_rate`` is in Hz of the sequence as the model sees it; None where time has no unit in the files.
@@ -45,14 +45,14 @@ class InputSpec:
 
 
 class Direction(StrEnum):
-    """Which way a score is better: the one place that compares scores, and says which is better."""
+    """Whether lower or higher scores are better: the one place that compares scores."""
 
     MIN = "min"
     MAX = "max"
 
     @property
     def word(self) -> str:
-        """What the better of two scores is, ``lower`` or ``higher``."""
+        """The better of two scores: ``lower`` or ``higher``."""
         return "lower" if self is Direction.MIN else "higher"
 
     @property
@@ -61,7 +61,7 @@ class Direction(StrEnum):
 
     @property
     def sign(self) -> float:
-        """What a score is multiplied by so that more of it is better: 1 or −1."""
+        """The factor (1 or −1) that makes higher scores better."""
         return -1.0 if self is Direction.MIN else 1.0
 
     def better(self, new: float, old: float) -> bool:
@@ -69,7 +69,7 @@ class Direction(StrEnum):
         return new < old if self is Direction.MIN else new > old
 
     def best(self, values: Iterable[float]) -> int | None:
-        """The position of the best value, the first of equals; None where none is finite."""
+        """Position of the best value (the first of equals); None where none is finite."""
         scores = [self.sign * value if math.isfinite(value) else -math.inf for value in values]
         best = max(scores, default=-math.inf)
         return scores.index(best) if best > -math.inf else None

@@ -92,18 +92,18 @@ PATH = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", re.ASCII)
 
 
 def group_of(where: str) -> str:
-    """The group whose contract holds for the config's key ``where``: of augment.one_of.parts.gain it is augment."""
+    """The group whose contract holds for the config key ``where``: augment for augment.one_of.parts.gain."""
     return "simulator" if where == "dataset.simulator" else where.partition(".")[0]
 
 
 def current(path: str) -> str:
-    """The name that a target has today."""
+    """A target's current name."""
     module, _, name = path.rpartition(".")
     return f"{MOVED[module]}.{name}" if module in MOVED else path
 
 
 def renamed(node: Any) -> Any:
-    """A config in plain containers whose targets have the names of today."""
+    """A config in plain containers with its targets' current names."""
     if isinstance(node, dict):
         return {
             key: current(value) if key == "_target_" and isinstance(value, str) else renamed(value)
@@ -178,7 +178,7 @@ def _lies_in(module: str, room: str) -> bool:
 
 
 def _instead(path: str, group: str) -> str:
-    """What to do, as the end of a sentence."""
+    """The advice that ends an error's sentence."""
     package = path.partition(".")[0]
     if PATH.fullmatch(path) and package not in extensions.NOT_YOURS:
         return f"; if you trust the package {package}, name it: extensions=[{package}]"

@@ -1,4 +1,4 @@
-"""A line for the person, and how scores, counts, shares and addresses are written in it."""
+"""Prints a line for the user; formats scores, counts, shares and addresses."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ def work(config: dict[str, Any], names: dict[str, str]) -> Outcome:
     from bench.runs.recipe import Recipe, composed
 
     def with_more(overrides: list[str]) -> stages.Composed:
-        more, chosen = again(overrides)
-        return composed(Recipe, more, COMMAND.module), chosen
+        more, more_names = again(overrides)
+        return composed(Recipe, more, COMMAND.module), more_names
 
     return stages.train(composed(Recipe, config, COMMAND.module), names, with_more)
 

@@ -34,7 +34,7 @@ class Augmentation(ABC):
     """
 
     mixes: bool = False
-    """Whether it changes targets and weights too; such a part has no meaning for rows that are to be predicted."""
+    """Whether it changes targets and weights too; such a part cannot be used when predicting."""
     on_stored: bool = False
     """Whether it comes before the features' device half."""
 
@@ -52,7 +52,7 @@ class Augmentation(ABC):
         """The changed batch."""
 
     def refuse(self, x: Tensor) -> None:  # noqa: B027 (most take any input)
-        """Raises the UserError that says why it can't work on such an input, and what to choose instead."""
+        """UserError where it does not support such an input, with what to choose instead."""
 
     def within(self, low: float, high: float, /, **options: float) -> None:
         """UserError for an option outside low … high; ``high`` may be infinite, an option not."""
@@ -93,7 +93,7 @@ class ExampleChange(Augmentation):
 
     @abstractmethod
     def change(self, x: Tensor) -> Tensor:
-        """The examples that were drawn, (b, …) → the same, changed; of the same shape, in a tensor of its own."""
+        """Changes the drawn examples (b, …); returns a new tensor of the same shape."""
 
 
 class Mixing(Augmentation):
@@ -128,7 +128,7 @@ class Mixing(Augmentation):
 
 
 def prepared(batch: Batch, device_half: nn.Module, parts: Iterable[Augmentation], progress: float) -> Batch:
-    """What the model gets of a gathered batch: the parts on the stored batch, the device half, then the other parts.
+    """Prepares a batch for the model: parts on the stored batch, the device half, then the other parts.
 
     Parts of the same kind follow each other as listed.
     """

@@ -33,7 +33,7 @@ class OneOf(Augmentation):
         self.mixes = any(part.mixes for part in parts.values())
 
     def refuse(self, x: Tensor) -> None:
-        """Asks all parts: which of them are drawn must not decide whether a mistake shows."""
+        """Checks all parts, drawn or not, so that a mistake always shows."""
         for part in self.parts.values():
             part.refuse(x)
 
@@ -47,10 +47,10 @@ class OneOf(Augmentation):
             if len(rows) == 0:
                 continue
             rows = rows.to(x.device, non_blocking=True)
-            made = part(batch.rows(rows), progress)
-            x.index_copy_(0, rows, made.x)
+            augmented = part(batch.rows(rows), progress)
+            x.index_copy_(0, rows, augmented.x)
             if part.mixes:
-                target = target.index_copy(0, rows, made.target)
-                if weight is not None and made.weight is not None:
-                    weight = weight.index_copy(0, rows, made.weight)
+                target = target.index_copy(0, rows, augmented.target)
+                if weight is not None and augmented.weight is not None:
+                    weight = weight.index_copy(0, rows, augmented.weight)
         return Batch(x, target, weight)

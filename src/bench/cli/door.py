@@ -68,8 +68,8 @@ def _composed(command: Command, words: list[str]) -> int:
 
     compose.prepare(config)
     sweep.begin()
-    before, own = signal.signal(signal.SIGTERM, interrupt), sys.argv  # a scheduler's polite end is like Ctrl-C
-    sys.argv = [own[0], *flags, *overrides]
+    before, arguments = signal.signal(signal.SIGTERM, interrupt), sys.argv  # a scheduler's polite end is like Ctrl-C
+    sys.argv = [arguments[0], *flags, *overrides]
     try:
         job()
     except Exception as error:
@@ -77,7 +77,7 @@ def _composed(command: Command, words: list[str]) -> int:
             raise
         raise UserError(_unexpected(error, overrides)) from error
     finally:
-        sys.argv = own
+        sys.argv = arguments
         signal.signal(signal.SIGTERM, before)
     return sweep.exit_code()
 

@@ -129,20 +129,22 @@ def _not_read(word: str, command: Command) -> str:
     return f"{key}: {value!r} holds special characters; put the value in quotes twice: '{key}=\"{value}\"'"
 
 
-def _no_option(wanted: str, options: object, command: Command) -> str:
-    """The sentence on a group's option that is not there."""
-    group, _, name = wanted.rpartition("/")
+def _no_option(requested: str, options: object, command: Command) -> str:
+    """The sentence on an unknown option of a group."""
+    group, _, name = requested.rpartition("/")
     if not group:
         return (
-            f"there is no config {wanted or 'of that name'} in the folder that --config-path or --config-dir names; a "
-            "run is trained again with --config-path <run> --config-name config"
+            f"there is no config {requested or 'of that name'} in the folder that --config-path or --config-dir names; "
+            "a run is trained again with --config-path <run> --config-name config"
         )
     known = sorted(file.stem for file in groups_of(str(command.config)).get(group, []))
     names = known or sorted(str(option) for option in (options if isinstance(options, list | tuple) else ()))
     if group.startswith("hydra/"):
         package = f"hydra-{name.replace('_', '-')}-{group.removeprefix('hydra/')}"
-        own = ", ".join(names) or "none"
-        return f"there is no {group}={name}; Hydra has {own}, others are packages of their own: pip install {package}"
+        others = ", ".join(names) or "none"
+        return (
+            f"there is no {group}={name}; Hydra has {others}, others are packages of their own: pip install {package}"
+        )
     close = difflib.get_close_matches(name, names, 1, 0.7)
     meant = f"did you mean {close[0]}? " if close else ""
     return f"there is no {group}={name}; {meant}choose {group}= one of {', '.join(names)}"

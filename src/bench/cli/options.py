@@ -39,9 +39,9 @@ class Option:
 
     @property
     def node(self) -> dict[str, Any]:
-        """The file's own config, without what it brings of other groups."""
-        whole = parsed(self.text)
-        return (whole.get(self.group) or whole) if self.whole else whole
+        """The option's own config, without its defaults for other groups."""
+        content = parsed(self.text)
+        return (content.get(self.group) or content) if self.whole else content
 
     @property
     def brings(self) -> dict[str, str]:
@@ -74,21 +74,21 @@ class Option:
 
     @property
     def about(self) -> str:
-        """Its comment's first sentence; where nobody wrote one its target's, or else what it sets."""
-        said: list[str] = []
+        """The first sentence of its comment, else of its target's docstring, else its keys and values."""
+        lines: list[str] = []
         for line in self.comment or self.document.splitlines():
             if not line:
                 break
-            said.append(line)
+            lines.append(line)
             if line.endswith((".", "?")):
                 break
         sets = ", ".join(f"{key}={value}" for key, value, _ in self.keys)
-        return " ".join(said) or sets or str(self.node.get("_target_", "nothing"))
+        return " ".join(lines) or sets or str(self.node.get("_target_", "nothing"))
 
     @property
     def keys(self) -> list[tuple[str, str, str]]:
         """(dotted key, default, comment) of each, as they stand in the file: a parser would lose the comments."""
-        found: list[tuple[str, str, str]] = []
+        rows: list[tuple[str, str, str]] = []
         above: list[tuple[int, str]] = [] if self.whole else [(-1, self.group)]
         for line in self.text.splitlines():
             match = KEY.match(line)
@@ -101,8 +101,8 @@ class Option:
             if match["value"] is None:
                 above.append((indent, match["key"]))
             else:
-                found.append((dotted, match["value"], match["comment"] or ""))
-        return found
+                rows.append((dotted, match["value"], match["comment"] or ""))
+        return rows
 
     @property
     def whole(self) -> bool:
@@ -153,28 +153,28 @@ def defaults() -> dict[str, str]:
 
 
 def asked(words: Sequence[str]) -> dict[str, str]:
-    """group → option of the words that choose one; UserError, with what is near, for a name that isn't there."""
-    found: dict[str, str] = {}
-    there = {group: [option.name for option in options(group)] for group in groups()}
+    """group → option that the words choose; UserError with a suggestion for an unknown name."""
+    choices: dict[str, str] = {}
+    known = {group: [option.name for option in options(group)] for group in groups()}
     for word in words:
         key, equals, value = word.partition("=")
         if word.startswith("-") or not equals:
-            raise UserError(f"{word} is not written as group=option; {_meant(word, there)}")
+            raise UserError(f"{word} is not written as group=option; {_meant(word, known)}")
         group = key.lstrip("+")
-        if group not in there:
+        if group not in known:
             continue
         if value.startswith("["):
-            raise UserError(f"{word}: the catalog shows one option of a group at a time, as {group}={there[group][0]}")
-        if value not in there[group]:
-            near = difflib.get_close_matches(value, there[group], 3, 0.6)
+            raise UserError(f"{word}: the catalog shows one option of a group at a time, as {group}={known[group][0]}")
+        if value not in known[group]:
+            near = difflib.get_close_matches(value, known[group], 3, 0.6)
             meant = f"did you mean {' or '.join(near)}? " if near else ""
-            raise UserError(f"there is no {group}={value}; {meant}choose {group}= one of {', '.join(there[group])}")
-        found[group] = value
-    return found
+            raise UserError(f"there is no {group}={value}; {meant}choose {group}= one of {', '.join(known[group])}")
+        choices[group] = value
+    return choices
 
 
-def _meant(word: str, there: dict[str, list[str]]) -> str:
-    everything = {name: f"{group}={name}" for group, names in there.items() for name in names}
+def _meant(word: str, known: dict[str, list[str]]) -> str:
+    everything = {name: f"{group}={name}" for group, names in known.items() for name in names}
     near = [everything[name] for name in difflib.get_close_matches(word.lstrip("-"), everything, 2, 0.6)]
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     return f"{meant}python -m bench.catalog lists them all, --help shows how"
@@ -192,14 +192,14 @@ def readers(feature: Option) -> list[str]:
 
 
 def served(kind: str) -> dict[str, list[str]]:
-    """data set → its features of a kind, the one that it gives unasked first."""
+    """data set → its features of a kind, the default first."""
     features = [o for o in options("features") if o.target is not None and o.target.kind == kind]
-    found: dict[str, list[str]] = {}
+    features_of: dict[str, list[str]] = {}
     for dataset in options("dataset"):
-        own = dataset.target.features.get(kind)
+        default = dataset.target.features.get(kind)
         names = [f.name for f in features if dataset.name in readers(f)]
-        found[dataset.name] = sorted(names, key=lambda name, own=own: name != own)  # type: ignore[misc]
-    return {name: names for name, names in found.items() if names}
+        features_of[dataset.name] = sorted(names, key=lambda name, default=default: name != default)  # type: ignore[misc]
+    return {name: names for name, names in features_of.items() if names}
 
 
 def recipes(dataset: str | None = None, model: str | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The pages that ``python -m bench.catalog`` prints: what there is, what goes with what, how large a model gets."""
+"""The pages of ``python -m bench.catalog``: the options, what they fit, and models' parameter counts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PLURALS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A data set (its option's name) whose files are there, and in words which files those are."""
+    """An opened data set (by its option's name) and a description of its files."""
 
     name: str
     dataset: Dataset
@@ -52,16 +52,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Asked:
-    """The words, what they choose (group → option), the recipe, and the data set where they choose one."""
+    """A request: its words, selected options (group → option), recipe, and data set if selected."""
 
     words: list[str]
-    chosen: dict[str, str]
+    selected: dict[str, str]
     recipe: Recipe
     source: Source | None = None
 
     def node(self, option: Option) -> Mapping[str, Any]:
-        """The option's config; with what the words set in it where they choose it."""
-        return getattr(self.recipe, option.group) if self.chosen.get(option.group) == option.name else option.node
+        """The option's config, including the words' overrides if the option is selected."""
+        return getattr(self.recipe, option.group) if self.selected.get(option.group) == option.name else option.node
 
 
 def show(words: Sequence[str]) -> None:
@@ -72,28 +72,28 @@ def show(words: Sequence[str]) -> None:
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
-    chosen = asked(words)
+    selected = asked(words)
     words = [f"+{word}" if word.startswith("experiments=") else word for word in words]
     recipe, choices = as_recipe(words)
     for word in words:  # dataset.root=… alone speaks of the data set that the command would take
         group = word.partition(".")[0].lstrip("+")
         if group in choices and group in groups():
-            chosen.setdefault(group, choices[group])
-    if not chosen:
+            selected.setdefault(group, choices[group])
+    if not selected:
         everything(console, words)
         return
     with ExitStack() as stack:
         source = None
         try:
-            source = stack.enter_context(opened(chosen["dataset"], recipe)) if "dataset" in chosen else None
+            source = stack.enter_context(opened(selected["dataset"], recipe)) if "dataset" in selected else None
         except UserError as error:
-            if set(chosen) != {"dataset", "split"}:  # a split needs the table alone
+            if set(selected) != {"dataset", "split"}:  # a split needs the table alone
                 raise
             console.print(f"! {error}")
-            del chosen["dataset"]
-        told = Asked(words, chosen, recipe, source)
-        for group in sorted(chosen, key=groups().index):
-            page(console, Option(group, chosen[group]), told)
+            del selected["dataset"]
+        request = Asked(words, selected, recipe, source)
+        for group in sorted(selected, key=groups().index):
+            page(console, Option(group, selected[group]), request)
 
 
 def as_recipe(words: Sequence[str]) -> tuple[Recipe, dict[str, str]]:
@@ -104,7 +104,7 @@ def as_recipe(words: Sequence[str]) -> tuple[Recipe, dict[str, str]]:
 
 @contextmanager
 def opened(name: str, recipe: Recipe) -> Iterator[Source]:
-    """The data set on the files given or in <data>/<name>; else on a few simulated ones, gone when this ends."""
+    """The data set on its files; without any, on a few simulated ones that are deleted at the end."""
     from bench.datasets.root import is_simulated
     from bench.training import parts
 
@@ -112,14 +112,14 @@ def opened(name: str, recipe: Recipe) -> Iterator[Source]:
     files = parts.files(node, recipe.data)
     with tempfile.TemporaryDirectory() as folder:
         root = files.placed()
-        told = f"{root}, SIMULATED" if root and is_simulated(root) else str(root)
+        place = f"{root}, SIMULATED" if root and is_simulated(root) else str(root)
         if root is None:
             if simulator := node.get("simulator"):
                 few = getattr(sys.modules[build.locate(simulator, "dataset.simulator").__module__], FEW, {})
                 files = parts.files({**node, "simulator": {**simulator, **few}}, recipe.data)
             files.make(Path(folder))
-            told = f"simulated for this page, as {files.usual} is not there and dataset.root not given"
-        yield Source(name, parts.dataset(node, root or Path(folder)), told, root is None)
+            place = f"simulated for this page, as {files.usual} is not there and dataset.root not given"
+        yield Source(name, parts.dataset(node, root or Path(folder)), place, root is None)
 
 
 def everything(console: Console, words: Sequence[str]) -> None:
@@ -148,9 +148,9 @@ def everything(console: Console, words: Sequence[str]) -> None:
             features.append((name, f"{option.about}\n{gives}; reads {', '.join(readers(option))}"))
     table(console, "Data sets, dataset=", ("", ""), sets)
     table(console, "Features, features= (* the data set's own for models of that kind)", ("", ""), features)
-    if made := [source.name for source in sources if source.temporary]:
+    if simulated := [source.name for source in sources if source.temporary]:
         console.print(
-            f"Shapes of {', '.join(made)}: of a few files simulated for this page, as there are no others here."
+            f"Shapes of {', '.join(simulated)}: of a few files simulated for this page, as there are no others here."
         )
     for trouble in troubles:
         console.print(f"! {trouble}")
@@ -166,7 +166,7 @@ def everything(console: Console, words: Sequence[str]) -> None:
             table(console, title, ("", ""), [(star(option), option.about) for option in options(group)])
 
 
-def page(console: Console, option: Option, told: Asked) -> None:
+def page(console: Console, option: Option, request: Asked) -> None:
     """One option at length: what it is, what it goes with, its own keys."""
     console.print(f"\n{option.group}={option.name}", style="bold")
     if option.said:
@@ -174,33 +174,33 @@ def page(console: Console, option: Option, told: Asked) -> None:
     if option.document:
         console.print(f"\n{option.document}")
     facts = {"dataset": of_dataset, "features": of_features, "model": of_model}.get(option.group, of_other)
-    table(console, "", ("", ""), facts(option, told))
+    table(console, "", ("", ""), facts(option, request))
     if option.group == "dataset":
-        on_dataset(console, told)
+        on_dataset(console, request)
     if option.keys:
         table(console, "Keys", ("", "default", ""), option.keys)
     if option.group == "split":
-        on_split(console, told)
+        on_split(console, request)
 
 
-def of_dataset(option: Option, told: Asked) -> Facts:
-    assert told.source is not None  # show() opens the data set that is chosen
-    dataset = told.source.dataset
+def of_dataset(option: Option, request: Asked) -> Facts:
+    assert request.source is not None  # show() opens the data set that is chosen
+    dataset = request.source.dataset
     names = ", ".join(dataset.classes[:12]) + (", …" if len(dataset.classes) > 12 else "")
     rows = [
         ("metric", metric(option)),
-        ("brings", brings(option, told.recipe)),
+        ("brings", brings(option, request.recipe)),
         ("recipe with", ", ".join(recipes(dataset=option.name)) or "no model yet"),
-        ("files", told.source.files),
+        ("files", request.source.files),
         ("classes", f"{len(dataset.classes)}: {names}"),
     ]
-    if not told.source.temporary:
+    if not request.source.temporary:
         train, test = len(dataset.table("train")), len(dataset.table("test"))
         rows.append(("examples", f"{train:,} to train on, {test:,} to predict"))
     return rows
 
 
-def of_features(option: Option, told: Asked) -> Facts:
+def of_features(option: Option, request: Asked) -> Facts:
     if option.target is None:
         return []
     takers = [model.name for model in options("model") if model.target.takes == option.target.kind]
@@ -211,66 +211,66 @@ def of_features(option: Option, told: Asked) -> Facts:
     ]
     with ExitStack() as stack:
         for name in readers(option):
-            source = told.source
+            source = request.source
             if source is None:
-                source = stack.enter_context(opened(name, as_recipe([*told.words, f"dataset={name}"])[0]))
+                source = stack.enter_context(opened(name, as_recipe([*request.words, f"dataset={name}"])[0]))
             if source.name == name:
-                spec = spec_on(source, told.node(option))
+                spec = spec_on(source, request.node(option))
                 rows.append(("shape", f"{shape(spec)}, {spec.n_classes} classes ({name}: {source.files})"))
     return rows
 
 
-def of_model(option: Option, told: Asked) -> Facts:
+def of_model(option: Option, request: Asked) -> Facts:
     serve = [f"{name} ({', '.join(features)})" for name, features in served(option.target.takes).items()]
     rows = [
         ("takes", a(option.target.takes)),
         ("trains on", "\n".join(serve) or "no data set yet"),
         ("recipe for", ", ".join(recipes(model=option.name)) or "no data set yet"),
     ]
-    if told.source is None:
+    if request.source is None:
         rows.append(("parameters", f"as the data has it: python -m bench.catalog model={option.name} dataset=…"))
     return rows
 
 
-def of_other(option: Option, told: Asked) -> Facts:
+def of_other(option: Option, request: Asked) -> Facts:
     bringing = [dataset.name for dataset in options("dataset") if dataset.brings.get(option.group) == option.name]
     rows = [("brought by", f"dataset={', '.join(bringing)}")] if bringing else []
     return rows + ([("taken", "where a command names none")] if defaults().get(option.group) == option.name else [])
 
 
-def on_dataset(console: Console, told: Asked) -> None:
-    """The data set's features with their shapes, and what each model that takes one of them weighs."""
-    assert told.source is not None
-    name = told.source.name
+def on_dataset(console: Console, request: Asked) -> None:
+    """The data set's features with their shapes, and the parameter count of each model that takes one."""
+    assert request.source is not None
+    name = request.source.name
     rows: list[tuple[str, ...]] = []
     inputs: dict[str, tuple[str, InputSpec]] = {}
     for option in options("features"):
-        chosen = told.chosen.get("features") == option.name
+        selected = request.selected.get("features") == option.name
         if option.target is None or name not in readers(option):
-            if option.target is not None and chosen:
+            if option.target is not None and selected:
                 raise UserError(
                     f"features={option.name} reads {' or '.join(readers(option))}, not {name}; leave one out"
                 )
             continue
-        own, spec = name in own_of(option), spec_on(told.source, told.node(option))
-        rows.append((f"{option.name} *" if own else option.name, spec.kind, shape(spec), option.about))
-        if chosen or (own and spec.kind not in inputs):
+        is_default, spec = name in own_of(option), spec_on(request.source, request.node(option))
+        rows.append((f"{option.name} *" if is_default else option.name, spec.kind, shape(spec), option.about))
+        if selected or (is_default and spec.kind not in inputs):
             inputs[spec.kind] = (option.name, spec)
     table(console, "Its features (* where a command names none)", ("", "gives", "shape", ""), rows)
     rows, others = [], []
     kinds = sorted(inputs, key=["sequence", "image"].index)
     models = [o for kind in kinds for o in options("model") if o.target.takes == kind]
     for option in models + [o for o in options("model") if o not in models]:
-        if told.chosen.get("model", option.name) != option.name:
+        if request.selected.get("model", option.name) != option.name:
             continue
         if option.target.takes not in inputs:
             others.append(f"{option.name} takes {a(option.target.takes)}")
             continue
         features, spec = inputs[option.target.takes]
         try:
-            count = f"{parameters(told.node(option), spec):,}"
+            count = f"{parameters(request.node(option), spec):,}"
         except UserError:
-            if "model" in told.chosen:
+            if "model" in request.selected:
                 raise
             count = "does not fit"
         rows.append((star(option), count, features, shape(spec)))
@@ -279,13 +279,13 @@ def on_dataset(console: Console, told: Asked) -> None:
         console.print(f"Not on {name}, which has no features for them: {', '.join(others)}.")
 
 
-def on_split(console: Console, told: Asked) -> None:
+def on_split(console: Console, request: Asked) -> None:
     """What the split makes of the data set's training table, where there is one."""
     from bench.training.split_table import of_files
 
-    if made := of_files(told.recipe.dataset, told.recipe.split, told.recipe.data):
-        table(console, made.title, made.columns, made.rows)
-        console.print("\n".join(made.notes))
+    if folds := of_files(request.recipe.dataset, request.recipe.split, request.recipe.data):
+        table(console, folds.title, folds.columns, folds.rows)
+        console.print("\n".join(folds.notes))
 
 
 def parameters(node: Mapping[str, Any], spec: InputSpec) -> int:
@@ -327,11 +327,11 @@ def star(option: Option) -> str:
 
 
 def metric(dataset: Option) -> str:
-    own = dataset.target.metric
-    return f"{own.name}, {own.direction.sentence}"
+    scorer = dataset.target.metric
+    return f"{scorer.name}, {scorer.direction.sentence}"
 
 
 def brings(dataset: Option, recipe: Recipe) -> str:
     folds = recipe.split.get("n_splits")
-    own = [f"{group}={name}" for group, name in dataset.brings.items()]
-    return ", ".join(own) + (f" ({folds} folds)" if folds and "split" in dataset.brings else "")
+    choices = [f"{group}={name}" for group, name in dataset.brings.items()]
+    return ", ".join(choices) + (f" ({folds} folds)" if folds and "split" in dataset.brings else "")

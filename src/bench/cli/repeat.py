@@ -33,11 +33,11 @@ def run_of(flags: Sequence[str]) -> Path | None:
 
 def without_folder(flags: Sequence[str]) -> list[str]:
     """Hydra's flags without those that name the run."""
-    kept, left = [], list(flags)
-    while left:
-        flag = left.pop(0)
+    kept, remaining = [], list(flags)
+    while remaining:
+        flag = remaining.pop(0)
         if flag.partition("=")[0] in (*FOLDER, *CONFIG):
-            left = left if "=" in flag else left[1:]
+            remaining = remaining if "=" in flag else remaining[1:]
         else:
             kept.append(flag)
     return kept
@@ -51,10 +51,10 @@ def register(folder: Path, words: Sequence[str]) -> dict[str, str]:
     import yaml
     from hydra.core.config_store import ConfigStore
 
-    own = yaml.safe_load(extensions.primary("train").read_text(encoding="utf-8"))
+    primary = yaml.safe_load(extensions.primary("train").read_text(encoding="utf-8"))
     run = Run.open(folder)
     try:
-        made, names = run.recipe, run.inputs.names
+        run_recipe, names = run.recipe, run.inputs.names
     except UserError as error:
         raise UserError(f"{error}; repeat the run by its command") from error
     if "${" in (folder / recipe.FILE).read_text(encoding="utf-8"):
@@ -66,9 +66,9 @@ def register(folder: Path, words: Sequence[str]) -> dict[str, str]:
                 f"{word}: a run that is repeated keeps its options; set their keys ({key}.<key>=…), or write the whole "
                 "command for others"
             )
-    defaults = [entry for entry in own.pop("defaults") if not isinstance(entry, dict) or _is_hydras(entry)]
-    node: dict[str, Any] = {"defaults": defaults, **own}
-    node |= {key: value for key, value in plain(made).items() if key not in made.elsewhere}
+    defaults = [entry for entry in primary.pop("defaults") if not isinstance(entry, dict) or _is_hydras(entry)]
+    node: dict[str, Any] = {"defaults": defaults, **primary}
+    node |= {key: value for key, value in plain(run_recipe).items() if key not in run_recipe.elsewhere}
     ConfigStore.instance().store(NAME, node)
     return dict(names)
 

@@ -88,17 +88,17 @@ def schema(kind: type[Any]) -> type[Any]:
     A group may be anything until it is looked at: whoever does says what to choose.
     """
     hints = typing.get_type_hints(kind)
-    made: list[tuple[str, Any, Any]] = []
+    fields: list[tuple[str, Any, Any]] = []
     for field in dataclasses.fields(kind):
         if field.name in getattr(kind, "settled", ()):
             continue
         hint = _hint(hints[field.name])
         if dataclasses.is_dataclass(hint):
-            made.append((field.name, hint, dataclasses.field(default_factory=hint)))  # type: ignore[arg-type]
+            fields.append((field.name, hint, dataclasses.field(default_factory=hint)))  # type: ignore[arg-type]
         else:  # "???" is OmegaConf's word for what has no value yet
             default = "???" if field.default is dataclasses.MISSING else field.default
-            made.append((field.name, hint, dataclasses.field(default=default)))
-    return dataclasses.make_dataclass(kind.__name__, made)
+            fields.append((field.name, hint, dataclasses.field(default=default)))
+    return dataclasses.make_dataclass(kind.__name__, fields)
 
 
 def _hint(hint: Any) -> Any:

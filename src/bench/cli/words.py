@@ -28,16 +28,16 @@ def arranged(command: Command, words: Sequence[str]) -> tuple[list[str], list[st
     """
     flags: list[str] = []
     overrides: list[str] = []
-    left = list(words)
-    while left:
-        word = left.pop(0)
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
         name = word.partition("=")[0]
         if word in ALONE:
             flags.append(word)
         elif name in VALUED:
-            flags += [word] if "=" in word or not left else [word, left.pop(0)]
+            flags += [word] if "=" in word or not remaining else [word, remaining.pop(0)]
         elif word.startswith("-"):
-            raise UserError(_meant(command, word, left[0] if left else ""))
+            raise UserError(_meant(command, word, remaining[0] if remaining else ""))
         else:
             overrides.append(quoted(word, command.texts))
     return flags, overrides

@@ -1,4 +1,4 @@
-"""Rows added to a fold's training side: those that other runs label, and those that are made up of its own.
+"""Rows added to a fold's training side: pseudo-labelled rows and synthetic rows.
 
 Both are decided by the training side alone, are computed once, and are kept in the fold's folder: a resumed fold
 trains on the same.
@@ -31,13 +31,13 @@ def extra_rows(
     seed: Callable[[int], int],
     note: Callable[[str], None],
 ) -> list[Extra]:
-    """What the run's config adds to the training side; ``note`` is told of each."""
-    found = []
+    """The rows that the config adds to the training side; ``note`` gets a sentence on each kind."""
+    extras = []
     if labels := parts.pseudo_labels(run.recipe.pseudo):
-        found.append(_labelled(run, fold, sides, stores, labels, note))
+        extras.append(_labelled(run, fold, sides, stores, labels, note))
     if (way := parts.synthetic(run.recipe.synthetic)) is not None:
-        found.append(_made(run, fold, sides, way, seed(1), note))
-    return [extra for extra in found if len(extra.positions)]
+        extras.append(_made(run, fold, sides, way, seed(1), note))
+    return [extra for extra in extras if len(extra.positions)]
 
 
 def _labelled(
@@ -73,13 +73,13 @@ def _labelled(
 
 def _seen_in_validation(test: pd.DataFrame, stores: dict[str, Store], sides: Sides) -> np.ndarray:
     """(N,) bool: test rows of a group, or with the content, of a validated row."""
-    seen: np.ndarray = np.zeros(len(test), bool)
+    excluded: np.ndarray = np.zeros(len(test), bool)
     if "group" in test and "group" in sides.rows:
-        seen |= test["group"].astype(str).isin(set(sides.rows["group"][sides.validated].astype(str))).to_numpy()
+        excluded |= test["group"].astype(str).isin(set(sides.rows["group"][sides.validated].astype(str))).to_numpy()
     validated = {row.tobytes() for row in stores["train"].digests()[sides.validated]}
     copied = [bool(row.any()) and row.tobytes() in validated for row in stores["test"].digests()]
-    seen |= np.array(copied, bool)
-    return seen
+    excluded |= np.array(copied, bool)
+    return excluded
 
 
 def _made(run: Run, fold: Fold, sides: Sides, way: Way, seed: int, note: Callable[[str], None]) -> Extra:
@@ -87,19 +87,19 @@ def _made(run: Run, fold: Fold, sides: Sides, way: Way, seed: int, note: Callabl
     source = parts.name(run.recipe.synthetic)
     if not path.exists():
         x, target = training_rows(sides, source)
-        made, labels = way(x, target, seed)
+        generated, labels = way(x, target, seed)
         with replacing(path) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, x=_stored_as(made, sides.source.dtype), target=labels)
-        pictures, classes = examples(x, target, made, labels, run.spec.classes)
+            np.savez(stream, x=_stored_as(generated, sides.source.dtype), target=labels)
+        pictures, classes = examples(x, target, generated, labels, run.spec.classes)
         with replacing(fold.folder / "synthetic_examples.npy") as temporary, open(temporary, "wb") as stream:
             np.save(stream, pictures)
         write_json(fold.folder / "synthetic_examples.json", {"classes": classes, "way": source})
     with np.load(path, allow_pickle=False) as saved:
-        made, labels = saved["x"], saved["target"]
+        generated, labels = saved["x"], saved["target"]
     for text in way.notes:
         note(text)
-    note(f"{len(made)} rows made by {source}")
-    return Extra(InMemory(made), np.arange(len(made)), labels, np.ones(len(made), np.float32))
+    note(f"{len(generated)} rows made by {source}")
+    return Extra(InMemory(generated), np.arange(len(generated)), labels, np.ones(len(generated), np.float32))
 
 
 def _stored_as(x: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What must hold of a recipe before anything is computed with it: values, parts that fit each other, row weights."""
+"""Checks of a recipe before anything is computed: values, parts that fit each other, row weights."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def wanted_folds(only: tuple[int, ...] | None, n_splits: int) -> list[int]:
 
 
 def lengths(open_length: bool, tta: Node, synthetic: Node | None = None) -> None:
-    """Refuses what stored examples, each of its own length or all of one, can't do: views, and rows made of them."""
+    """Refuses views and synthetic rows that the stored examples do not allow, be their length open or fixed."""
     if open_length and synthetic is not None and parts.named(synthetic):
         raise UserError("synthetic rows are made of examples of one length; these have each their own: leave it out")
     if not open_length and str(tta.get("_target_")).endswith(".Crops"):
@@ -135,14 +135,14 @@ def lengths(open_length: bool, tta: Node, synthetic: Node | None = None) -> None
 
 
 def row_weights(recipe: Recipe, rows: pd.DataFrame) -> None:
-    """Refuses weights that a fold would refuse, or that leave it no row to train on, in any epoch."""
+    """Refuses invalid row weights, and weights that leave a fold no row to train on in some epoch."""
     weights, epochs = parts.row_weights(recipe.row_weights), length.intended(recipe)
     if weights is None:
         return
-    own = rows["weight"].to_numpy() if "weight" in rows else 1.0
+    table_weight = rows["weight"].to_numpy() if "weight" in rows else 1.0
     examples = rows["example"] if "example" in rows else rows["id"]
     for epoch in range(epochs):
-        counts = (own * weights(rows, epoch, epochs) > 0) & serves(rows, "trained")
+        counts = (table_weight * weights(rows, epoch, epochs) > 0) & serves(rows, "trained")
         empty = [k for k in range(int(rows["fold"].max()) + 1) if examples[counts & open_to(rows, k)].nunique() < 2]
         if empty:
             raise UserError(

@@ -32,7 +32,7 @@ def collect(run: Run, metric: Metric) -> tuple[Scores, list[str]]:
     notes = _average_test(run, [fold.number for fold in done])
     target, probability, number = targets(oof).astype(np.float64), predictions(oof), oof["fold"].to_numpy()
     folds = [metric.score(target[number == f.number], probability[number == f.number]) for f in done]
-    found = Scores(
+    results = Scores(
         metric=metric.name,
         direction=metric.direction,
         oof=metric.score(target, probability),
@@ -51,12 +51,12 @@ def collect(run: Run, metric: Metric) -> tuple[Scores, list[str]]:
         identity=run.identity,
         group=inputs.group,
     )
-    scores.write(run.folder, found)
-    return found, notes
+    scores.write(run.folder, results)
+    return results, notes
 
 
 def _one_view(metric: Metric, oof: pd.DataFrame, numbers: list[int]) -> OneView | None:
-    """The scores of one view of each row, beside those of many; None where there is one alone."""
+    """The scores without test-time augmentation; None where there is only one view."""
     plain = predictions(oof, PLAIN)
     if not plain.shape[1]:
         return None
@@ -71,8 +71,8 @@ def _baseline(metric: Metric, target: np.ndarray, mean: np.ndarray, fold: np.nda
     For a metric that is a mean over rows that is the score of all rows. One of ranks must not see the folds side by
     side: their constants differ, and would rank folds by what they left out. Folds that it can't judge are left out.
     """
-    found = [(metric.score(target[fold == k], mean[fold == k]), int((fold == k).sum())) for k in np.unique(fold)]
-    judged = [(score, rows) for score, rows in found if np.isfinite(score)] or found
+    fold_scores = [(metric.score(target[fold == k], mean[fold == k]), int((fold == k).sum())) for k in np.unique(fold)]
+    judged = [(score, rows) for score, rows in fold_scores if np.isfinite(score)] or fold_scores
     values, weights = zip(*judged, strict=True)
     return float(np.average(values, weights=weights))
 
@@ -87,8 +87,8 @@ def _training_means(rows: pd.DataFrame) -> np.ndarray:
         count /= np.maximum(1, rows.assign(trained=count).groupby("example")["trained"].transform("sum").to_numpy())
     means = np.empty_like(target)
     for k in np.unique(fold):
-        seen = open_to(rows, k)
-        means[fold == k] = count[seen] @ target[seen] if k >= 0 else np.nan  # what no fold validates has none
+        trainable = open_to(rows, k)
+        means[fold == k] = count[trainable] @ target[trainable] if k >= 0 else np.nan  # what no fold validates has none
     shares: np.ndarray = means / means.sum(1, keepdims=True)
     return shares
 

@@ -47,7 +47,7 @@ class Options:
 
 
 def train_fold(options: Options, events: TextIO) -> None:
-    """Trains the fold, from its last epoch where there is one; ``events`` gets a JSON line an event.
+    """Trains the fold, resuming after its last saved epoch; ``events`` gets one JSON line per event.
 
     Raises UserError, and ``loop.LossIsNaN``.
     """
@@ -98,7 +98,7 @@ class FoldTraining:
         return builder.features(self.recipe.features)
 
     def rows(self) -> tuple[Batches, Batches, Callable[[int], np.ndarray] | None]:
-        """The training side with what is added to it, the validation side, and an epoch's weights of the former."""
+        """The training side with its added rows, the validation side, and the training weights by epoch."""
         extras = extra_rows(self.run, self.fold, self.sides, self.stores, lambda n: self.seed(EXTRA, n), self.note)
         train, valid = self.sides.training(extras), self.sides.batches(self.sides.validated)
         self.note(f"training on {train.where}")
@@ -141,7 +141,7 @@ class FoldTraining:
         return model.to(self.device)
 
     def _device_half(self) -> nn.Module:
-        """The features' device half, fitted on the training side alone: it knows nothing of the validation side."""
+        """The device half of the features, fitted on the training side alone."""
         device_half = self.features.device_half().to(self.device)
         if device_half.learns:
             trained = self.sides.batches(self.sides.trained)

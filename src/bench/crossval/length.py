@@ -1,4 +1,4 @@
-"""How long a fold trains, where nobody typed it: the pair's epochs, or the usual ones, and more where rows are few."""
+"""The number of epochs where none is set: the pair's or the default, raised where rows are few."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ EPOCHS = 10
 
 
 def intended(recipe: Recipe) -> int:
-    """The epochs of enough rows: as typed, the pair's, or the usual ones."""
+    """The number of epochs before it is raised for few rows: as set, else the pair's, else the default."""
     return recipe.train.epochs or (recipe.recipe or {}).get("epochs") or EPOCHS
 
 
 def settled(recipe: Recipe, rows: pd.DataFrame) -> tuple[Recipe, str]:
-    """The recipe with its number of epochs, and a sentence where that is raised, else nothing.
+    """The recipe with its number of epochs, and a sentence if that was raised (else an empty string).
 
     Epochs that were typed stay. Others are raised until the fold of ``rows`` (the training table with its ``fold``)
     that has the fewest rows to train on takes ``train.min_steps`` steps; rows that are added to them are not counted.
@@ -28,15 +28,15 @@ def settled(recipe: Recipe, rows: pd.DataFrame) -> tuple[Recipe, str]:
     epochs, train = intended(recipe), recipe.train
     a_fold = min(trained_examples(rows).values())
     steps = max(1, -(-len(cut(a_fold, train.batch_size)) // train.accumulate))
-    said = ""
+    sentence = ""
     if train.epochs is None and train.min_steps and epochs * steps < train.min_steps:
         raised = -(-train.min_steps // steps)
-        said = (
+        sentence = (
             f"{raised} in place of {epochs}: {a_fold} rows to train on are {steps} step{'s' * (steps > 1)} an epoch, "
             f"and train.min_steps={train.min_steps}; train.epochs={epochs} leaves it at that"
         )
         epochs = raised
-    return replace(recipe, train=replace(train, epochs=epochs)), said
+    return replace(recipe, train=replace(train, epochs=epochs)), sentence
 
 
 def trained_examples(rows: pd.DataFrame) -> dict[int, int]:

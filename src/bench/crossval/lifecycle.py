@@ -1,4 +1,4 @@
-"""A run's life: held by one command, marked as what becomes of it, mirrored while it is worked on, and told at its end.
+"""A run while a command works on it: its lock, its status, its tracking and the summary at its end.
 
 Training and ensembling share it.
 """
@@ -34,7 +34,7 @@ IMPATIENT = 10.0
 
 @dataclass
 class Work:
-    """What a block of ``working`` says of its end, unless it raises: the status, and the folds that failed."""
+    """How a block of ``working`` ended, unless it raised: the status and the failed folds."""
 
     status: str = "finished"
     failed: list[int] = field(default_factory=list)
@@ -100,7 +100,7 @@ class Life:
 
 @contextmanager
 def held(run: Run, tracking: Tracking, outputs: str, doing: str, instead: str) -> Iterator[Life]:
-    """The run's folder, made where it is not there, and held until the block ends.
+    """Creates the run's folder if needed and locks it until the block ends.
 
     UserError where another command holds it: ``doing`` it, and what a person can do ``instead``.
     """

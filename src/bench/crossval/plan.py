@@ -65,14 +65,14 @@ class Split:
     notes: tuple[str, ...]
 
 
-def make_plan(given: Recipe, names: Mapping[str, str]) -> Plan:
+def make_plan(recipe: Recipe, names: Mapping[str, str]) -> Plan:
     """The run of a recipe; ``names`` are the groups' chosen options.
 
     Raises UserError for a mistake in the recipe or in the files, as early as it can be told: what needs hours of
     computing comes last.
     """
-    checks.values(given)
-    settled, names = settle(given, names)
+    checks.values(recipe)
+    settled, names = settle(recipe, names)
     opened = open_files(settled, names)
     checks.buildable(settled, opened.spec, opened.features)
     early, folds = _first_look(settled, opened)
@@ -89,7 +89,7 @@ def make_plan(given: Recipe, names: Mapping[str, str]) -> Plan:
 
 
 def _first_look(settled: Recipe, opened: Opened) -> tuple[Assignment, list[int]]:
-    """What tables and listings tell, before features are computed: whether the rows can be split, and the folds."""
+    """Splits the rows by the tables alone, before features are computed; returns the assignment and the folds."""
     dataset, features = opened.dataset, opened.features
     for part in pseudo_labels.PARTS:
         dataset.table(part)
@@ -127,12 +127,12 @@ def _refuse_leaks(settled: Recipe, opened: Opened, split: Split) -> None:
 def _identify(
     settled: Recipe, names: Mapping[str, str], opened: Opened, stores: Mapping[str, Store], split: Split
 ) -> Plan:
-    """The run's folder, named by a hash of what decides its result, and what its folds read there."""
+    """The run's folder, named by a hash of all that decides the result, and the inputs that its folds read."""
     dataset = opened.dataset
     content = {"spec": asdict(opened.spec), "data": stores["train"].digest, "rows": _digest(split.rows)}
     decides = _deciding(settled)  # reads the weights that the run starts from
     seedless = {key: value for key, value in decides.items() if key != "seed"}
-    own, group = (identity({"format": FORMAT, "config": config, **content}) for config in (decides, seedless))
+    digest, group = (identity({"format": FORMAT, "config": config, **content}) for config in (decides, seedless))
     test_ids = dataset.table("test")["id"].astype(str).tolist()
     known = Inputs(
         names=names,
@@ -151,12 +151,12 @@ def _identify(
         notes=split.notes,
         group=group,
     )
-    run = Run((Path(settled.outputs) / names["dataset"] / names["model"] / own).resolve())
+    run = Run((Path(settled.outputs) / names["dataset"] / names["model"] / digest).resolve())
     return Plan(run, dataset, split.folds, settled, known, split.rows)
 
 
 def _deciding(settled: Recipe) -> dict[str, Any]:
-    """What of the recipe decides the result; files by their content, wherever they lie."""
+    """The part of the recipe that decides the result. Files count by their content, not their path."""
     decides = recipe.deciding(settled)
     decides["augment"] = list(decides["augment"].items())  # their order decides, too
     if weights := settled.model.get("weights"):

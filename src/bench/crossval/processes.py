@@ -1,4 +1,4 @@
-"""Fans a run's folds out, each into a process of its own, and says which did not finish.
+"""Trains each fold of a run in its own process and returns those that failed.
 
 A crash, an out-of-memory kill or a leak in one fold harms no other. A fold's process talks JSON lines on its
 standard output, writes everything else to its log, and ends when its standard input closes: a killed parent leaves
@@ -25,7 +25,7 @@ LAST_LINES = 12
 
 
 def missing(run: Run, numbers: Sequence[int], test_digest: str) -> list[int]:
-    """The folds that have still to run: not done, done on other test files than today's, or with a file gone."""
+    """The folds still to run: unfinished, predicted on other test files, or with a file missing."""
     return [k for k in numbers if not _whole(run.fold(k), test_digest)]
 
 

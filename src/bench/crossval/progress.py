@@ -1,4 +1,4 @@
-"""What a person sees while folds train: a bar a fold on a terminal, a line an epoch anywhere else."""
+"""Progress of the folds: one bar per fold on a terminal, one line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def describe(event: dict[str, Any], metric: str) -> str:
 
 
 class Lines:
-    """One line an epoch, or one for several where there are many: for logs, pipes and CI."""
+    """One line per epoch (per several where there are many), for logs, pipes and CI."""
 
     def __init__(self, metric: str, epochs: int) -> None:
         self.metric, self.epochs, self.every = metric, epochs, -(-epochs // MOST_LINES)

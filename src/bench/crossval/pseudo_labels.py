@@ -85,7 +85,7 @@ def candidates(rows: pd.DataFrame, fold: int) -> np.ndarray:
 
 
 def refuse_unfit(recipe: Recipe, dataset: Dataset, simulated: bool, folds: list[int]) -> None:
-    """What can be told before the rows are split: teachers of another data set, of other classes, or not finished."""
+    """Checks before the split: refuses teachers of another data set, with other classes, or that are not finished."""
     labels = parts.pseudo_labels(recipe.pseudo)
     if labels is None:
         return
@@ -101,7 +101,7 @@ def refuse_unfit(recipe: Recipe, dataset: Dataset, simulated: bool, folds: list[
 
 
 def refuse_leaks(recipe: Recipe, simulated: bool, rows: pd.DataFrame, folds: list[int]) -> None:
-    """Refuses a teacher that saw what a fold validates, or was trained on what it would label, unless told."""
+    """Refuses a teacher trained on a fold's validation rows, or (unless allowed) on rows that it would label."""
     labels = parts.pseudo_labels(recipe.pseudo)
     if labels is None:
         return
@@ -117,7 +117,7 @@ def refuse_leaks(recipe: Recipe, simulated: bool, rows: pd.DataFrame, folds: lis
 
 
 def open_teachers(recipe: Recipe, opened: Opened) -> tuple[Teacher, ...]:
-    """What a fold needs of each teacher: its folder, and its features' stores of this data set."""
+    """What a fold needs of each teacher: its folder and the stores of its features on this data set."""
     labels = parts.pseudo_labels(recipe.pseudo)
     teachers = []
     for path in labels.runs if labels else ():
@@ -132,15 +132,15 @@ def predicted(
     teachers: Sequence[Teacher], fold: int, part: Part, positions: np.ndarray, device: torch.device, batch_size: int
 ) -> np.ndarray:
     """(N, K) float64: the mean probability of the teachers' folds of this number, of the part's rows at positions."""
-    found = []
+    probabilities = []
     for teacher in teachers:
         run = Run.open(teacher.run)
         model, device_half = trained_fold(run, fold, device)
         none = np.zeros((len(positions), run.spec.n_classes), np.float32)
         side = Batches(Store(Path(teacher.stores[part])), positions, none, None, device, teacher.window)
         precision = run.recipe.train.precision
-        found.append(inference.probabilities(inference.logits(model, device_half, side, batch_size, precision)))
-    mean: np.ndarray = np.mean(found, axis=0)
+        probabilities.append(inference.probabilities(inference.logits(model, device_half, side, batch_size, precision)))
+    mean: np.ndarray = np.mean(probabilities, axis=0)
     return mean
 
 
@@ -149,9 +149,9 @@ def _refuse_trained(path: str, run: Run, rows: pd.DataFrame, folds: list[int]) -
     source = pd.read_parquet(run.folder / "splits.parquet")
     trained = serves(source, "trained")
     for fold in folds:
-        seen = set(source["id"][trained & open_to(source, fold)].astype(str))
+        trained_ids = set(source["id"][trained & open_to(source, fold)].astype(str))
         labelled = rows["id"][candidates(rows, fold)].astype(str)
-        both = labelled[labelled.isin(seen)]
+        both = labelled[labelled.isin(trained_ids)]
         if len(both):
             raise UserError(
                 f"pseudo.runs: {path} was trained on {len(both)} of the rows that it would label for fold {fold} "

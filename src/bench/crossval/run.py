@@ -22,7 +22,7 @@ from bench.tell import figure, say
 
 
 def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
-    """Trains what is missing of the recipe's run, and collects it; ``names`` are the groups' chosen options.
+    """Trains the unfinished folds of the recipe's run and collects them; ``names`` maps groups to options.
 
     A person's mistake is a UserError before any training starts; KeyboardInterrupt leaves the run marked as killed.
     """
@@ -45,11 +45,11 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
 
 
 def _whole(run: Run, state: Mapping[str, Any]) -> bool:
-    """Whether an earlier command has finished everything, and it is still there."""
+    """Whether the run is finished and all its result files still exist."""
     names = ("oof.parquet", "scores.json", "test.parquet", "submission.csv", "plots", "report.html")
     has_test = bool(len(pd.read_parquet(run.folder / "test_ids.parquet")))
-    wanted = names if has_test else ("oof.parquet", "scores.json", "plots", "report.html")
-    return state.get("status") == "finished" and all((run.folder / name).exists() for name in wanted)
+    expected = names if has_test else ("oof.parquet", "scores.json", "plots", "report.html")
+    return state.get("status") == "finished" and all((run.folder / name).exists() for name in expected)
 
 
 def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
@@ -77,16 +77,16 @@ def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
 
 
 def _twins(run: Run, scores: Scores) -> list[Path]:
-    """Runs beside this one that differ in their seed alone, and predict the very same."""
-    group, found = run.inputs.group, []
+    """Runs that differ from this one only in the seed and yet make identical predictions."""
+    group, twins = run.inputs.group, []
     for folder in sorted(run.folder.parent.iterdir()):
         other = Run(folder)
         if folder == run.folder or not (folder / "inputs.json").exists() or other.inputs.group != group:
             continue
         theirs = other.scores()
         if theirs and theirs.rows == scores.rows and theirs.predictions == scores.predictions:
-            found.append(folder)
-    return found
+            twins.append(folder)
+    return twins
 
 
 def _conclude(life: Life, outcome: Outcome) -> None:

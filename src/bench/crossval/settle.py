@@ -1,4 +1,4 @@
-"""What of a recipe stands for something else, put in its place: default features and schedule, paths made whole."""
+"""Fills in a recipe's defaults: features, schedule and absolute paths."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def settle(recipe: Recipe, names: Mapping[str, str]) -> tuple[Recipe, dict[str, 
 
 
 def _features(recipe: Recipe, names: Mapping[str, str]) -> tuple[str, Node]:
-    """The chosen features, or the recipe's for this pair, or the dataset's own for what the model takes."""
+    """The features named in the recipe; else the pair's; else the data set's default for the model's input."""
     if parts.named(recipe.features):
         return names.get("features", "custom"), recipe.features
     import yaml
 
-    own, takes = parts.dataset_class(recipe.dataset).features, parts.model_class(recipe.model).takes
-    name = (recipe.recipe or {}).get("features") or own.get(takes)
+    defaults, takes = parts.dataset_class(recipe.dataset).features, parts.model_class(recipe.model).takes
+    name = (recipe.recipe or {}).get("features") or defaults.get(takes)
     if name is None:
-        kinds = " or ".join(map(a, own))
+        kinds = " or ".join(map(a, defaults))
         raise UserError(
             f"dataset={names.get('dataset')} has no features for a model that takes {a(takes)}; "
             f"choose a model that takes {kinds}, or name features="

@@ -44,9 +44,9 @@ class Sides:
 
     def batches(self, mask: np.ndarray) -> Batches:
         """The table's rows of a mask, and none besides."""
-        own = None if self.weight is None else self.weight[mask]
+        weight = None if self.weight is None else self.weight[mask]
         positions, example = np.flatnonzero(mask), self.example[mask]
-        return Batches(self.source, positions, self.target[mask], own, self.device, self.window, example)
+        return Batches(self.source, positions, self.target[mask], weight, self.device, self.window, example)
 
     def training(self, extras: Sequence[Extra]) -> Batches:
         """The training side with what is added to it."""
@@ -56,9 +56,9 @@ class Sides:
         positions = [np.flatnonzero(mask), *(e.positions + at for e, at in zip(extras, begins[1:-1], strict=True))]
         examples, free = [self.example[mask]], int(self.example.max()) + 1
         for extra in extras:
-            own = np.arange(len(extra.positions)) + free if extra.example is None else extra.example
-            examples.append(own)
-            free = max(free, int(own.max(initial=-1)) + 1)
+            numbers = np.arange(len(extra.positions)) + free if extra.example is None else extra.example
+            examples.append(numbers)
+            free = max(free, int(numbers.max(initial=-1)) + 1)
         return Batches(
             Joined(sources) if extras else self.source,
             np.concatenate(positions),
@@ -74,9 +74,11 @@ class Sides:
         """(N,) float32 weights of ``training``'s rows: ``factors`` for the table's; None where every row counts 1."""
         if factors is None and self.weight is None and all((extra.weight == 1).all() for extra in extras):
             return None
-        own = np.ones(int(self.trained.sum()), np.float32) if self.weight is None else self.weight[self.trained]
-        own = own if factors is None else own * factors
-        return np.concatenate([own, *(extra.weight for extra in extras)]).astype(np.float32)
+        table_weights = (
+            np.ones(int(self.trained.sum()), np.float32) if self.weight is None else self.weight[self.trained]
+        )
+        table_weights = table_weights if factors is None else table_weights * factors
+        return np.concatenate([table_weights, *(extra.weight for extra in extras)]).astype(np.float32)
 
 
 def by_epoch(
@@ -86,8 +88,8 @@ def by_epoch(
     rows = sides.rows[sides.trained]
 
     def weights(epoch: int) -> np.ndarray:
-        found = sides.weights(extras, factors(rows, epoch, epochs))
-        assert found is not None
-        return found
+        weight = sides.weights(extras, factors(rows, epoch, epochs))
+        assert weight is not None
+        return weight
 
     return weights

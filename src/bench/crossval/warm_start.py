@@ -1,4 +1,4 @@
-"""Weights that a fold starts from, out of a run or a file: which it takes, that it may, and how they are put in."""
+"""Initial weights of a fold from a run or a file: choosing the file, checking it, loading it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.spec import UserError
 
 
 def file_for(source: str, fold: int) -> Path:
-    """The file that a fold starts from: of a run the fold's own number's, of one fold's folder its, else the file."""
+    """The file that a fold starts from: a run's fold of the same number, the named fold's weights, or the file."""
     path = Path(source)
     if alone := _fold_of(path):
         return alone.weights
@@ -39,11 +39,11 @@ def digest(key: str, source: str) -> str:
             f"{key}={source}: {missing[0]} is not a file; give the folder of a run whose folds are all trained"
             + ("" if key == "pseudo.runs" else ", of one of its folds, or a .safetensors or .pt state dict")
         )
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
-            found.update(hashlib.file_digest(stream, "sha256").digest())
-    return found.hexdigest()[:32]
+            hasher.update(hashlib.file_digest(stream, "sha256").digest())
+    return hasher.hexdigest()[:32]
 
 
 def load(model: nn.Module, file: Path, n_classes: int) -> list[str]:
@@ -52,22 +52,22 @@ def load(model: nn.Module, file: Path, n_classes: int) -> list[str]:
     A head is what has another number of classes in the file and agrees in all else. On the meta device nothing is
     loaded, but everything is checked. Raises UserError for a file that is not one, or is of another model.
     """
-    state, own = _read(file), model.state_dict()
-    if other := sorted(set(own) ^ set(state)):
+    state, expected = _read(file), model.state_dict()
+    if other := sorted(set(expected) ^ set(state)):
         raise UserError(
             f"init_from: {file} holds the weights of another model: {len(other)} tensors are missing or too many, such "
             f"as {other[0]}; choose the model and the options that it was trained with"
         )
-    anew = [name for name, tensor in own.items() if tensor.shape != state[name].shape]
+    anew = [name for name, tensor in expected.items() if tensor.shape != state[name].shape]
     for name in anew:
-        there, here = tuple(state[name].shape), tuple(own[name].shape)
-        if there[1:] != here[1:] or here[:1] != (n_classes,):
+        file_shape, model_shape = tuple(state[name].shape), tuple(expected[name].shape)
+        if file_shape[1:] != model_shape[1:] or model_shape[:1] != (n_classes,):
             raise UserError(
-                f"init_from: {name} is {there} in {file} and {here} in this model, which is more than another number "
-                "of classes; choose the options and the features that it was trained with"
+                f"init_from: {name} is {file_shape} in {file} and {model_shape} in this model, which is more than "
+                "another number of classes; choose the options and the features that it was trained with"
             )
-    if not any(tensor.is_meta for tensor in own.values()):
-        model.load_state_dict({**state, **{name: own[name] for name in anew}})
+    if not any(tensor.is_meta for tensor in expected.values()):
+        model.load_state_dict({**state, **{name: expected[name] for name in anew}})
     return anew
 
 
@@ -108,7 +108,7 @@ def refuse_leak(key: str, source: str, dataset: str, simulated: bool, rows: pd.D
 
 
 def source_run(key: str, source: str, folds: list[int]) -> tuple[Run | None, Fold | None]:
-    """The run that a source is of, and its fold where it is one alone; None for a file from elsewhere.
+    """The run that a source belongs to, and the fold if it names one; None for a file outside a run.
 
     Raises UserError for a run that has too few folds.
     """
@@ -118,23 +118,23 @@ def source_run(key: str, source: str, folds: list[int]) -> tuple[Run | None, Fol
         return None, None
     run = Run.open(alone.folder.parents[1] if alone else path)
     n_splits = run.inputs.n_splits
-    lacking = [k for k in folds if alone is None and k >= n_splits]
-    if lacking:
+    missing = [k for k in folds if alone is None and k >= n_splits]
+    if missing:
         raise UserError(
-            f"{key}={source} is a run of {n_splits} folds, and has none for fold {lacking[0]}; "
+            f"{key}={source} is a run of {n_splits} folds, and has none for fold {missing[0]}; "
             f"split alike, or name one of its folds for all, as in {key}={source}/folds/0"
         )
     return run, alone
 
 
-def _refuse_shared(key: str, given: str, run: Run, alone: Fold | None, rows: pd.DataFrame, folds: list[int]) -> None:
+def _refuse_shared(key: str, path: str, run: Run, alone: Fold | None, rows: pd.DataFrame, folds: list[int]) -> None:
     source = pd.read_parquet(run.folder / "splits.parquet")
     tie = "group" if "group" in source and "group" in rows else "id"  # a patient's rows may have other ids there
     for fold in folds:
         kept_out = alone.number if alone else fold
-        seen = source[tie][serves(source, "trained") & open_to(source, kept_out)].astype(str)
+        trained_keys = source[tie][serves(source, "trained") & open_to(source, kept_out)].astype(str)
         validated = rows[_to_judge(rows, fold)]
-        shared = validated["id"][validated[tie].astype(str).isin(set(seen))].astype(str)
+        shared = validated["id"][validated[tie].astype(str).isin(set(trained_keys))].astype(str)
         if len(shared):
             what = (
                 f"train the fold of its number alone (folds.only=[{alone.number}]), or give the run's folder, "
@@ -143,7 +143,7 @@ def _refuse_shared(key: str, given: str, run: Run, alone: Fold | None, rows: pd.
                 else "use the split that the run had"
             )
             raise UserError(
-                f"{key}={given}: its weights were trained on {len(shared)} rows{' or their groups' * (tie == 'group')} "
+                f"{key}={path}: its weights were trained on {len(shared)} rows{' or their groups' * (tie == 'group')} "
                 f"that fold {fold} validates (first: {', '.join(shared.iloc[:5])}); {what}"
             )
 
@@ -161,7 +161,7 @@ def of_a_run(path: str) -> bool:
 
 
 def _fold_of(path: Path) -> Fold | None:
-    """The fold that a path names: its folder, or a file in it; None for a run's folder and files from elsewhere."""
+    """The fold whose folder, or a file in it, the path names; None for a run's folder or a file outside a run."""
     for folder in (path.resolve(), path.resolve().parent):
         if folder.parent.name == "folds" and folder.name.isdigit() and (folder.parents[1] / "splits.parquet").exists():
             return Fold(folder, int(folder.name))

@@ -107,7 +107,7 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
 def with_copies(
     early: Assignment, table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict: bool = True
 ) -> Assignment:
-    """The assignment that was made before the contents were known, or, where rows share content, one that ties them.
+    """The early assignment, or, where rows share content, a new one that keeps copies together.
 
     Without copies the contents change nothing, so the rows are not split again.
     """
@@ -119,7 +119,7 @@ def with_copies(
 def _crossings(
     table: pd.DataFrame, fold: np.ndarray, group: np.ndarray, example: np.ndarray, content: np.ndarray
 ) -> list[str]:
-    """What to say of a group, an example or a content that stands in several folds; of each kind the first."""
+    """A sentence on the first group, example and content that stand in several folds."""
     problems = []
     for codes, what in ((group, "group"), (example, "example"), (content, "the same content")):
         if len(crossing := _crossing(codes, fold)):
@@ -127,11 +127,11 @@ def _crossings(
             if what == "group" and table["group"].nunique() == 1:
                 problems.append(f"all rows are of {name}, which no split can keep whole; add rows of other groups")
                 continue
-            whole = "group" if "group" in table and table["group"].nunique() > 1 else "stratified"
+            option = "group" if "group" in table and table["group"].nunique() > 1 else "stratified"
             problems.append(
                 f"{name} stands in folds {sorted(set(fold[crossing].tolist()))} at once "
                 f"(ids {ids_of(table, crossing)}), so validation rows would be trained on; "
-                f"choose split={whole} or mend the 'fold' column"
+                f"choose split={option} or mend the 'fold' column"
             )
     return problems
 
@@ -154,15 +154,16 @@ def _counting(rows: pd.DataFrame) -> np.ndarray:
 
 
 def _absent_classes(rows: pd.DataFrame, n_splits: int, group: np.ndarray, content: np.ndarray) -> list[str]:
-    """What to say of classes that a fold's training side lacks, with the reason: one sentence a reason."""
+    """Sentences on classes that are missing from a fold's training side, one per reason."""
     classes, has, trained = _classes(rows), targets(rows) > 0, _counting(rows)
-    lacking: dict[int, int] = {}  # class → the first fold without it; soft targets belong to all they have a share of
+    # class → the first fold without it; a soft target belongs to every class of which it has a share
+    first_fold: dict[int, int] = {}
     for k in range(n_splits):
         absent = has[trained].any(0) & ~has[trained & open_to(rows, k)].any(0)
         for number in np.flatnonzero(absent).tolist():
-            lacking.setdefault(number, k)
+            first_fold.setdefault(number, k)
     reasons: dict[str, list[str]] = {"row": [], "copies": [], "group": [], "fold": []}
-    for c, k in lacking.items():
+    for c, k in first_fold.items():
         of_class = np.flatnonzero(has[:, c] & trained)
         ids = ids_of(rows, of_class)
         if len(of_class) == 1:
@@ -234,7 +235,8 @@ def ids_of(table: pd.DataFrame, rows: np.ndarray) -> str:
 def _content(digests: np.ndarray) -> np.ndarray:
     """Equal numbers for equal content (N,), −1 where an example has none."""
     keys = np.array([d.tobytes() if d.any() else None for d in digests], dtype=object)
-    return pd.factorize(keys)[0]
+    codes: np.ndarray = pd.factorize(keys)[0]
+    return codes
 
 
 def _tied(*codes: np.ndarray) -> np.ndarray:
@@ -246,7 +248,8 @@ def _tied(*codes: np.ndarray) -> np.ndarray:
     row = np.concatenate([np.flatnonzero(c >= 0) for c in codes])
     node = np.concatenate([(i + 1) * n + c[c >= 0] for i, c in enumerate(codes)])  # rows come first, then codes
     graph = coo_array((np.ones(len(row), np.int8), (row, node)), shape=(n * (len(codes) + 1),) * 2)
-    return connected_components(graph, directed=False)[1][:n]
+    components: np.ndarray = connected_components(graph, directed=False)[1][:n]
+    return components
 
 
 def _crossing(codes: np.ndarray, fold: np.ndarray) -> np.ndarray:

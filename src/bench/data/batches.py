@@ -139,8 +139,8 @@ class Batches:
         if self._class is not None:
             order = self._balanced(batch_size, rng)
             return Epoch(self, order, batch_size, self._mean_weight(order), rng)
-        chosen = self._first + rng.integers(self._count) if (self._count > 1).any() else self._first
-        order = rng.permutation(self._by_example[chosen])
+        drawn_rows = self._first + rng.integers(self._count) if (self._count > 1).any() else self._first
+        order = rng.permutation(self._by_example[drawn_rows])
         return Epoch(self, order, batch_size, self._mean_weight(self._drawn), rng)
 
     def _mean_weight(self, rows: np.ndarray) -> float:
@@ -176,12 +176,12 @@ class Batches:
         for start, stop in cut(len(order), batch_size):
             yield self._take(order[start:stop], place)
 
-    def _take(self, chosen: np.ndarray, place: float | Rng) -> Batch:
-        index = torch.from_numpy(chosen).to(self.device)
+    def _take(self, numbers: np.ndarray, place: float | Rng) -> Batch:
+        index = torch.from_numpy(numbers).to(self.device)
         if self.resident is not None:
             x = self.resident.index_select(0, index)
         else:
-            x = self._gather(self.rows[chosen], place)
+            x = self._gather(self.rows[numbers], place)
             if self.device.type == "cuda":
                 x = x.pin_memory().to(self.device, non_blocking=True)
         return Batch(x, self.target[index], None if self.weight is None else self.weight[index])

@@ -44,7 +44,7 @@ class Task:
         self.path, self.shape, self.offsets, self.dtype = path, shape, offsets, np.dtype(dtype)
 
     def __call__(self, start: int, stop: int) -> Chunk:
-        """Stores rows start..stop; returns start, their digests (n, 16), which are flat (n,), and what was wrong."""
+        """Stores rows start..stop; returns start, digests (n, 16), a mask of flat rows (n,), and the problems."""
         digests = np.zeros((stop - start, 16), np.uint8)
         flat = np.zeros(stop - start, bool)
         problems = []
@@ -99,7 +99,7 @@ def is_finite(x: np.ndarray) -> bool:
 
 
 def is_flat(x: np.ndarray) -> bool:
-    """Whether finite numbers (n,) are one number all over; none at all are, too."""
+    """Whether numbers (n,), which are finite, are all equal; true for none."""
     return not any((part != x[:1]).any() for part in (x[:GLANCE], x[GLANCE:]))
 
 
@@ -114,7 +114,7 @@ def digest(x: np.ndarray) -> np.ndarray:
 
 
 def run(task: Task, rows: int, workers: int, progress: Progress) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Fills all rows; returns digests (rows, 16), which are flat (rows,), and what was wrong, in order."""
+    """Fills all rows; returns digests (rows, 16), a mask of flat rows (rows,), and the problems in order."""
     digests, flat = np.zeros((rows, 16), np.uint8), np.zeros(rows, bool)
     problems: list[str] = []
     ranges = [(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
@@ -135,8 +135,8 @@ def run(task: Task, rows: int, workers: int, progress: Progress) -> tuple[np.nda
     while ranges:
         began = time.perf_counter()
         take(task(*ranges.pop(0)))
-        left = (time.perf_counter() - began) * len(ranges)
-        if done > CHUNK and left * (1 - 1 / max(workers, 1)) > START_S:
+        remaining_s = (time.perf_counter() - began) * len(ranges)
+        if done > CHUNK and remaining_s * (1 - 1 / max(workers, 1)) > START_S:
             break
     if not ranges:
         return digests, flat, problems

@@ -1,4 +1,4 @@
-"""Rows of several sources end to end: a training side that also has test rows with labels, or rows made up."""
+"""Rows of several sources end to end: a training side with pseudo-labelled or synthetic rows."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ class Joined(Source):
     def windows(self, positions: np.ndarray, starts: np.ndarray, size: int) -> np.ndarray:
         """(B, *leading, size), as ``Store.windows``."""
         batch = np.empty((len(positions), *self.shape[:-1], size), self.dtype)
-        of = np.searchsorted(self._begins, positions, side="right") - 1
-        for source in np.unique(of):
-            own = of == source
-            batch[own] = self.sources[source].windows(positions[own] - self._begins[source], starts[own], size)
+        source_numbers = np.searchsorted(self._begins, positions, side="right") - 1
+        for source in np.unique(source_numbers):
+            mask = source_numbers == source
+            batch[mask] = self.sources[source].windows(positions[mask] - self._begins[source], starts[mask], size)
         return batch
 
     def _source(self, position: int) -> int:

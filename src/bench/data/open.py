@@ -1,4 +1,4 @@
-"""A part's computed features, opened; a bar shows how many are computed where they are not there yet."""
+"""Opens a part's computed features; computes missing ones behind a progress bar."""
 
 from __future__ import annotations
 

@@ -70,7 +70,8 @@ def predefined(rows: Rows, n_splits: int | None = None) -> np.ndarray:
         raise UserError(
             f"split.n_splits={n_splits}, but the 'fold' column holds {len(numbers)} folds; leave split.n_splits out"
         )
-    return fold.astype(int)
+    folds: np.ndarray = fold.astype(int)
+    return folds
 
 
 def time(rows: Rows, n_splits: int = 5, gap: float | str = 0) -> Ordered:
@@ -108,14 +109,14 @@ def time(rows: Rows, n_splits: int = 5, gap: float | str = 0) -> Ordered:
 
 
 def _starts(first: np.ndarray, n_splits: int) -> np.ndarray:
-    """The times at which folds' validation begins: rows (N,) cut as evenly as ties allow; fewer where times are few."""
+    """Times at which the folds' validation begins, cutting rows (N,) as evenly as ties allow; fewer with few times."""
     times, counts = np.unique(first, return_counts=True)
     before = np.cumsum(counts) - counts
     places: list[int] = []
     for k in range(min(n_splits, len(times) - 1)):
         low, high = (places[-1] if places else 0) + 1, max(len(times) - (n_splits - 1 - k), 1)
-        wanted = (k + 1) * len(first) / (n_splits + 1)
-        places.append(low + int(np.abs(before[low : max(high, low + 1)] - wanted).argmin()))
+        target_count = (k + 1) * len(first) / (n_splits + 1)
+        places.append(low + int(np.abs(before[low : max(high, low + 1)] - target_count).argmin()))
     return times[places]
 
 

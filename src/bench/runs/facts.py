@@ -14,13 +14,13 @@ LONGEST_PARAMETER = 250
 
 
 def leaves(config: Any, prefix: str = "") -> dict[str, str]:
-    """The short leaves of a config under dotted keys, without where it is tracked: that may hold a password."""
+    """The short leaves of a config under dotted keys. Tracking is left out: it may hold a password."""
     if isinstance(config, dict):
-        found: dict[str, str] = {}
+        texts: dict[str, str] = {}
         for key, value in config.items():
             if prefix or key not in ("tracking", "hydra"):
-                found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
-        return found
+                texts |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
+        return texts
     text = json.dumps(config) if isinstance(config, (list, bool)) else str(config)
     if config is None or not text or len(text) > LONGEST_PARAMETER:
         return {}

@@ -1,4 +1,4 @@
-"""Tables of predictions: out-of-fold and test frames, and how they are written."""
+"""Tables of predictions: out-of-fold and test frames."""
 
 from __future__ import annotations
 

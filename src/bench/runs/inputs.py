@@ -1,4 +1,4 @@
-"""A run's inputs.json: what its folds need besides the recipe, and what others ask of a run first."""
+"""A run's inputs.json: what its folds need besides the recipe, and facts about it for other commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = "inputs.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A run whose folds label rows: its folder, its features' stores of this data set (part → folder), its window."""
+    """A run whose folds label rows: its folder, the stores of its features (part → folder) and its window."""
 
     run: str
     stores: Mapping[str, str]
@@ -25,7 +25,7 @@ class Teacher:
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A run that is blended: its folder, and a hash of what it predicted then."""
+    """A blended run: its folder and a hash of its predictions at the time."""
 
     run: str
     predictions: str

@@ -10,7 +10,7 @@ from bench.runs.scores import Scores
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a door tells: the run, its scores (None where no fold is done), the folds that failed and a sentence."""
+    """A command's result: the run, its scores (None where no fold is done), the failed folds and a sentence."""
 
     run: Run
     scores: Scores | None

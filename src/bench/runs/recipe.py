@@ -1,4 +1,4 @@
-"""A run's recipe: the resolved config, typed; what of it decides the result; and its file, config.yaml.
+"""A run's recipe: the typed config, the part of it that decides the result, and its file config.yaml.
 
 The same dataclasses are the types of the command line's keys (``cli/schema.py`` hands them to Hydra). A key that an
 earlier version did not write has its default here, and nowhere else.
@@ -101,7 +101,7 @@ class Recipe:
         "recipe", "pretrain", "device", "compile", "outputs", "data", "store", "workers", "extensions", "folds",
         "tracking",
     )  # fmt: skip
-    """Keys that say where or how fast, or are found again in others: runs that differ in these alone are one run."""
+    """Keys that do not change the result, or repeat other keys: runs that differ in these alone are one run."""
     within: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "dataset": ("root", "simulator"),
         "split": ("strict",),
@@ -177,7 +177,7 @@ def read(folder: Path) -> Recipe | EnsembleRecipe:
 
 
 def mapping(folder: Path) -> dict[str, Any]:
-    """The recipe's file as plain containers; targets that have moved have the names of today."""
+    """The recipe's file as plain containers; targets that have moved get their current names."""
     import yaml
 
     path = folder / FILE
@@ -192,9 +192,9 @@ def mapping(folder: Path) -> dict[str, Any]:
 
 
 def write(folder: Path, recipe: Recipe | EnsembleRecipe) -> None:
-    """config.yaml, with an address that is without its password."""
+    """Writes config.yaml; the tracking address loses its password."""
     import yaml
 
-    shown = records.plain(recipe)
-    shown["tracking"]["uri"] = recipe.tracking.uri and public(recipe.tracking.uri)
-    write_text(folder / FILE, yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))
+    content = records.plain(recipe)
+    content["tracking"]["uri"] = recipe.tracking.uri and public(recipe.tracking.uri)
+    write_text(folder / FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -1,4 +1,4 @@
-"""Frozen dataclasses as they stand in a run's files: read with every key checked, written as plain containers."""
+"""Frozen dataclasses in a run's files: every key is checked on reading; they are written as plain containers."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def parse(kind: type[Record], content: Any, source: str | None, above: str = "")
     """
     if not isinstance(content, Mapping):
         raise _wrong(source, above.rstrip("."), content, "is no mapping of keys to values")
-    hints, given = typing.get_type_hints(kind), {}
+    hints, values = typing.get_type_hints(kind), {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         if field.name in content:
-            given[field.name] = _value(hints[field.name], content[field.name], source, above + field.name)
+            values[field.name] = _value(hints[field.name], content[field.name], source, above + field.name)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            lacking = f"{above}{field.name}"
-            raise UserError(f"{source} has no {lacking}; {AGAIN}" if source else f"{lacking} has no value; give it one")
-    return kind(**given)
+            missing = f"{above}{field.name}"
+            raise UserError(f"{source} has no {missing}; {AGAIN}" if source else f"{missing} has no value; give it one")
+    return kind(**values)
 
 
 def plain(value: Any) -> Any:

@@ -60,7 +60,7 @@ class Fold:
 
     @property
     def features(self) -> Path:
-        """What the features' device half has learned of the training side; absent where it learns nothing."""
+        """The fitted state of the features' device half; absent where nothing is fitted."""
         return self.folder / "features.safetensors"
 
     @property
@@ -81,7 +81,7 @@ class Fold:
 
     @property
     def finished(self) -> bool:
-        """Whether its predictions are there to be collected: a person may have deleted them since."""
+        """Whether the fold is done and its predictions still exist."""
         return self.done.exists() and self.oof.exists()
 
     def history(self) -> list[dict[str, float]]:
@@ -118,7 +118,7 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """config.yaml as it stands, for what lists it whole; ``recipe`` and ``made_by`` say what it means."""
+        """config.yaml in plain containers, for listing; ``recipe`` is its typed form."""
         return recipe.mapping(self.folder)
 
     @cached_property

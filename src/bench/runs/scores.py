@@ -1,4 +1,4 @@
-"""A run's scores.json: what its out-of-fold predictions are worth."""
+"""A run's scores.json: the scores of its out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def of(content: Any, source: str) -> Scores:
 
 
 def read(folder: Path) -> Scores | None:
-    """None where no fold has been collected; UserError naming a file that is not whole."""
+    """Reads scores.json; None where no fold has been collected, UserError for a damaged file."""
     path = folder / FILE
     return records.from_json(Scores, path) if path.exists() else None
 

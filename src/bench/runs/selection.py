@@ -1,4 +1,4 @@
-"""Which finished runs a person means: folders, identities, ``latest``, or a query over what the runs say."""
+"""Selects finished runs by folder, identity, ``latest`` or a query over their configs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from bench.runs.run import Run
 from bench.spec import UserError
 
 ENSEMBLE = "ensemble"
-"""What stands in a run's path and tables where others have their model."""
+"""An ensemble's name in place of a model, in its path and in tables."""
 HOW = "give a run's folder or identity, latest, or a query such as dataset=hms,model=wavenet"
 
 
 @dataclass(frozen=True)
 class Selected:
-    """Finished runs in the order they were named, by folder within a query, and what a query passed over, and why."""
+    """Finished runs as named (a query's by folder), and sentences on the runs that a query left out."""
 
     runs: list[Run]
     left_out: list[str]
 
 
-def select(wanted: str | Sequence[str], outputs: Path, key: str = "runs") -> Selected:
-    """The runs that ``wanted`` names; ``key`` is what the door calls it.
+def select(requested: str | Sequence[str], outputs: Path, key: str = "runs") -> Selected:
+    """The runs that ``requested`` names; ``key`` is what the door calls it.
 
     A text is read as words with commas between them. A word is a folder, the first digits of an identity, or
     ``latest``; the words with an equals sign are one query, which every run of ``<outputs>/*/*/*`` has to meet that
@@ -37,7 +37,7 @@ def select(wanted: str | Sequence[str], outputs: Path, key: str = "runs") -> Sel
     Raises UserError for a run that is missing, unfinished or no longer whole, or named twice. Of a query's runs those
     are left out, and said.
     """
-    words = _words(wanted)
+    words = _words(requested)
     conditions = [word.partition("=")[::2] for word in words if _is_condition(word)]
     runs: list[Run] = []
     for word in words:
@@ -48,8 +48,8 @@ def select(wanted: str | Sequence[str], outputs: Path, key: str = "runs") -> Sel
             runs.append(run)
     left_out: list[str] = []
     if conditions:
-        found, left_out = _asked(conditions, outputs, key)
-        runs += found
+        matching, left_out = _asked(conditions, outputs, key)
+        runs += matching
     if not runs:
         raise UserError(f"{key} names no run; {HOW}")
     folders = [run.folder for run in runs]
@@ -60,26 +60,26 @@ def select(wanted: str | Sequence[str], outputs: Path, key: str = "runs") -> Sel
 
 
 def problem(run: Run) -> str | None:
-    """What keeps a run from being used, as the rest of a sentence that began with its folder; None for a whole one."""
+    """Why a run cannot be used, to follow its folder's name in a sentence; None for a finished run."""
     again = "the command that trained it makes it whole"
     if not (run.folder / inputs.FILE).exists():
         return "has not begun to train; wait for it"
     if alive(run):
         return f"is being worked on by another command (pid {run.state().get('pid')}); wait for it"
     scores = run.scores()
-    lacking = [fold for fold in run.folds if not fold.finished]
-    if lacking:
-        names = ", ".join(f"folds/{fold.number}" for fold in lacking)
+    unfinished = [fold for fold in run.folds if not fold.finished]
+    if unfinished:
+        names = ", ".join(f"folds/{fold.number}" for fold in unfinished)
         if scores and scores.complete:
-            return f"no longer has {lacking[0].oof if lacking[0].done.exists() else lacking[0].done}; {again}"
+            return f"no longer has {unfinished[0].oof if unfinished[0].done.exists() else unfinished[0].done}; {again}"
         return f"is not finished: {names} of {run.inputs.n_splits} not trained; {again}"
     if not scores or not scores.complete or not (run.folder / "oof.parquet").exists():
         return f"has trained folds that were never collected: it lacks a complete scores.json or oof.parquet; {again}"
     return None
 
 
-def _words(wanted: str | Sequence[str]) -> list[str]:
-    texts = [wanted] if isinstance(wanted, str) else [str(text) for text in wanted]
+def _words(requested: str | Sequence[str]) -> list[str]:
+    texts = [requested] if isinstance(requested, str) else [str(text) for text in requested]
     words = [word.strip() for text in texts for word in text.strip().removeprefix("[").removesuffix("]").split(",")]
     return [word for word in words if word]
 
@@ -101,11 +101,11 @@ def _named(word: str, outputs: Path, key: str) -> Run:
     if Path(word).is_dir():
         return Run.open(word)
     if re.fullmatch("[0-9a-f]{4,12}", word):
-        found = [run for run in _all(outputs) if run.identity.startswith(word)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UserError(f"{key}: {word} begins the identities of {len(found)} runs; give more of its digits")
+        matching = [run for run in _all(outputs) if run.identity.startswith(word)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            raise UserError(f"{key}: {word} begins the identities of {len(matching)} runs; give more of its digits")
         raise UserError(f"{key}: no run in {outputs} has the identity {word}; {HOW}")
     raise UserError(f"{key}: {word} is not a folder; {HOW}")
 
@@ -132,19 +132,19 @@ def _asked(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[
     if not met:
         raise UserError(f"{key}: none of the {len(everything)} runs in {outputs} meets {query}; {HOW}")
     troubles = [(run, problem(run)) for run in met]
-    whole = [run for run, trouble in troubles if trouble is None]
+    usable = [run for run, trouble in troubles if trouble is None]
     left_out = [f"{run.folder} {trouble}" for run, trouble in troubles if trouble]
-    if not whole:
+    if not usable:
         raise UserError(f"{key}: no run that meets {query} is finished: {left_out[0]}")
-    return whole, unreadable + left_out
+    return usable, unreadable + left_out
 
 
 def _facts(run: Run) -> dict[str, str]:
     """What a query can ask of a run. A group's chosen option goes before what stands under it in the config."""
     known = run.inputs
     config = leaves(run.config) if (run.folder / recipe.FILE).exists() else {}
-    own = {name: str(getattr(known, name)) for name in ("dataset", "model", "metric", "simulated", "group")}
-    return {**config, **known.names, **own, "identity": run.identity}
+    input_facts = {name: str(getattr(known, name)) for name in ("dataset", "model", "metric", "simulated", "group")}
+    return {**config, **known.names, **input_facts, "identity": run.identity}
 
 
 def _same(fact: str | None, value: str) -> bool:

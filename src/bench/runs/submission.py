@@ -1,4 +1,4 @@
-"""A submission held against the competition's own rules: its sample file, probabilities that are some."""
+"""Checks of a submission: against the competition's sample file, and that its probabilities are valid."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write(dataset: Submitting, path: Path, ids: Sequence[Any], probability: np.n
 
 
 def submit(run: Run, dataset: Callable[[], Submitting]) -> str | None:
-    """submission.csv of a run's test predictions, where it has some, by the data set that is opened for it.
+    """Writes submission.csv from a run's test predictions, if it has any; the data set gives the format.
 
     A sentence where that can't be, such as for a sample file of other rows; then there is no submission.csv.
     """
@@ -62,12 +62,12 @@ def sample_ids(sample: Path) -> list[str]:
     return list(_read(sample).iloc[:, 0])
 
 
-def in_order(ids: Sequence[Any], probability: np.ndarray, wanted: Sequence[str]) -> tuple[list[Any], np.ndarray]:
-    """Ids and their (N, K) rows in the order of ``wanted``, where those are the same ids; else as they are."""
+def in_order(ids: Sequence[Any], probability: np.ndarray, order_ids: Sequence[str]) -> tuple[list[Any], np.ndarray]:
+    """Ids and their (N, K) rows in the order of ``order_ids``, where those are the same ids; else as they are."""
     at = {str(i): position for position, i in enumerate(ids)}
-    if set(at) != set(wanted) or len(wanted) != len(at):
+    if set(at) != set(order_ids) or len(order_ids) != len(at):
         return list(ids), probability
-    order = [at[i] for i in wanted]
+    order = [at[i] for i in order_ids]
     return [ids[position] for position in order], probability[order]
 
 
@@ -100,23 +100,23 @@ def refuse_other(submission: Path, sample: Path, source: Path) -> None:
             "choose a run that was trained on these classes"
         )
     column = ours.columns[0]
-    got, wanted = ours[column].tolist(), theirs[column].tolist()
-    if got == wanted:
+    our_ids, required_ids = ours[column].tolist(), theirs[column].tolist()
+    if our_ids == required_ids:
         return
-    there, asked = set(got), set(wanted)
-    absent = [i for i in wanted if i not in there]
+    our_set, required_set = set(our_ids), set(required_ids)
+    absent = [i for i in required_ids if i not in our_set]
     if absent:
         raise UserError(
-            f"{sample} asks for {column} {absent[0]} (line {wanted.index(absent[0]) + 2}) and {len(absent) - 1} more "
-            f"that are not among the {len(got)} test rows of {source}; download both again"
+            f"{sample} asks for {column} {absent[0]} (line {required_ids.index(absent[0]) + 2}) and {len(absent) - 1} "
+            f"more that are not among the {len(our_ids)} test rows of {source}; download both again"
         )
-    extra = [i for i in got if i not in asked]
+    extra = [i for i in our_ids if i not in required_set]
     if extra:
         raise UserError(
-            f"{sample} does not ask for {column} {extra[0]} and {len(extra) - 1} more of the {len(got)} test rows of "
-            f"{source}; download both again"
+            f"{sample} does not ask for {column} {extra[0]} and {len(extra) - 1} more of the {len(our_ids)} test rows "
+            f"of {source}; download both again"
         )
-    line = next(n for n in range(max(len(got), len(wanted))) if got[n : n + 1] != wanted[n : n + 1])
+    line = next(n for n in range(max(len(our_ids), len(required_ids))) if our_ids[n : n + 1] != required_ids[n : n + 1])
     raise UserError(
         f"{sample} and the submission part in line {line + 2}, where ids repeat or stand in another order; "
         "download it again"

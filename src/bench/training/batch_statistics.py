@@ -22,7 +22,7 @@ from bench.data.batches import Batches
 from bench.training.inference import autocast
 
 ROWS = 2048
-"""Rows measured at most, each time: on large data an epoch costs a few percent more, and numbers stay this exact."""
+"""The most rows measured at a time; on large data this adds a few percent to an epoch."""
 
 
 def once(model: nn.Module) -> list[_BatchNorm]:
@@ -58,9 +58,9 @@ def measure(
     if not layers:
         return
     drawn = len(rows.shuffled(size, seed).order)
-    wanted = drawn if at_most is None else min(drawn, at_most)
-    n_batches = -(-wanted // size)
-    epoch = rows.shuffled(-(-wanted // n_batches), seed)
+    n_rows = drawn if at_most is None else min(drawn, at_most)
+    n_batches = -(-n_rows // size)
+    epoch = rows.shuffled(-(-n_rows // n_batches), seed)
     was_training = device_half.training
     device_half.eval()
     with measuring(model, layers):
@@ -100,7 +100,7 @@ class _Pool:
     mean_c: Tensor | float = 0.0
     squares_c: Tensor | float = 0.0
 
-    def add(self, layer: nn.Module, given: Any, answer: Tensor) -> None:
+    def add(self, layer: nn.Module, inputs: Any, answer: Tensor) -> None:
         """A forward hook: with a momentum of 1 the layer holds its batch's own mean and unbiased variance."""
         n = answer.numel() // answer.shape[1]
         mean_c, variance_c = _held(self.layer)

@@ -22,7 +22,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The last checkpoint, or None where the fold has none; one that can't be read is as good as none."""
+    """The last checkpoint; None where there is none or it cannot be read."""
     if not path.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""A finished fold's model and device half, out of the run's folder; and what the model is given."""
+"""Loads a finished fold's model and device half from the run's folder."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from bench.spec import UserError
 from bench.training import checkpoint, parts
 
 
-def finished_folds(run: Run, wanted: Sequence[int] | None) -> list[int]:
-    """The folds to predict with: ``wanted``, or all.
+def finished_folds(run: Run, requested: Sequence[int] | None) -> list[int]:
+    """The folds to predict with: ``requested``, or all.
 
     Raises UserError where one is not there, is not trained to its end, or has lost its weights.
     """
     n = run.inputs.n_splits
-    numbers = sorted(set(wanted)) if wanted is not None else list(range(n))
+    numbers = sorted(set(requested)) if requested is not None else list(range(n))
     if not numbers or not set(numbers) <= set(range(n)):
-        raise UserError(f"folds={list(wanted or [])} must name folds from 0 to {n - 1}")
+        raise UserError(f"folds={list(requested or [])} must name folds from 0 to {n - 1}")
     done = [k for k in range(n) if run.fold(k).done.exists()]
-    lacking = [k for k in numbers if k not in done]
-    if lacking:
+    missing = [k for k in numbers if k not in done]
+    if missing:
         some = f", or predict with folds=[{','.join(map(str, done))}]" if done else ""
-        names = f"fold{'s' * (len(lacking) > 1)} {', '.join(map(str, lacking))} of {n}"
+        names = f"fold{'s' * (len(missing) > 1)} {', '.join(map(str, missing))} of {n}"
         raise UserError(f"{run.folder}: {names} not trained to the end; train with the same command again{some}")
     for k in numbers:
         if not run.fold(k).weights.exists():
@@ -38,7 +38,7 @@ def finished_folds(run: Run, wanted: Sequence[int] | None) -> list[int]:
 
 
 def trained_fold(run: Run, number: int, device: torch.device) -> tuple[nn.Module, nn.Module]:
-    """The fold's model with its kept weights, and the device half as it was fitted; both in evaluation mode.
+    """The fold's model with its kept weights, and its fitted device half, both in evaluation mode.
 
     Raises UserError where the fold has no weights, they can't be read, or its model can no longer be built.
     """

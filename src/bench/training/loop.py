@@ -155,7 +155,7 @@ def _restore(model: nn.Module, ema: Ema | None, state: dict[str, Any]) -> None:
 
 
 def _stands_still(history: list[dict[str, float]], settings: Settings, metric: Metric) -> bool:
-    """Whether ``patience`` epochs have passed since the best one; from the history alone, so a resumed fold agrees."""
+    """Whether ``patience`` epochs have passed since the best; read from the history, so resuming changes nothing."""
     if settings.patience is None or not history:
         return False
     return len(history) - 1 - best_epoch(history, settings, metric) >= settings.patience
@@ -171,7 +171,7 @@ def best_epoch(history: list[dict[str, float]], settings: Settings, metric: Metr
 
 
 def evaluate(parts: Parts, rows: Batches, settings: Settings, model: nn.Module | None = None) -> dict[str, float]:
-    """Loss, metric and accuracy on the validation rows, of ``model`` where that is not the trained one."""
+    """Loss, metric and accuracy on the validation rows; ``model`` replaces the trained model where given."""
     from bench.metrics import accuracy
 
     answer = logits(model or parts.model, parts.device_half, rows, settings.eval_batch_size, settings.precision)
@@ -207,7 +207,7 @@ def _train_epoch(
     losses = torch.zeros(n_steps, device=train.device)
     sizes = torch.zeros(n_steps)
     gathered = 0  # rows whose gradients wait for their step
-    shown = time.monotonic()
+    reported = time.monotonic()
     for step, batch in enumerate(batches):
         at = epoch + step / n_steps
         if not gathered:
@@ -234,9 +234,9 @@ def _train_epoch(
         losses[step], sizes[step] = loss.detach(), len(batch)
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == n_steps:
             _refuse_nan(losses[: step + 1], epoch, n_steps)
-        if (now := time.monotonic()) - shown > 0.2:
+        if (now := time.monotonic()) - reported > 0.2:
             report({"kind": "step", "epoch": epoch + 1, "step": step + 1, "steps": n_steps})
-            shown = now
+            reported = now
     if ema is not None and settings.ema_every == "epoch":
         ema.update(model)
     return float((losses.cpu() * sizes).sum() / sizes.sum())

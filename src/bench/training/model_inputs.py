@@ -1,4 +1,4 @@
-"""What a run's model is given: its inputs, for rows that are to be shown."""
+"""The inputs of a run's model, for plots of single rows."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def model_inputs(run: Run, rows: list[int]) -> tuple[dict[int, np.ndarray], str]
     none = np.zeros((len(rows), run.spec.n_classes), np.float32)
     batches = Batches(Store(folder), np.array(rows), none, None, torch.device("cpu"), known.window)
     with torch.inference_mode():
-        shown = [x for batch in batches.in_order(4) for x in device_half(batch.x).float().numpy()]
-    return dict(zip(rows, shown, strict=True)), ""
+        arrays = [x for batch in batches.in_order(4) for x in device_half(batch.x).float().numpy()]
+    return dict(zip(rows, arrays, strict=True)), ""

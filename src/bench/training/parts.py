@@ -65,8 +65,8 @@ def files(node: Node, data: str | Path) -> Files:
     def simulate(folder: Path) -> None:
         build.partial(simulator, "dataset.simulator", 1)(folder)
 
-    given = Path(node["root"]) if node.get("root") is not None else None
-    return Files(dataset_class(node).name, given, Path(data), settings, simulate if simulator else None)
+    root = Path(node["root"]) if node.get("root") is not None else None
+    return Files(dataset_class(node).name, root, Path(data), settings, simulate if simulator else None)
 
 
 def dataset(node: Node, root: Path) -> Dataset:
@@ -91,8 +91,8 @@ def dataset_of_tables(node: Node, root: Path) -> Dataset:
 
 
 def features(node: Node) -> Features:
-    made: Features = bound("features", node)()
-    return made
+    instance: Features = bound("features", node)()
+    return instance
 
 
 def model_class(node: Node) -> Any:
@@ -101,12 +101,12 @@ def model_class(node: Node) -> Any:
 
 
 def model(node: Node, spec: InputSpec) -> nn.Module:
-    made: nn.Module = bound("model", node)(spec)
-    return made
+    instance: nn.Module = bound("model", node)(spec)
+    return instance
 
 
 def trained_model(node: Node, spec: InputSpec) -> nn.Module:
-    """The model without the weights that it started from: they have been trained over, and may be gone."""
+    """The model without its initial weights: training has replaced them, and their file may be gone."""
     sources = {"pretrained": False, "weights": None}
     return model({**node, **{key: value for key, value in sources.items() if key in node}}, spec)
 
@@ -121,8 +121,8 @@ def judging_loss(node: Node) -> Loss:
 
 
 def optimizer(node: Node, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    made: torch.optim.Optimizer = bound("optimizer", node)(parameters)
-    return made
+    instance: torch.optim.Optimizer = bound("optimizer", node)(parameters)
+    return instance
 
 
 def schedule(node: Node) -> Schedule:
@@ -135,7 +135,7 @@ def augment(node: Node, features: Features) -> list[Augmentation]:
 
 
 def views(node: Node, features: Features, augment: Sequence[Augmentation]) -> list[View]:
-    """The views of a row whose predictions are averaged; none where it is looked at once, as it is."""
+    """The views whose predictions are averaged; empty without test-time augmentation."""
     return bound("tta", node)().views(features, augment) if named(node) else []
 
 
@@ -159,7 +159,7 @@ def split(node: Node) -> tuple[Splitter, bool]:
 
 
 def name(node: Node) -> str:
-    """The last word of what an option names, small: smote."""
+    """The last part of the target's dotted name in lower case, such as smote."""
     return str(node.get("_target_", "")).rpartition(".")[2].lower()
 
 

@@ -27,7 +27,7 @@ class SplitTable:
 
 
 def of_files(dataset: Node, split: Node, data: str) -> SplitTable | None:
-    """What a split's node makes of a data set's files, of which its tables are enough; None where there are none."""
+    """The split of a data set's training table, read without its recordings; None where there are no files."""
     root = parts.files(dataset, data).placed()
     if root is None:
         return None
@@ -45,11 +45,11 @@ def split_table(table: pd.DataFrame, node: Node, title: str) -> SplitTable:
     classes = [name.removeprefix(TARGET) for name in table.columns if name.startswith(TARGET)]
     named = classes if len(classes) <= FEW else []
     columns = ("fold", ">trains on", ">validates", *([">groups"] if "group" in rows else []), *(f">{c}" for c in named))
-    made = []
+    fold_rows = []
     for k in range(assignment.n_splits):
         trained = open_to(rows, k) & serves(rows, "trained")
         validated = (rows["fold"].to_numpy() == k) & serves(rows, "validated")
         groups = [f"{rows['group'][validated].nunique():,}"] if "group" in rows else []
         shares = [f"{share:.1%}" for share in targets(rows)[validated].mean(0)] if named else []
-        made.append((str(k), f"{trained.sum():,}", f"{validated.sum():,}", *groups, *shares))
-    return SplitTable(f"{title}, before copies are known", columns, made, assignment.notes)
+        fold_rows.append((str(k), f"{trained.sum():,}", f"{validated.sum():,}", *groups, *shares))
+    return SplitTable(f"{title}, before copies are known", columns, fold_rows, assignment.notes)
