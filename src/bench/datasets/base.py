@@ -66,9 +66,9 @@ class Dataset(ABC):
 
         Raises UserError where the folder lacks test files; so does asking for the training table.
         """
-        if lacking := [name for name in cls.learned if name not in facts]:
+        if missing := [name for name in cls.learned if name not in facts]:
             raise UserError(
-                f"the run does not say what its training files had as {', '.join(lacking)}: an earlier version trained "
+                f"the run does not say what its training files had as {', '.join(missing)}: an earlier version trained "
                 "it; run the same training command again, which adds it and trains nothing anew"
             )
         dataset = cls.__new__(cls)
@@ -146,7 +146,7 @@ class Dataset(ABC):
         key = "input" if self.test_only else "dataset.root"
         needed = self.required_to_predict() if self.test_only else self.required()
         needed = [name for name in needed if Path(name).suffix or not self.tables_alone]
-        if sentence := folders.lacking(self.root, needed, key, self.name):
+        if sentence := folders.layout_problem(self.root, needed, key, self.name):
             raise UserError(sentence)
 
     @cached_property
@@ -163,7 +163,7 @@ class Dataset(ABC):
 def targets(table: pd.DataFrame) -> np.ndarray:
     """The (N, K) float32 target distributions of a table."""
     columns = [c for c in table.columns if c.startswith(TARGET)]
-    return table[columns].to_numpy(np.float32)
+    return np.asarray(table[columns].to_numpy(np.float32))
 
 
 def serves(table: pd.DataFrame, side: Literal["trained", "validated"]) -> np.ndarray:
@@ -176,8 +176,10 @@ def open_to(table: pd.DataFrame, fold: int) -> np.ndarray:
 
     A split by time adds ``trained_from``, the first fold that comes late enough to train on a row.
     """
-    seen = table["fold"].to_numpy() != fold
-    return seen & (table["trained_from"].to_numpy() <= fold) if "trained_from" in table else seen
+    not_validated: np.ndarray = table["fold"].to_numpy() != fold
+    if "trained_from" in table:
+        not_validated &= table["trained_from"].to_numpy() <= fold
+    return not_validated
 
 
 def several(problems: Sequence[str], what: str) -> UserError:
@@ -185,6 +187,6 @@ def several(problems: Sequence[str], what: str) -> UserError:
     if any(problem.endswith(MEND) for problem in problems):
         what = what if MEND_EACH in what else f"{what}; {MEND_EACH}"
         problems = [problem.removesuffix(f"; {MEND}") for problem in problems]
-    shown = "; ".join(problems[:10])
+    listed = "; ".join(problems[:10])
     more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-    return UserError(f"{what}: {shown}{more}")
+    return UserError(f"{what}: {listed}{more}")

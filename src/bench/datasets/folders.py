@@ -30,13 +30,13 @@ def names(folder: Path) -> set[str]:
     return {entry.name for entry in kept}
 
 
-def unmatched(wanted: Iterable[str], present: set[str]) -> tuple[list[str], list[str]]:
+def unmatched(expected: Iterable[str], present: set[str]) -> tuple[list[str], list[str]]:
     """Wanted names without a file, in their order, and files that nobody wants, sorted."""
-    wanted = dict.fromkeys(wanted)
-    return [name for name in wanted if name not in present], sorted(present.difference(wanted))
+    expected = dict.fromkeys(expected)
+    return [name for name in expected if name not in present], sorted(present.difference(expected))
 
 
-def lacking(root: Path, needed: Sequence[str], key: str, layout: str) -> str | None:
+def layout_problem(root: Path, needed: Sequence[str], key: str, layout: str) -> str | None:
     """What to say of a root that is not a data set's: nothing there, the wrong kind of thing, or one level up."""
     if not root.is_dir():
         return f"{key}={root} is not a folder; give the folder that holds {needed[0] if needed else 'the test files'}"

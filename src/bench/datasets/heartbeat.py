@@ -181,12 +181,12 @@ def _labels(table: tables.Table) -> np.ndarray:
     """Labels as int64, or as text where none of them is a number; the competition's files write whole ones as 0.0."""
     texts = table.text("label")
     numbers = pd.to_numeric(pd.Series(texts), errors="coerce").to_numpy(np.float64)
-    whole = np.isfinite(numbers) & (numbers == np.round(numbers))
+    integral = np.isfinite(numbers) & (numbers == np.round(numbers))
     words = np.isnan(numbers)
-    if not (whole.all() or words.all()):
-        odd = ~whole if whole.sum() >= words.sum() else ~words
+    if not (integral.all() or words.all()):
+        odd = ~integral if integral.sum() >= words.sum() else ~words
         cells = [f"{_row(i, table)} has label {texts[i]!r}" for i in np.flatnonzero(odd)]
-        others = "whole numbers" if whole.sum() >= words.sum() else "words"
+        others = "whole numbers" if integral.sum() >= words.sum() else "words"
         table.refuse(
             cells, f"has {len(cells)} labels that are not {others} as the others; correct or remove their rows"
         )

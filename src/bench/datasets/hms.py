@@ -75,8 +75,10 @@ class HMS(Dataset):
 
     def fitting(self, kind: Kind) -> str | None:
         if kind == "image" and not self.test_only:
-            there = (self.root / "train_spectrograms").is_dir() and "spectrogram_id" in self._csv("train").frame
-            return "hms_image" if there else "hms_eeg_spectrogram"
+            has_spectrograms = (self.root / "train_spectrograms").is_dir() and "spectrogram_id" in self._csv(
+                "train"
+            ).frame
+            return "hms_image" if has_spectrograms else "hms_eeg_spectrogram"
         return super().fitting(kind)
 
     def required(self) -> list[str]:
@@ -133,23 +135,23 @@ class HMS(Dataset):
         where it can't be read, lacks a column, holds other than floats or is too short.
         """
         place = {name: values[position] for name, values in self._places(part).items()}
-        found: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray] = {}
         if "columns" in what or not what.get("spectrogram"):
             path = self._file(part, "eegs", place["eeg_id"])
-            found["eeg"] = read_eeg(path, what.get("columns"), place["eeg_start"], self.recording)
+            arrays["eeg"] = read_eeg(path, what.get("columns"), place["eeg_start"], self.recording)
         if what.get("spectrogram"):
             path = self._file(part, "spectrograms", place["spectrogram_id"])
-            found["spectrogram"] = read_spectrogram(path, place["spectrogram_start"])
-        return found if len(found) > 1 else next(iter(found.values()))
+            arrays["spectrogram"] = read_spectrogram(path, place["spectrogram_start"])
+        return arrays if len(arrays) > 1 else next(iter(arrays.values()))
 
     @classmethod
     def raw(cls, facts: dict[str, Any], reads: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], str]]:
-        found: dict[str, tuple[tuple[int, ...], str]] = {}
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {}
         if "columns" in reads:
-            found["eeg"] = ((facts.get("window", WINDOW), len(reads["columns"])), "float32")
+            shapes["eeg"] = ((facts.get("window", WINDOW), len(reads["columns"])), "float32")
         if reads.get("spectrogram"):
-            found["spectrogram"] = ((SPECTROGRAM_ROWS, SPECTROGRAM_COLUMNS), "float32")
-        return found if len(found) > 1 else {"": next(iter(found.values()))}
+            shapes["spectrogram"] = ((SPECTROGRAM_ROWS, SPECTROGRAM_COLUMNS), "float32")
+        return shapes if len(shapes) > 1 else {"": next(iter(shapes.values()))}
 
     def write_submission(self, path: Path, ids: Sequence[Any], probability: np.ndarray) -> None:
         """``eeg_id`` and the vote columns; each row of (N, K) is normalised to sum to 1 in float64."""

@@ -115,10 +115,10 @@ def refuse_other_recordings(files: Sequence[Path], columns: Sequence[str], recor
         return
     in_units = spread / UNITS[recording.unit]
     unit = min(UNITS, key=lambda name: abs(np.log(in_units * UNITS[name] / TYPICAL)))
-    given = "" if recording.unit == "uV" else f" with dataset.unit={recording.unit}"
+    unit_note = "" if recording.unit == "uV" else f" with dataset.unit={recording.unit}"
     raise UserError(
-        f"the first EEGs in {files[0].parent} spread by {spread:.2g} µV around their middle{given}, where EEGs spread "
-        f"by some {TYPICAL:g}: their values are in {unit}; "
+        f"the first EEGs in {files[0].parent} spread by {spread:.2g} µV around their middle{unit_note}, where EEGs "
+        f"spread by some {TYPICAL:g}: their values are in {unit}; "
         + recording.advice(f"dataset.unit={unit}", f"write them in {recording.unit}")
     )
 
@@ -128,7 +128,7 @@ def _whole_eeg(path: Path, columns: tuple[str, ...] | None, recording: Recording
     rate, seconds = recording.sample_rate, recording.seconds
     with _opened(path) as file:
         names = file.schema_arrow.names
-        wanted = _electrodes(path, names, columns or [name for name in dict.fromkeys(names) if name != "time"])
+        selected = _electrodes(path, names, columns or [name for name in dict.fromkeys(names) if name != "time"])
         rows = file.metadata.num_rows
         if rows < round(seconds * rate):
             raise UserError(
@@ -139,16 +139,16 @@ def _whole_eeg(path: Path, columns: tuple[str, ...] | None, recording: Recording
                     "give as many seconds at that rate",
                 )
             )
-        eeg_ct = _columns(path, file, wanted, f"float32 in {recording.unit.replace('u', 'µ')}")
+        eeg_ct = _columns(path, file, selected, f"float32 in {recording.unit.replace('u', 'µ')}")
     if recording.unit != "uV":
         eeg_ct *= np.float32(UNITS[recording.unit])
     return eeg_ct if rate == SAMPLE_RATE else _resampled(eeg_ct, rate)
 
 
-def _electrodes(path: Path, names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+def _electrodes(path: Path, names: Sequence[str], requested: Sequence[str]) -> list[str]:
     """The columns of electrodes, by their names or by others that they go by; UserError where one lacks or is twice."""
     columns, missing = [], []
-    for electrode in wanted:
+    for electrode in requested:
         known = {electrode.casefold(), OTHER_NAMES.get(electrode, electrode).casefold()}
         same = [name for name in names if name == electrode] or [name for name in names if name.casefold() in known]
         if len(same) > 1:
@@ -208,15 +208,15 @@ def _refuse_other_rate(path: Path, recording: Recording) -> None:
 @lru_cache(maxsize=1)
 def _whole_spectrogram(path: Path) -> np.ndarray:
     with _opened(path) as file:
-        wanted = _by_region(path, file.schema_arrow.names)
-        return np.ascontiguousarray(_columns(path, file, wanted, "float32").T)
+        selected = _by_region(path, file.schema_arrow.names)
+        return np.ascontiguousarray(_columns(path, file, selected, "float32").T)
 
 
 def _by_region(path: Path, names: Sequence[str]) -> list[str]:
     """The 400 columns by region (LL, RL, LP, RP) and frequency, as their names say."""
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"{path} has the column {twice[0]} twice; keep one of them")
-    wanted: list[str] = []
+    selected: list[str] = []
     for region in CHAINS:
         matches = [m for name in names if (m := re.fullmatch(rf"{region}_(\d+(?:\.\d*)?)", name))]
         matches.sort(key=lambda m: float(m[1]))
@@ -227,8 +227,8 @@ def _by_region(path: Path, names: Sequence[str]) -> list[str]:
                 f"{path} has {len(frequencies)} columns of region {region}{span}, expected {len(FREQUENCIES)} from "
                 f"{region}_{FREQUENCIES[0]:.2f} to {region}_{FREQUENCIES[-1]:.2f} (LL, RL, LP and RP alike); {MEND}"
             )
-        wanted += [m[0] for m in matches]
-    return wanted
+        selected += [m[0] for m in matches]
+    return selected
 
 
 def _columns(path: Path, file: pq.ParquetFile, names: Sequence[str], expected: str) -> np.ndarray:

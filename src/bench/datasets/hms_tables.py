@@ -55,7 +55,7 @@ def read_train(path: Path) -> Rows:
     _refuse_repeats(table, frame)
     _refuse_parted(path, frame, "patient_id", "correct it, or a split would leak")
     if "group" in frame:
-        _refuse_parted(path, frame, "group", "a patient stays in one group", of="patient_id")
+        _refuse_parted(path, frame, "group", "a patient stays in one group", by="patient_id")
     if "fold" in frame:
         _refuse_parted(path, frame, "fold", "an EEG is validated as a whole")
     return Rows(table, frame)
@@ -127,13 +127,13 @@ def central(table: pd.DataFrame) -> pd.Series:
 
 def refuse_unmatched(folder: Path, csv: str, ids: Sequence[int], what: str, advice: str = "") -> None:
     """Refuses ids without a file and files without an id; ``what`` names them in the plural."""
-    wanted = list(dict.fromkeys(f"{i}.parquet" for i in ids))
-    missing, extra = folders.unmatched(wanted, folders.names(folder))
+    file_names = list(dict.fromkeys(f"{i}.parquet" for i in ids))
+    missing, extra = folders.unmatched(file_names, folders.names(folder))
     problems = [f"{name} is not there" for name in missing] + [f"{name} has no row" for name in extra]
     if problems:
         raise several(
             problems,
-            f"{len(missing)} of {len(wanted)} {what} of {csv} have no file in {folder} and {len(extra)} files "
+            f"{len(missing)} of {len(file_names)} {what} of {csv} have no file in {folder} and {len(extra)} files "
             f"there have no row; unpack both again, or take out what has no partner{advice}",
         )
 
@@ -167,12 +167,12 @@ def _more(frame: pd.DataFrame) -> list[str]:
     return [name for name in tables.OWN if name in frame and name != "group"]
 
 
-def _refuse_parted(path: Path, rows: pd.DataFrame, column: str, why: str, of: str = "eeg_id") -> None:
+def _refuse_parted(path: Path, rows: pd.DataFrame, column: str, why: str, by: str = "eeg_id") -> None:
     """Refuses an EEG (or a patient) whose rows disagree in a column."""
-    values = rows.groupby(of)[column].nunique(dropna=False)
+    values = rows.groupby(by)[column].nunique(dropna=False)
     if (values > 1).any():
-        parted = [f"{of} {i}" for i in values.index[values > 1]]
-        who = "an EEG" if of == "eeg_id" else "a patient"
+        parted = [f"{by} {i}" for i in values.index[values > 1]]
+        who = "an EEG" if by == "eeg_id" else "a patient"
         raise several(parted, f"{path} gives {who} more than one {column}; {why}")
 
 

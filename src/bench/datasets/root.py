@@ -25,13 +25,13 @@ def is_simulated(root: Path) -> bool:
 
 @dataclass(frozen=True)
 class Files:
-    """Where a data set's files are looked for: ``given``, else <data>/<name>, else simulated ones' own folder.
+    """Where a data set's files are looked for: ``requested``, else <data>/<name>, else simulated ones' own folder.
 
     ``settings`` are the simulator's; ``simulate`` makes such files in a folder (None: there is no simulator).
     """
 
     name: str
-    given: Path | None
+    requested: Path | None
     data: Path
     settings: Mapping[str, Any]
     simulate: Callable[[Path], object] | None
@@ -45,15 +45,15 @@ class Files:
         """Where simulated files of these settings are, or would be made: others than the first get their own folder."""
         first = self.data / "simulated" / self.name
         key = hashlib.sha256(json.dumps(dict(self.settings), sort_keys=True).encode()).hexdigest()[:8]
-        own = first.with_name(f"{self.name}-{key}")
+        keyed = first.with_name(f"{self.name}-{key}")
         if is_simulated(first):
-            return first if read_json(first / MARK) == dict(self.settings) else own
-        return own if is_simulated(own) else first
+            return first if read_json(first / MARK) == dict(self.settings) else keyed
+        return keyed if is_simulated(keyed) else first
 
     def placed(self) -> Path | None:
-        """The files that a person has put somewhere: ``given`` as it is, or the usual folder where it is there."""
-        if self.given is not None:
-            return self.given
+        """The files that a person has put somewhere: ``requested`` as it is, or the usual folder where it is there."""
+        if self.requested is not None:
+            return self.requested
         return self.usual if self.usual.is_dir() else None
 
     def find(self) -> Path:

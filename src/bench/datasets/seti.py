@@ -118,12 +118,14 @@ class Seti(Dataset):
             raise ValueError(f"predictions are {probability.shape}, expected ({len(ids)}, {len(LABELS)})")
         if not (np.isfinite(probability).all() and (probability >= 0).all() and (probability <= 1).all()):
             raise ValueError("predictions hold values that are not in [0, 1]; a submission needs probabilities")
-        wanted = self.table("test")["id"].to_numpy()
-        given = pd.Series(probability[:, 1], index=pd.Index(ids))
-        if len(given) != len(wanted) or set(given.index) != set(wanted):
-            raise ValueError(f"predictions are for {len(ids)} ids, expected the {len(wanted)} of sample_submission.csv")
+        sample_ids = self.table("test")["id"].to_numpy()
+        predicted = pd.Series(probability[:, 1], index=pd.Index(ids))
+        if len(predicted) != len(sample_ids) or set(predicted.index) != set(sample_ids):
+            raise ValueError(
+                f"predictions are for {len(ids)} ids, expected the {len(sample_ids)} of sample_submission.csv"
+            )
         with replacing(path) as temporary:
-            pd.DataFrame({"id": wanted, "target": given[wanted].to_numpy()}).to_csv(temporary, index=False)
+            pd.DataFrame({"id": sample_ids, "target": predicted[sample_ids].to_numpy()}).to_csv(temporary, index=False)
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
@@ -172,9 +174,9 @@ class Seti(Dataset):
 def read_cadence(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     """One .npy file as ``Seti.read`` says."""
     with _opened(path) as file:
-        found = _header(path, file)
-        if found != shape:
-            raise UserError(f"{path} has the shape {found}, expected {shape}; {MEND}")
+        actual_shape = _header(path, file)
+        if actual_shape != shape:
+            raise UserError(f"{path} has the shape {actual_shape}, expected {shape}; {MEND}")
         file.seek(0)
         try:
             cadence_phw = np.load(file, allow_pickle=False)
@@ -187,7 +189,7 @@ def read_cadence(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
             f"{path} holds {len(bad)} values that are NaN or infinite, the first in panel {bad[0, 0]}, "
             f"row {bad[0, 1]}, column {bad[0, 2]}; {MEND}"
         )
-    return cadence_phw
+    return np.asarray(cadence_phw)
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -101,8 +101,8 @@ def read_sound(
 
     y_t = soxr.resample(x_t, sound.rate, sample_rate, quality="HQ")  # as long, to the nearest sample
     y_t *= unit  # a power of two: resampling first gives the same bits, and fewer are multiplied
-    lacking = resampled(len(x_t), sound.rate, sample_rate) - len(y_t)
-    return np.pad(y_t, (0, lacking)) if lacking > 0 else y_t[: len(y_t) + lacking]
+    shortfall = resampled(len(x_t), sound.rate, sample_rate) - len(y_t)
+    return np.pad(y_t, (0, shortfall)) if shortfall > 0 else y_t[: len(y_t) + shortfall]
 
 
 def refuse_other_units(files: Sequence[Path], full_scale: float, settled: bool) -> None:
@@ -129,7 +129,7 @@ def resampled(n: int, rate: int, sample_rate: int) -> int:
     return -(-n * sample_rate // rate)
 
 
-class _Stream(soundfile.SoundFile):
+class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """A file that is read from its beginning to its end: without the seeking that some formats can't do."""
 
     def seekable(self) -> bool:
@@ -218,12 +218,12 @@ def _is_cut_short(path: Path, size: int, file: soundfile.SoundFile) -> bool:
     if file.format == "OGG":
         return not _has_last_page(path, size)
     if file.format == "SDS":
-        return size < 21 + -(-file.frames // SDS[file.subtype]) * 127
+        return bool(size < 21 + -(-file.frames // SDS[file.subtype]) * 127)
     log = file.extra_info
     if "File seems to be truncated" in log or "Seems to be a truncated file" in log:
         return True
     sizes = [(int(a), int(b)) for a, b in SIZES.findall(log) + WVE.findall(log)]
-    counts = [(int(announced), int(there)) for there, announced in COUNTS.findall(log)]
+    counts = [(int(announced), int(decoded)) for decoded, announced in COUNTS.findall(log)]
     if pattern := FRAMES.get(file.format):
         counts += [(int(announced), file.frames) for announced in pattern.findall(log)]
     if file.format == "NIST":

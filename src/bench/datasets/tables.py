@@ -131,20 +131,20 @@ def read(path: Path, needed: Sequence[str], optional: Sequence[str] = (), as_it_
             "; its columns must be parted by commas" if len(names) == 1 and any(c in names[0] for c in ";\t|") else ""
         )
         raise UserError(f"{path} lacks the column {', '.join(absent)}; it has {', '.join(names)}{hint}")
-    wanted = list(dict.fromkeys([*needed, *(name for name in optional if name in names)]))
-    if twice := [name for name in wanted if names.count(name) > 1]:
+    selected = list(dict.fromkeys([*needed, *(name for name in optional if name in names)]))
+    if twice := [name for name in selected if names.count(name) > 1]:
         raise UserError(
             f"{path} has the column {', '.join(twice)} twice; keep one of them, or give the other its own name"
         )
-    columns = _parsed_by_arrow(path, names, lines_of_header, wanted)
+    columns = _parsed_by_arrow(path, names, lines_of_header, selected)
     if columns is None:
-        columns = _parsed_row_by_row(path, names, wanted)
+        columns = _parsed_row_by_row(path, names, selected)
     table = Table(
-        path, names, {name: columns[name] if name in as_it_is else _stripped(columns[name]) for name in wanted}
+        path, names, {name: columns[name] if name in as_it_is else _stripped(columns[name]) for name in selected}
     )
     if not len(table):
         raise UserError(f"{path} has no rows below its header")
-    _tell_of_spaces(table, {name: columns[name] for name in wanted if name not in as_it_is})
+    _tell_of_spaces(table, {name: columns[name] for name in selected if name not in as_it_is})
     return table
 
 
@@ -223,13 +223,13 @@ def as_numbers(texts: np.ndarray) -> np.ndarray:
 
 
 def _parsed_by_arrow(
-    path: Path, names: Sequence[str], skipped: int, wanted: Sequence[str]
+    path: Path, names: Sequence[str], skipped: int, selected: Sequence[str]
 ) -> dict[str, pa.ChunkedArray] | None:
     """The wanted columns; None for a file that Arrow does not take."""
     import pyarrow as pa
     import pyarrow.csv as pa_csv
 
-    numbers = {name: str(names.index(name)) for name in wanted}  # Arrow's own names must differ from each other
+    numbers = {name: str(names.index(name)) for name in selected}  # Arrow's own names must differ from each other
     try:
         table = pa_csv.read_csv(
             path,
@@ -261,13 +261,13 @@ def _ends_as_read(path: Path, names: Sequence[str], columns: dict[str, pa.Chunke
     return all(column[-1].as_py() == fields[names.index(name)] for name, column in columns.items())
 
 
-def _parsed_row_by_row(path: Path, names: Sequence[str], wanted: Sequence[str]) -> dict[str, pa.ChunkedArray]:
+def _parsed_row_by_row(path: Path, names: Sequence[str], selected: Sequence[str]) -> dict[str, pa.ChunkedArray]:
     """The wanted columns; UserError naming the lines with more or fewer fields than the header."""
     import pyarrow as pa
 
-    places = [names.index(name) for name in wanted]
-    pieces: list[list[pa.Array]] = [[] for _ in wanted]
-    gathered: list[list[str]] = [[] for _ in wanted]
+    places = [names.index(name) for name in selected]
+    pieces: list[list[pa.Array]] = [[] for _ in selected]
+    gathered: list[list[str]] = [[] for _ in selected]
     problems, size, commas = [], 0, True
 
     def flush() -> None:
@@ -293,7 +293,7 @@ def _parsed_row_by_row(path: Path, names: Sequence[str], wanted: Sequence[str]) 
             f"{path} has {len(problems)} rows with more or fewer fields than the {len(names)} of its header; {advice}",
         )
     flush()
-    return {name: pa.chunked_array(column) for name, column in zip(wanted, pieces, strict=True)}
+    return {name: pa.chunked_array(column) for name, column in zip(selected, pieces, strict=True)}
 
 
 def _stripped(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -55,8 +55,8 @@ def masked(loss_b: Tensor, weight: Tensor | None, weight_b: Tensor, above: float
     loss_b = loss_b.detach()
     largest = loss_b.where(weight_b > 0, 0).max()
     doubtful = torch.ones_like(loss_b, dtype=torch.bool) if weight is None else weight < 1
-    left = weight_b.where(~(doubtful & (loss_b > above * largest)), 0)
-    return torch.where(2 * left.sum() >= weight_b.sum(), left, weight_b)
+    kept_b = weight_b.where(~(doubtful & (loss_b > above * largest)), 0)
+    return torch.where(2 * kept_b.sum() >= weight_b.sum(), kept_b, weight_b)
 
 
 def weighted_mean(loss_b: Tensor, weight_b: Tensor | None) -> Tensor:

@@ -16,8 +16,8 @@ def refuse_below_one(**options: int | Sequence[int]) -> None:
     """Refuses sizes and counts that would leave a model without layers, filters or steps, naming the option."""
     for key, value in options.items():
         if min([value] if isinstance(value, int) else value, default=1) < 1:
-            shown = value if isinstance(value, int) else list(value)
-            raise UserError(f"model.{key}={shown} must be 1 or more; leave it out for the model's own")
+            setting = value if isinstance(value, int) else list(value)
+            raise UserError(f"model.{key}={setting} must be 1 or more; leave it out for the model's own")
 
 
 def at_least(x: Tensor, *sizes: int) -> Tensor:
@@ -25,8 +25,8 @@ def at_least(x: Tensor, *sizes: int) -> Tensor:
 
     Convolutions without padding, and pools, need a smallest input: padding is how shorter signals get through them.
     """
-    lacking = [max(0, size - have) for size, have in zip(sizes, x.shape[-len(sizes) :], strict=True)]
-    return F.pad(x, [n for size in reversed(lacking) for n in (0, size)]) if any(lacking) else x
+    padding = [max(0, size - have) for size, have in zip(sizes, x.shape[-len(sizes) :], strict=True)]
+    return F.pad(x, [n for size in reversed(padding) for n in (0, size)]) if any(padding) else x
 
 
 def dense(sizes: Sequence[int], activation: Callable[[], nn.Module]) -> nn.Sequential:

@@ -38,23 +38,23 @@ def timm_network(name: str, spec: InputSpec, pretrained: bool, weights: str | No
         raise UserError(f"timm has no network {name!r}" + (f"; near it are {', '.join(near)}" if near else ""))
     if pretrained and weights is not None:
         raise UserError("model.pretrained=true and model.weights are two sources of the same weights; give one")
-    given = {"in_chans": spec.channels, "num_classes": spec.n_classes, **options}
+    arguments = {"in_chans": spec.channels, "num_classes": spec.n_classes, **options}
     state = read(Path(weights)) if weights is not None else hub_state(name) if pretrained else {}
     if not state:
-        return timm.create_model(name, **given)
+        return timm.create_model(name, **arguments)
     file_says = told_by(name, state)
     same_head = file_says["num_classes"] == spec.n_classes
     if weights is not None and not same_head:
         log.warning("%s answers %d classes: its head is not used", weights, file_says["num_classes"])
     if torch.get_default_device().type == "meta":
-        network = timm.create_model(name, **given)
+        network = timm.create_model(name, **arguments)
         if weights is not None:
             _refuse_other(name, network.state_dict(), state, weights)
         return network
-    given["num_classes"] = file_says["num_classes"]
+    arguments["num_classes"] = file_says["num_classes"]
     try:
         network = timm.create_model(
-            name, pretrained=True, pretrained_cfg_overlay={"state_dict": state, **file_says}, **given
+            name, pretrained=True, pretrained_cfg_overlay={"state_dict": state, **file_says}, **arguments
         )
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
@@ -65,7 +65,7 @@ def timm_network(name: str, spec: InputSpec, pretrained: bool, weights: str | No
     return network
 
 
-def _refuse_other(name: str, own: State, state: State, weights: str) -> None:
+def _refuse_other(name: str, expected: State, state: State, weights: str) -> None:
     """Refuses, before any fold starts, a file of another network: its weights differ beyond stem and head."""
     from timm.models import get_pretrained_cfg
 
@@ -73,10 +73,10 @@ def _refuse_other(name: str, own: State, state: State, weights: str) -> None:
     fitted: list[str] = []
     for names in (known.first_conv, known.classifier):
         fitted += [names] if isinstance(names, str) else list(names or ())
-    if not set(own) & set(state):
+    if not set(expected) & set(state):
         return  # names of another library: timm's own filter may know them
     # weights alone: timm fits tables of positions to other sizes, and buffers come and go between its versions
-    ours, theirs = ({k: v.shape for k, v in x.items() if k.endswith(".weight")} for x in (own, state))
+    ours, theirs = ({k: v.shape for k, v in x.items() if k.endswith(".weight")} for x in (expected, state))
     wrong = [
         key
         for key in sorted({*ours, *theirs})

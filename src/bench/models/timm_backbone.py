@@ -33,11 +33,11 @@ class TimmBackbone(nn.Module):
     ) -> None:
         super().__init__()
         options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
-        given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+        arguments: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
         self.size = made_for(name, spec)
         if self.size is not None:
-            given["img_size"] = self.size
-        self.backbone = timm_network(name, spec, pretrained, weights, **given)
+            arguments["img_size"] = self.size
+        self.backbone = timm_network(name, spec, pretrained, weights, **arguments)
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         return self.backbone(x_bchw if self.size is None else at_least(x_bchw, *self.size))
@@ -50,7 +50,7 @@ def made_for(name: str, spec: InputSpec) -> tuple[int, ...] | None:
     known = get_pretrained_cfg(name) if ":" not in name else None
     if known is None or not known.fixed_input_size:
         return None
-    found = re.search(r"patch(\d+)", name)
-    patch = int(found[1]) if found else 32
+    match = re.search(r"patch(\d+)", name)
+    patch = int(match[1]) if match else 32
     step = patch if patch > 8 else 32  # small patches are merged three times on the way
     return tuple(-(-side // step) * step for side in spec.size)

@@ -185,8 +185,8 @@ class BlockProducts(torch.autograd.Function):
         for i, (out_gn, z_fn) in enumerate(zip(sigmoids_lgn, gated_lfn, strict=True)):
             weight_kgf = first if i == 0 else rest[i - 1]
             torch.mm(weight_kgf[taps // 2], inputs_fn, out=out_gn)
-            for tap, there, here in shifts(taps, signals << i, n):
-                out_gn[:, here].addmm_(weight_kgf[tap], inputs_fn[:, there])
+            for tap, source, destination in shifts(taps, signals << i, n):
+                out_gn[:, destination].addmm_(weight_kgf[tap], inputs_fn[:, source])
             out_gn.sigmoid_()
             # tanh(a) sigmoid(b) = (1 − 2u) v = v − 2uv, with u and v the two halves
             torch.addcmul(out_gn[half:], out_gn[:half], out_gn[half:], value=-2, out=z_fn[:half])
@@ -241,12 +241,12 @@ class BlockProducts(torch.autograd.Function):
             )
             shifted = list(shifts(taps, signals << i, n))
             torch.mm(inputs_fn, dout_gn.t(), out=dweight[taps // 2])
-            for tap, there, here in shifted:
-                torch.mm(inputs_fn[:, there], dout_gn[:, here].t(), out=dweight[tap])
+            for tap, source, destination in shifted:
+                torch.mm(inputs_fn[:, source], dout_gn[:, destination].t(), out=dweight[tap])
             if i or needs_dx:
                 dinputs_fn.addmm_(back[taps // 2], dout_gn)
-                for tap, there, here in shifted:
-                    dinputs_fn[:, there].addmm_(back[tap], dout_gn[:, here])
+                for tap, source, destination in shifted:
+                    dinputs_fn[:, source].addmm_(back[tap], dout_gn[:, destination])
         dfirst, drest = dfirst_kpg.transpose(1, 2), drest_lkfg.transpose(2, 3)
         scaled = (dfirst * scale_g[:, None], drest * scale_g[:, None])
         return (dx_pn if needs_dx else None, *scaled, dinlet, dmixer, None, None)

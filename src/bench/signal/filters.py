@@ -48,7 +48,7 @@ def lowpass_decimate(x_ct: np.ndarray, cutoff: float, rate: float, order: int, f
     product_cbk = (padded.reshape(c * n_blocks, hop) @ matrix).reshape(c, n_blocks, columns)
     y_cbk = product_cbk[:, :, :per_block].copy()
     y_cbk[:, 1:] += product_cbk[:, :-1, per_block:]
-    return y_cbk.reshape(c, n_blocks * per_block)[:, :kept]
+    return np.asarray(y_cbk.reshape(c, n_blocks * per_block)[:, :kept])
 
 
 @lru_cache(maxsize=16)

@@ -80,7 +80,7 @@ def hann_power(x_ct: np.ndarray, n_fft: int, hop: int, n_bins: int) -> np.ndarra
     hann += parts[..., 2:-2]
     hann *= hann
     power_rcak = hann[..., ::2] + hann[..., 1::2]
-    return power_rcak.transpose(1, 2, 0, 3).reshape(c, -1, n_bins)[:, :frames]
+    return np.asarray(power_rcak.transpose(1, 2, 0, 3).reshape(c, -1, n_bins)[:, :frames])
 
 
 @lru_cache(maxsize=4)
@@ -88,7 +88,7 @@ def _dft(n_fft: int, hop: int, n_bins: int) -> np.ndarray:
     """(n_fft / hop, hop, 2 · (n_bins + 2)) float32: e^(−2πi k t / n_fft), k from −1, real and imaginary in turn."""
     k, t = np.arange(-1, n_bins + 1), np.arange(n_fft)
     waves = np.exp(-2j * np.pi * (np.outer(t, k) % n_fft) / n_fft).astype(np.complex64)
-    matrix = waves.view(np.float32).reshape(n_fft // hop, hop, -1)
+    matrix: np.ndarray = waves.view(np.float32).reshape(n_fft // hop, hop, -1)
     matrix.setflags(write=False)  # shared by every caller through the cache
     return matrix
 
@@ -99,8 +99,8 @@ def _turns(n_fft: int, hop: int, n_bins: int) -> np.ndarray:
 
     The sums count it from the recording's start, so that bins turn against each other from hop to hop.
     """
-    turns = np.exp(2j * np.pi * np.outer(np.arange(n_fft // hop) * hop, np.arange(-1, n_bins + 1)) / n_fft) / 2
-    turns = turns.astype(np.complex64)[:, None, None]
+    angles = np.exp(2j * np.pi * np.outer(np.arange(n_fft // hop) * hop, np.arange(-1, n_bins + 1)) / n_fft) / 2
+    turns: np.ndarray = angles.astype(np.complex64)[:, None, None]
     turns.setflags(write=False)
     return turns
 
@@ -120,7 +120,7 @@ def mean_decibels(power_cfm: np.ndarray, depth: float = 80.0) -> np.ndarray:
     floor_c = np.where(heard, np.maximum(10 ** (-depth / 10), SILENT * share_c), 1).astype(np.float32)
     power_cfm *= share_c[:, None, None]
     np.maximum(power_cfm, floor_c[:, None, None], out=power_cfm)
-    mean_fm = power_cfm.prod(axis=0)  # one logarithm of the product, instead of one a channel
+    mean_fm: np.ndarray = power_cfm.prod(axis=0)  # one logarithm of the product, instead of one a channel
     np.log(mean_fm, out=mean_fm)
     mean_fm *= np.float32(10 / np.log(10) / depth / max(np.count_nonzero(heard), 1))
     mean_fm += np.float32(heard.any())
@@ -129,20 +129,20 @@ def mean_decibels(power_cfm: np.ndarray, depth: float = 80.0) -> np.ndarray:
 
 def bands(weights: np.ndarray) -> Bands:
     """(new, size), each row zero but for a few neighbours → some rows at a time: which, their columns, and those."""
-    made = []
+    blocks = []
     for start in range(0, len(weights), ROWS_AT_ONCE):
         rows = slice(start, min(start + ROWS_AT_ONCE, len(weights)))
         used = np.flatnonzero(weights[rows].any(axis=0))
-        seen = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
-        made.append((rows, seen, np.ascontiguousarray(weights[rows, seen], np.float32)))
-    return made
+        inputs = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
+        blocks.append((rows, inputs, np.ascontiguousarray(weights[rows, inputs], np.float32)))
+    return blocks
 
 
 def weighted(x: np.ndarray, by: Bands) -> np.ndarray:
     """(..., size) float32 → (..., new): ``x @ weights.T``, of the weights' ``bands``."""
     y = np.empty((*x.shape[:-1], by[-1][0].stop), np.float32)
-    for columns, seen, weights in by:
-        np.matmul(x[..., seen], weights.T, out=y[..., columns])
+    for columns, inputs, weights in by:
+        np.matmul(x[..., inputs], weights.T, out=y[..., columns])
     return y
 
 
@@ -152,8 +152,8 @@ def resized(x: np.ndarray, height: int, width: int) -> np.ndarray:
     Equals ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)``.
     """
     y = np.empty((*x.shape[:-2], height, x.shape[-1]), np.float32)
-    for rows, seen, weights in _bands(x.shape[-2], height):
-        np.matmul(weights, x[..., seen, :], out=y[..., rows, :])
+    for rows, inputs, weights in _bands(x.shape[-2], height):
+        np.matmul(weights, x[..., inputs, :], out=y[..., rows, :])
     return weighted(y, _bands(x.shape[-1], width))
 
 

@@ -77,9 +77,9 @@ def spans(y_ct: np.ndarray, width: int, rows: int, gaps_ct: np.ndarray | None = 
         raise ValueError(f"{rows} rows, expected 1 to {MOST_ROWS}")
     if gaps_ct is not None:
         y_ct = np.where(gaps_ct, np.nan, y_ct)
-    first, left, share = _edges(t, width)
+    first, before, share = _edges(t, width)
     # the line's height at each column's edges: (C, width + 1)
-    edge_cw = y_ct[:, left] * (1 - share) + y_ct[:, np.minimum(left + 1, t - 1)] * share
+    edge_cw = y_ct[:, before] * (1 - share) + y_ct[:, np.minimum(before + 1, t - 1)] * share
     heights = np.stack([edge_cw[:, :-1]] * 2)
     last = np.append(first[1:], t) - 1
     within = [y_ct[:, np.minimum(first + i, last)] for i in range(int((last - first).max()) + 1)]
@@ -100,8 +100,8 @@ def _edges(samples: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     # sample i stands at i + ½ where column c begins at c · samples / width; in integers, so that none is rounded
     first = -(-(2 * np.arange(width) * samples - width) // (2 * width))
     at = np.clip(np.arange(width + 1) * (samples / width) - 0.5, 0, samples - 1)
-    left = np.maximum(np.ceil(at).astype(np.int64) - 1, 0)  # an edge on a sample ends the join that comes to it
-    made = np.maximum(first, 0), left, at - left
-    for array in made:
+    before = np.maximum(np.ceil(at).astype(np.int64) - 1, 0)  # an edge on a sample ends the join that comes to it
+    edges = np.maximum(first, 0), before, at - before
+    for array in edges:
         array.setflags(write=False)
-    return made
+    return edges

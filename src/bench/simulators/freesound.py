@@ -8,8 +8,9 @@ before the sound and noise differ from clip to clip.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -140,7 +141,7 @@ def _tone(
 
 def _string(n: int, rng: np.random.Generator, decline: float, decay: float, pitch: float) -> np.ndarray:
     t = _seconds(n)
-    return _partials(_varied(pitch, rng) * t, decline, 1) * _fading(t, _varied(decay, rng))
+    return np.asarray(_partials(_varied(pitch, rng) * t, decline, 1) * _fading(t, _varied(decay, rng)))
 
 
 def _bell(n: int, rng: np.random.Generator, ratios: tuple[float, ...], decay: float, pitch: float) -> np.ndarray:
@@ -185,7 +186,7 @@ def _click(n: int, rng: np.random.Generator, rate: float, irregular: float, ring
     return x_t[:n]
 
 
-FAMILIES: dict[str, tuple[Callable[..., np.ndarray], list]] = {
+FAMILIES: dict[str, tuple[Callable[..., np.ndarray], Sequence[tuple[Any, ...]]]] = {
     "tone": (_tone, TONES),
     "string": (_string, STRINGS),
     "bell": (_bell, BELLS),
@@ -211,7 +212,7 @@ def _fading(t: np.ndarray, decay: float) -> np.ndarray:
 
 def _sine(turns: np.ndarray) -> np.ndarray:
     """sin of whole turns, in float32: what matters of a long phase is its fraction."""
-    return np.sin((2 * np.pi) * (turns % 1).astype(np.float32))
+    return np.asarray(np.sin((2 * np.pi) * (turns % 1).astype(np.float32)))
 
 
 def _partials(turns: np.ndarray, decline: float, step: int, n: int = 12) -> np.ndarray:

@@ -208,7 +208,7 @@ def _pattern(pattern: int, clarity: float, time: np.ndarray, rng: np.random.Gene
 def _smooth(x: np.ndarray) -> np.ndarray:
     """0 below 0, 1 above 1, a smooth step between."""
     x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
+    return np.asarray(x * x * (3 - 2 * x))
 
 
 def _discharges(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -284,12 +284,12 @@ def _spectrogram(eeg_ct: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     middle = np.concatenate(rows)  # (400, frames)
     n_rows = SPECTROGRAM_ROWS + (eeg_ct.shape[1] // RATE - 50) // 2
     drawn = rng.integers(0, middle.shape[1], n_rows)
-    whole = middle[:, drawn] * rng.gamma(4, 0.25, (1, n_rows)).astype(np.float32)
-    whole[:, MARGIN_ROWS : MARGIN_ROWS + middle.shape[1]] = middle
+    extended = middle[:, drawn] * rng.gamma(4, 0.25, (1, n_rows)).astype(np.float32)
+    extended[:, MARGIN_ROWS : MARGIN_ROWS + middle.shape[1]] = middle
     if rng.random() < 0.1:
         start = int(rng.integers(n_rows))
-        whole[:, start : start + int(rng.integers(1, 20))] = np.nan
-    return np.asarray(whole, np.float32)
+        extended[:, start : start + int(rng.integers(1, 20))] = np.nan
+    return np.asarray(extended, np.float32)
 
 
 def _write_columns(path: Path, names: tuple[str, ...], columns: list[np.ndarray] | np.ndarray) -> None:

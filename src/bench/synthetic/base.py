@@ -31,8 +31,8 @@ class Way(ABC):
 
 def by_class(target: np.ndarray) -> dict[int, np.ndarray]:
     """class → the rows (n,) that stand for it: their largest share is its, and at least ``SURE``."""
-    of, sure = target.argmax(1), target.max(1) >= SURE
-    return {int(k): np.flatnonzero(sure & (of == k)) for k in np.unique(of[sure])}
+    label, sure = target.argmax(1), target.max(1) >= SURE
+    return {int(k): np.flatnonzero(sure & (label == k)) for k in np.unique(label[sure])}
 
 
 def refuse_large(name: str, n: int, numbers: int) -> None:
@@ -44,28 +44,30 @@ def refuse_large(name: str, n: int, numbers: int) -> None:
         )
 
 
-def together(made: dict[int, np.ndarray], shape: tuple[int, ...], n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def together(
+    rows_by_class: dict[int, np.ndarray], shape: tuple[int, ...], n_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """class → its new flattened rows (m, numbers), in the classes' order, as rows and targets."""
-    found = [made[k] for k in sorted(made)]
-    x = np.concatenate([np.zeros((0, int(np.prod(shape))), np.float32), *found])
-    of = np.repeat(sorted(made), [len(rows) for rows in found]).astype(np.int64)
-    return x.reshape(-1, *shape), np.eye(n_classes, dtype=np.float32)[of]
+    pieces = [rows_by_class[k] for k in sorted(rows_by_class)]
+    x = np.concatenate([np.zeros((0, int(np.prod(shape))), np.float32), *pieces])
+    label = np.repeat(sorted(rows_by_class), [len(rows) for rows in pieces]).astype(np.int64)
+    return x.reshape(-1, *shape), np.eye(n_classes, dtype=np.float32)[label]
 
 
 def examples(
-    x: np.ndarray, target: np.ndarray, made: np.ndarray, made_target: np.ndarray, classes: Sequence[str]
+    x: np.ndarray, target: np.ndarray, synthetic: np.ndarray, synthetic_target: np.ndarray, classes: Sequence[str]
 ) -> tuple[np.ndarray, list[str]]:
     """Real rows beside made ones, for a picture: (classes shown, 2, 8, *shape) float32 and those classes' names.
 
     Axis 1 is real, then made. The classes are the 8 of which most was made; rows are taken evenly from all, and where
     there are fewer than 8 the rest is NaN.
     """
-    real, new = by_class(target), by_class(made_target)
+    real, new = by_class(target), by_class(synthetic_target)
     most = sorted(sorted(new, key=lambda k: -len(new[k]))[:SHOWN])
-    shown = np.full((len(most), 2, SHOWN, *x.shape[1:]), np.nan, np.float32)
+    pairs = np.full((len(most), 2, SHOWN, *x.shape[1:]), np.nan, np.float32)
     for at, k in enumerate(most):
-        for side, (rows, of) in enumerate(((x, real), (made, new))):
-            of_class = of.get(k, np.zeros(0, np.int64))
+        for side, (rows, indices) in enumerate(((x, real), (synthetic, new))):
+            of_class = indices.get(k, np.zeros(0, np.int64))
             n = min(SHOWN, len(of_class))
-            shown[at, side, :n] = rows[of_class[np.arange(n) * len(of_class) // max(n, 1)]]
-    return shown, [classes[k] for k in most]
+            pairs[at, side, :n] = rows[of_class[np.arange(n) * len(of_class) // max(n, 1)]]
+    return pairs, [classes[k] for k in most]

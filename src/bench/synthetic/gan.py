@@ -70,23 +70,23 @@ class Gan(Way):
         """(N, *shape), (N, K), seed → new rows (M, *shape) and targets (M, K); see ``synthetic.base``."""
         rows, shape = by_class(target), x.shape[1:]
         length = int(np.prod(shape))
-        wanted = {k: round(self.share * len(own)) for k, own in rows.items() if len(own) >= FEWEST}
-        alone = [k for k, own in rows.items() if len(own) < FEWEST]
+        counts = {k: round(self.share * len(indices)) for k, indices in rows.items() if len(indices) >= FEWEST}
+        alone = [k for k, indices in rows.items() if len(indices) < FEWEST]
         self.notes = [f"GAN made none of class {k} (from 0): {len(rows[k])} rows are too few to learn" for k in alone]
-        refuse_large("gan", sum(map(len, rows.values())) + sum(wanted.values()), length)
+        refuse_large("gan", sum(map(len, rows.values())) + sum(counts.values()), length)
         refuse_large("gan", 4 * (1024 + 512), length)  # the outer layers' weights, gradients and Adam's two averages
         low, high = (float(x.min()), float(x.max())) if len(x) else (0.0, 0.0)
         middle, half = (0.0, 1.0) if low >= -1 and high <= 1 else ((low + high) / 2, (high - low) / 2)
-        made: dict[int, np.ndarray] = {}
+        new_rows: dict[int, np.ndarray] = {}
         with torch.random.fork_rng(devices=[]):  # a layer's first weights come from the global state
-            for k, n in wanted.items():
+            for k, n in counts.items():
                 torch.manual_seed(int(np.random.SeedSequence((seed, k)).generate_state(1, np.uint64)[0] >> 1))
                 real = torch.from_numpy((x[rows[k]].reshape(-1, length) - middle) / (half or 1.0)).float()
                 new = self._rows(real, n).numpy() * np.float32(half) + np.float32(middle)
                 if not np.isfinite(new).all():
                     raise UserError(f"synthetic=gan made NaN of class {k} (from 0); try a smaller synthetic.lr")
-                made[k] = new
-        return together(made, shape, target.shape[1])
+                new_rows[k] = new
+        return together(new_rows, shape, target.shape[1])
 
     def _rows(self, real_bn: Tensor, n: int) -> Tensor:
         """(n, N) rows of a generator that was trained on the real ones."""
@@ -115,5 +115,5 @@ class Gan(Way):
                 step_g.step()
                 discriminator.requires_grad_(True)
         with torch.no_grad():  # still in training mode, as the write-up makes them: the discriminator knew no other
-            made = [generator(torch.randn(AT_ONCE, self.latent)) for _ in range(-(-n // AT_ONCE))]
-        return torch.cat([*made, torch.zeros(0, real_bn.shape[1])])[:n]
+            batches = [generator(torch.randn(AT_ONCE, self.latent)) for _ in range(-(-n // AT_ONCE))]
+        return torch.cat([*batches, torch.zeros(0, real_bn.shape[1])])[:n]

@@ -30,31 +30,31 @@ class Smote(Way):
     def __call__(self, x: np.ndarray, target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """(N, *shape), (N, K), seed → new rows (M, *shape) and targets (M, K); see ``synthetic.base``."""
         rows = by_class(target)
-        size = {k: len(own) for k, own in rows.items()}
+        size = {k: len(indices) for k, indices in rows.items()}
         full = round(self.share * max(size.values(), default=0))
         alone = [k for k, n in size.items() if n < min(full, 2)]
         fill = [k for k, n in size.items() if 2 <= n < full]
         self.notes = [f"SMOTE made none of class {k} (from 0): a single row has no neighbour" for k in alone]
         shape = x.shape[1:]
         refuse_large("smote", sum(size.values()) + sum(full - size[k] for k in fill), int(np.prod(shape)))
-        made: dict[int, np.ndarray] = {}
+        new_rows: dict[int, np.ndarray] = {}
         if fill:
             used = np.concatenate(list(rows.values()))
-            flat, of = x[used].reshape(len(used), -1), np.repeat(list(size), list(size.values()))
+            flat, labels = x[used].reshape(len(used), -1), np.repeat(list(size), list(size.values()))
             neighbours = {k: min(self.k_neighbors, size[k] - 1) for k in fill}
             for n in sorted(set(neighbours.values())):
-                made |= _made(flat, of, {k: full for k in fill if neighbours[k] == n}, n, seed)
-        return together(made, shape, target.shape[1])
+                new_rows |= _oversampled(flat, labels, {k: full for k in fill if neighbours[k] == n}, n, seed)
+        return together(new_rows, shape, target.shape[1])
 
 
-def _made(
-    flat: np.ndarray, of: np.ndarray, wanted: dict[int, int], neighbours: int, seed: int
+def _oversampled(
+    flat: np.ndarray, labels: np.ndarray, counts: dict[int, int], neighbours: int, seed: int
 ) -> dict[int, np.ndarray]:
     """class → its new rows (m, numbers) float32; all that are made with one number of neighbours."""
     from imblearn.over_sampling import SMOTE
 
     number = int(np.random.SeedSequence((seed, neighbours)).generate_state(1)[0])  # it takes 32 bits
-    maker = SMOTE(sampling_strategy=wanted, k_neighbors=neighbours, random_state=number)
-    x, y = maker.fit_resample(flat, of)
-    new, of_new = x[len(flat) :], y[len(flat) :]  # what it was given comes first
-    return {k: new[of_new == k].astype(np.float32, copy=False) for k in wanted}
+    maker = SMOTE(sampling_strategy=counts, k_neighbors=neighbours, random_state=number)
+    x, y = maker.fit_resample(flat, labels)
+    new, new_labels = x[len(flat) :], y[len(flat) :]  # what it was given comes first
+    return {k: new[new_labels == k].astype(np.float32, copy=False) for k in counts}

@@ -83,13 +83,13 @@ class Screen(DeviceHalf):
         height, left = self.height, self.left // BITS
         table = torch.empty(256 + height * left, BITS)
         table[:256] = (torch.arange(256, dtype=torch.uint8)[:, None] & self.masks).ne(0)
-        chosen = np.empty((height, left + self.line), np.intp)
-        chosen[:, :left] = 256 + np.arange(height * left).reshape(height, left)
+        entries = np.empty((height, left + self.line), np.intp)
+        entries[:, :left] = 256 + np.arange(height * left).reshape(height, left)
         lines_hw = np.empty((height + self.pitch, self.line), np.uint8)
-        eights = into_b1hw.view(-1, *chosen.shape, BITS).numpy()
+        eights = into_b1hw.view(-1, *entries.shape, BITS).numpy()
         for x_n, blocks_rw, pixels in zip(spectrograms_bn, blocks_brw.numpy(), eights, strict=True):
             table[256:].view(-1).copy_(x_n).mul_(1 / 255)
-            chosen[:, left:] = self._merged(blocks_rw, lines_hw)
+            entries[:, left:] = self._merged(blocks_rw, lines_hw)
             np.take(
-                table.numpy(), chosen, axis=0, out=pixels, mode="clip"
+                table.numpy(), entries, axis=0, out=pixels, mode="clip"
             )  # another mode would draw it elsewhere first
