@@ -166,7 +166,7 @@ def test_rows_are_found_again_whatever_order_the_folds_left_them_in(tmp_path: Pa
 
 
 def test_examples_that_can_not_be_drawn_are_named_with_a_sentence(tmp_path: Path) -> None:
-    page = written(member(tmp_path), reason_missing="The store is <gone>.")
+    page = written(member(tmp_path), lacking="The store is <gone>.")
     assert "The store is <gone>." in page.text
     assert page.html.count('<article class="example">') == 12
     assert 'class="drawn"' not in page.html
