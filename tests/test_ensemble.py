@@ -48,11 +48,11 @@ def soft(z: np.ndarray) -> np.ndarray:
 class Three:
     """Three members that know something of 90 rows in three folds, and 12 test rows."""
 
-    def __init__(self, outputs: Path) -> None:
+    def __init__(self, outputs: Path, strengths: tuple[float, ...] = (1, 2, 3)) -> None:
         rng = np.random.default_rng(0)
         self.target = np.eye(3)[rng.integers(0, 3, 90)]
         self.fold = np.arange(90) % 3
-        self.p = [soft((1.5 + m / 4) * self.target + rng.normal(size=(90, 3))) for m in range(3)]
+        self.p = [soft(strength * self.target + rng.normal(size=(90, 3))) for strength in strengths]
         self.test = [soft(2 * rng.normal(size=(12, 3))) for _ in range(3)]
         names = (("mlp", "aa" * 6), ("mlp", "ab" * 6), ("wavenet", "ba" * 6))
         self.runs = [
@@ -274,7 +274,8 @@ def test_the_run_scores_what_is_honest_and_names_the_other_optimistic(
     assert "SIMULATED" not in out
 
 
-def test_test_rows_get_the_blend_of_all_out_of_fold_rows(three: Three) -> None:
+def test_test_rows_get_the_blend_of_all_out_of_fold_rows(three: Three, tmp_path: Path) -> None:
+    three = Three(tmp_path / "alike", strengths=(1.5, 1.5, 1.5))  # so every fold has weights of its own
     run = blended(three.outputs, three.all, "blend=weights")
     said = read_json(run.folder / "blend.json")
     weights = {Path(m["run"]): m["weight"] for m in said["members"]}
