@@ -267,7 +267,7 @@ def test_names_and_values_a_server_refuses_are_rewritten() -> None:
 
 
 def test_long_leaves_and_the_tracking_address_are_no_parameters() -> None:
-    config = {"model": {"depth": 3, "note": "x" * 251, "sizes": [1, 2]}, "tracking": {"uri": "http://me:pass@host"}}
+    config = {"model": {"depth": 3, "note": "x" * 6001, "sizes": [1, 2]}, "tracking": {"uri": "http://me:pass@host"}}
     assert facts.leaves(config) == {"model.depth": "3", "model.sizes": "[1, 2]"}
 
 

@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.addresses import hidden_in, public
 from bench.atomic import read_json
 from bench.runs.facts import alive
 from bench.runs.run import Fold, Run
 from bench.runs.scores import Scores
 from bench.spec import Direction
-from bench.tell import figure, public, spread
+from bench.tell import figure, spread
 
 VIEW = "bench"
 FEW = ("model", "loss", "optimizer", "seed")  # the run's parameters that a fold's page repeats
@@ -133,7 +134,7 @@ def sentence(uri: str, error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if "Max retries exceeded" in text or "timed out" in text.lower() or "Connection" in text:
         return f"the tracking server {public(uri)} does not answer"
-    return f"{public(uri)} did not take it: {public(text)[:200]}"
+    return f"{public(uri)} did not take it: {hidden_in(text, uri)[:200]}"
 
 
 def page(uri: str, tracking_json: Path) -> str:
