@@ -307,7 +307,7 @@ def test_a_dead_server_costs_the_wait_and_a_sentence(
     began = time.perf_counter()
     page = comparison_page.write(compared(runs), tmp_path / NAME, {}, Inputs())
     assert sending.leave(page, runs) == []
-    said = sending.send("c0ffee123456", runs, None, 1.0)
+    said = sending.send("c0ffee123456", runs, "run", 1.0, tmp_path)
     assert time.perf_counter() - began < 8
     assert len(said) == 1
     assert f"({NOWHERE}) has not taken the page; later: python -m bench.track {runs[1].folder}" in said[0]
@@ -319,7 +319,7 @@ def test_a_database_that_was_moved_is_not_made_anew(runs: list[Run], tmp_path: P
     write_json(runs[0].folder / "tracking.json", note)
     page = comparison_page.write(compared(runs), tmp_path / NAME, {}, Inputs())
     sending.leave(page, runs)
-    assert "has not taken the page" in sending.send("c0ffee123456", runs, None, 30.0)[0]
+    assert "has not taken the page" in sending.send("c0ffee123456", runs, "run", 30.0, tmp_path)[0]
     assert not gone.parent.exists()
 
 

@@ -9,8 +9,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bench"
 GROUND = {
-    "addresses", "allocator", "atomic", "bounded", "build", "extensions", "metrics", "mistake", "paths", "spec", "targets",
-    "tell",
+    "addresses", "allocator", "atomic", "bounded", "build", "extensions", "metrics", "mistake", "paths", "spec",
+    "targets", "tell",
 }  # fmt: skip
 PARTS = {"signal", "losses", "models", "simulators", "synthetic", "features", "datasets"}
 # room → the rooms below it that it may import, besides itself and the ground (which imports the ground alone)

@@ -125,14 +125,14 @@ def refuse_other(submission: Path, sample: Path, source: Path) -> None:
 
 def write_excel(submission: Path, excel: Path) -> None:
     """The submission's table as a spreadsheet, numbers as numbers."""
+    from openpyxl.utils.exceptions import IllegalCharacterError
+
     content = io.BytesIO()
     table = pd.read_csv(submission)
     with pd.ExcelWriter(content, engine="openpyxl") as book:
         try:
             table.to_excel(book, index=False)
-        except ValueError as error:
-            if type(error).__name__ != "IllegalCharacterError":
-                raise
+        except IllegalCharacterError as error:
             raise UserError(f"excel=true: an id in {submission} holds a control character; leave excel out") from error
         for cells in book.sheets["Sheet1"].iter_rows():
             for cell in cells:
