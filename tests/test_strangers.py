@@ -74,11 +74,11 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path, private: Path, name
     path = run.folder / name
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
-    leads_to = {
+    leads_to: dict[str, str | Path] = {
         "absolute": private, "relative": os.path.relpath(private, path.parent), "dangling": tmp_path / "new",
         "folder": tmp_path,
-    }[kind]  # fmt: skip
-    path.symlink_to(leads_to)
+    }  # fmt: skip
+    path.symlink_to(leads_to[kind])
     with pytest.raises(UserError, match=f"{path.name} is a link that leads out"):
         Run.open(run.folder)
     assert private.read_text() == SECRET
@@ -100,7 +100,7 @@ def test_a_link_made_while_a_run_is_mirrored_is_not_sent(tmp_path: Path, private
     (run.folder / "id_rsa").write_text(SECRET)
     sent: list[str] = []
     mirror = Mirror(run, address.default_uri(tmp_path))
-    mirror._artifact = lambda _, path, __: sent.append(path.name)  # type: ignore[method-assign]
+    mirror._artifact = lambda _, path, __: sent.append(path.name)  # type: ignore[method-assign,assignment]
     assert mirror.sync()
     assert set(sent) == {"config.yaml", "environment.json", "scores.json", "log.txt"}
 
@@ -272,8 +272,8 @@ def test_what_is_no_secret_is_shown(uri: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "uri",
-    ["./mlruns", "mlruns", "/abs/mlruns", "file:///abs/mlruns", "127.0.0.1:5000", "localhost:5000", "http://", "http:/x",
-     "http://host:port", "sqlite://", "sqlite:///", "postgres://h/db", "postgresql://", "ftp://h", "", "run"],
+    ["./mlruns", "mlruns", "/abs/mlruns", "file:///abs/mlruns", "127.0.0.1:5000", "localhost:5000", "http://",
+     "http:/x", "http://host:port", "sqlite://", "sqlite:///", "postgres://h/db", "postgresql://", "ftp://h", "", "run"],
 )  # fmt: skip
 def test_an_address_of_another_form_is_refused_at_once_with_those_that_work(uri: str) -> None:
     with pytest.raises(UserError, match=r"http://<host>:<port>.*sqlite:///<folder>/mlflow\.db"):

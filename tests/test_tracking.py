@@ -20,6 +20,7 @@ from bench.cli.door import run as run_command
 from bench.runs import facts
 from bench.runs.run import Run
 from bench.tracking import wording
+from bench.tracking.address import still_has
 from bench.tracking.follower import start_mirror
 from bench.tracking.mirror import Mirror, TrackingError, default_uri, page
 from fake_run import START, epoch, write_run
@@ -172,6 +173,20 @@ def test_a_run_deleted_on_the_server_is_sent_anew(outputs: Path) -> None:
         client_of(outputs).delete_run(gone.info.run_id)
     assert send(run, outputs)["epochs"] == 6
     assert sent(outputs, run)[0].info.run_id != parent.info.run_id
+
+
+def test_what_was_deleted_is_sent_anew(outputs: Path) -> None:
+    run, uri = write_run(outputs), default_uri(outputs)
+    assert not still_has(uri, run)
+    send(run, outputs)
+    assert still_has(uri, run)
+    client_of(outputs).delete_experiment(sent(outputs, run)[0].info.experiment_id)
+    assert not still_has(uri, run)
+    send(run, outputs)
+    assert still_has(uri, run)
+    (outputs / "mlflow.db").unlink()
+    assert not still_has(uri, run)
+    assert page("http://elsewhere", run.folder / "tracking.json") == "http://elsewhere"
 
 
 def test_another_database_gets_everything_and_the_first_keeps_its_own(

@@ -49,9 +49,9 @@ def read_yaml(path: Path, advice: str) -> Any:
             if self.check_event(yaml.AliasEvent):
                 raise yaml.YAMLError("it uses an alias, which bench never writes")
             node = super().compose_node(parent, index)
-            if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")):
-                if len(node.value) > LONGEST_NUMBER:
-                    raise yaml.YAMLError(f"it holds a number of {len(node.value):,} characters")
+            number = isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float"))
+            if isinstance(node, yaml.ScalarNode) and number and len(node.value) > LONGEST_NUMBER:
+                raise yaml.YAMLError(f"it holds a number of {len(node.value):,} characters")
             return node
 
     try:

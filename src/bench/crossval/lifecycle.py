@@ -54,7 +54,10 @@ class Life:
     @property
     def mirrored(self) -> bool:
         """Whether nothing is left to send: all is with this very server, or nobody wants it."""
-        return self.uri is None or self.before.get("tracked") == content(self.uri.encode())
+        if self.uri is None:
+            return True
+        sent = self.before.get("tracked") == content(self.uri.encode())
+        return sent and address.still_has(self.uri, self.run)
 
     @contextmanager
     def working(self) -> Iterator[Work]:

@@ -6,6 +6,8 @@ A run's folder may come from anybody, so what it says is used only where the per
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -70,6 +72,26 @@ def checked(uri: str, key: str) -> str:
     if not separator and "@" not in uri and uri.rpartition(":")[2].isdigit():
         hint = f" (http://{public(uri)}?)"
     raise UserError(f"{key}={public(uri)} is no address that is tracked to{hint}; {FORMS}")
+
+
+def still_has(uri: str, run: Run) -> bool:
+    """False where a SQLite database was removed, or the run's page or experiment in it was deleted; else True."""
+    if not uri.startswith(SQLITE):
+        return True
+    note = run.folder / "tracking.json"
+    content = read_json(note) if note.exists() else {}
+    database = Path(uri.removeprefix(SQLITE).partition("?")[0])
+    if not database.is_file() or not isinstance(content, dict):
+        return False
+    query = (
+        "SELECT 1 FROM runs JOIN experiments USING (experiment_id) WHERE run_uuid = ? "
+        "AND runs.lifecycle_stage = 'active' AND experiments.lifecycle_stage = 'active'"
+    )
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute(query, [str(content.get("run_id"))]).fetchone() is not None
+    except sqlite3.Error:  # it is locked, or of another version
+        return True
 
 
 def _is_server(uri: str, scheme: str) -> bool:
