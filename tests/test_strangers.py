@@ -273,7 +273,8 @@ def test_what_is_no_secret_is_shown(uri: str, shown: str) -> None:
 @pytest.mark.parametrize(
     "uri",
     ["./mlruns", "mlruns", "/abs/mlruns", "file:///abs/mlruns", "127.0.0.1:5000", "localhost:5000", "http://",
-     "http:/x", "http://host:port", "sqlite://", "sqlite:///", "postgres://h/db", "postgresql://", "ftp://h", "", "run"],
+     "http:/x", "http://host:port", "sqlite://", "sqlite:///", "postgres://h/db", "postgresql://", "ftp://h", "", "run",
+    ],
 )  # fmt: skip
 def test_an_address_of_another_form_is_refused_at_once_with_those_that_work(uri: str) -> None:
     with pytest.raises(UserError, match=r"http://<host>:<port>.*sqlite:///<folder>/mlflow\.db"):

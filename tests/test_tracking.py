@@ -380,6 +380,7 @@ def test_the_door_says_what_was_sent_and_where_it_is(outputs: Path, capsys: pyte
     assert page(default_uri(outputs), note) in said.out
     assert said.err == ""
     known = read_json(note)
+    write_json(note, {**known, "uri": "http://t:8080/"})
     assert page("http://t:8080/", note) == (
         f"http://t:8080/#/experiments/{known['experiment_id']}/runs/{known['run_id']}?workflowType=machine_learning"
     )

@@ -136,7 +136,7 @@ def find_member(ensemble: Run, folder: Path, outputs: Path) -> Run:
         if (place / "config.yaml").exists():
             return Run.open(place)
     raise UserError(
-        f"{ensemble.folder} is a blend of {folder}, which is not there any more or lies elsewhere, and there is no "
+        f"{ensemble.folder} is a blend of {folder}, which is not there any more, or lies elsewhere, and there is no "
         f"{folder.name} in {beside} or {outputs}; put that run's folder back, or say with outputs= where it is"
     )
 
