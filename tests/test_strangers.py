@@ -156,6 +156,9 @@ def test_counts_in_a_folder_are_bounded(tmp_path: Path) -> None:
     run = rewrite(write_run(tmp_path), "inputs.json", n_splits=10**12)
     with pytest.raises(UserError, match="n_splits"):
         _ = run.folds
+    classes = {"channels": 1, "size": [8], "classes": ["a", "\x1b]0;pwned"]}
+    with pytest.raises(UserError, match="holds an escape"):
+        _ = rewrite(run, "inputs.json", n_splits=2, spec=classes).inputs
 
 
 def test_a_member_elsewhere_is_not_followed(tmp_path: Path) -> None:

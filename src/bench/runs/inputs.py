@@ -13,6 +13,7 @@ from bench.spec import Direction, InputSpec, UserError
 
 FILE = "inputs.json"
 MOST_FOLDS = 100_000
+ESCAPES = frozenset("\x1b\x9b\x90\x9d")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,5 +81,5 @@ def _refuse(inputs: Inputs, source: str) -> None:
     inside.refuse_no_names(names | {f"names.{key}": value for key, value in inputs.names.items()}, source)
     if not 0 < inputs.n_splits <= MOST_FOLDS:
         raise UserError(f"{source}: n_splits={inputs.n_splits} must lie between 1 and {MOST_FOLDS:,}")
-    if odd := [name for name in inputs.spec.classes if not name.isprintable()]:
-        raise UserError(f"{source}: the class {odd[0]!r} holds invisible signs; give it another name")
+    if odd := [name for name in inputs.spec.classes if set(name) & ESCAPES]:
+        raise UserError(f"{source}: the class {odd[0]!r} holds an escape that a terminal obeys; give it another name")

@@ -50,7 +50,7 @@ def is_name(value: str) -> bool:
         0 < len(value) <= LONGEST_NAME
         and value == value.strip()
         and value.isprintable()
-        and not set(value) & set('/\\:*?"<>|[]')
+        and not set(value) & set("/\\:*?|[]")
         and value[0] not in ".-=+@~"
     )
 
