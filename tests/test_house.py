@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "bench"
-GROUND = {"spec", "atomic", "allocator", "build", "extensions", "metrics", "mistake", "paths", "targets", "tell"}
+GROUND = {
+    "addresses", "allocator", "atomic", "bounded", "build", "extensions", "metrics", "mistake", "paths", "spec",
+    "targets", "tell",
+}  # fmt: skip
 PARTS = {"signal", "losses", "models", "simulators", "synthetic", "features", "datasets"}
 # room → the rooms below it that it may import, besides itself and the ground (which imports the ground alone)
 MAY = {

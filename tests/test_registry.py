@@ -46,9 +46,11 @@ pytestmark = [
 def nothing_of_mlflow_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Loading puts a model's source on the path, and MLflow has one global address."""
     monkeypatch.setattr(sys, "path", sys.path[:])
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
     yield
     if "mlflow" in sys.modules:
         sys.modules["mlflow"].set_tracking_uri(None)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # which it sets too
 
 
 @pytest.fixture(scope="module")
@@ -280,12 +282,11 @@ def test_a_dead_server_is_a_sentence_within_a_bounded_wait(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    config = (run.folder / "config.yaml").read_text()
     with socket.socket() as silent:  # takes the connection and never answers
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        (run.folder / "config.yaml").write_text(config.replace("uri: null", f"uri: {uri}"))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         began = time.perf_counter()
         with pytest.raises(UserError, match=rf"register=beats: .* {uri} does not answer; .*, nothing is lost"):
             register(Run(run.folder))

@@ -20,6 +20,7 @@ from bench.cli.door import run as run_command
 from bench.runs import facts
 from bench.runs.run import Run
 from bench.tracking import wording
+from bench.tracking.address import still_has
 from bench.tracking.follower import start_mirror
 from bench.tracking.mirror import Mirror, TrackingError, default_uri, page
 from fake_run import START, epoch, write_run
@@ -174,6 +175,20 @@ def test_a_run_deleted_on_the_server_is_sent_anew(outputs: Path) -> None:
     assert sent(outputs, run)[0].info.run_id != parent.info.run_id
 
 
+def test_what_was_deleted_is_sent_anew(outputs: Path) -> None:
+    run, uri = write_run(outputs), default_uri(outputs)
+    assert not still_has(uri, run)
+    send(run, outputs)
+    assert still_has(uri, run)
+    client_of(outputs).delete_experiment(sent(outputs, run)[0].info.experiment_id)
+    assert not still_has(uri, run)
+    send(run, outputs)
+    assert still_has(uri, run)
+    (outputs / "mlflow.db").unlink()
+    assert not still_has(uri, run)
+    assert page("http://elsewhere", run.folder / "tracking.json") == "http://elsewhere"
+
+
 def test_another_database_gets_everything_and_the_first_keeps_its_own(
     outputs: Path, empty: Path, tmp_path: Path
 ) -> None:
@@ -267,7 +282,7 @@ def test_names_and_values_a_server_refuses_are_rewritten() -> None:
 
 
 def test_long_leaves_and_the_tracking_address_are_no_parameters() -> None:
-    config = {"model": {"depth": 3, "note": "x" * 251, "sizes": [1, 2]}, "tracking": {"uri": "http://me:pass@host"}}
+    config = {"model": {"depth": 3, "note": "x" * 6001, "sizes": [1, 2]}, "tracking": {"uri": "http://me:pass@host"}}
     assert facts.leaves(config) == {"model.depth": "3", "model.sizes": "[1, 2]"}
 
 
@@ -365,6 +380,7 @@ def test_the_door_says_what_was_sent_and_where_it_is(outputs: Path, capsys: pyte
     assert page(default_uri(outputs), note) in said.out
     assert said.err == ""
     known = read_json(note)
+    write_json(note, {**known, "uri": "http://t:8080/"})
     assert page("http://t:8080/", note) == (
         f"http://t:8080/#/experiments/{known['experiment_id']}/runs/{known['run_id']}?workflowType=machine_learning"
     )

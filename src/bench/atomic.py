@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.spec import UserError
+from bench import bounded
 
 
 @contextmanager
@@ -41,7 +41,4 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Reads a file of ``write_json``; UserError where it is not valid JSON any more."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not whole ({error}); delete it to have it made again") from error
+    return bounded.read_json(path)

@@ -1,15 +1,16 @@
-"""Prints a line for the user; formats scores, counts, shares and addresses."""
+"""Prints a line for the user; formats scores, counts and shares."""
 
 from __future__ import annotations
 
 import math
-import re
 import sys
+
+from bench.addresses import without_secrets
 
 
 def say(line: str) -> None:
     """A line for the person, beside the result that goes to standard output."""
-    print(line, file=sys.stderr, flush=True)
+    print(visible(without_secrets(line)), file=sys.stderr, flush=True)
 
 
 def figure(value: float, like: float | None = None) -> str:
@@ -39,6 +40,6 @@ def percent(share: float) -> str:
     return "–" if math.isnan(share) else f"{share:.1%}".replace("%", "\u00a0%")
 
 
-def public(uri: str) -> str:
-    """The URI without a user's name and password: what may be printed and noted."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+def visible(text: str) -> str:
+    """A text whose control characters are written out: a terminal would obey them."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)

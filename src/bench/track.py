@@ -19,7 +19,7 @@ from bench.mistake import UserError
 ABOUT = """Sends runs to MLflow from their folders: what a dead server missed, or, as a training goes, all of it.
 
   RUN         a run's folder, as train printed it
-  --uri URI   where to; else the run's tracking.uri, else the database in its outputs folder
+  --uri URI   where to; run: where its folder says; else MLFLOW_TRACKING_URI, else the database in its outputs
   --follow    stay, and send what the run writes until it ends"""
 
 

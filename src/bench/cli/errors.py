@@ -12,9 +12,11 @@ import re
 import sys
 from collections.abc import Iterator
 
+from bench.addresses import without_secrets
 from bench.cli.command import Command
 from bench.cli.keys import groups_of, keys_of
 from bench.mistake import UserError
+from bench.tell import visible
 
 MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -42,7 +44,7 @@ def sentence(error: Exception, command: Command) -> str:
 
 
 def say_mistake(text: str) -> None:
-    print(f"bench: {text}", file=sys.stderr, flush=True)
+    print(f"bench: {visible(without_secrets(text))}", file=sys.stderr, flush=True)
 
 
 def _of_hydra(error: BaseException) -> bool:

@@ -17,6 +17,7 @@ from bench.runs import selection
 from bench.runs.recipe import Tracking
 from bench.spec import UserError
 from bench.tell import say
+from bench.tracking import address
 from bench.training import parts
 from bench.training.model_inputs import model_inputs
 
@@ -44,6 +45,8 @@ def _refuse(config: Compare) -> None:
     ):
         if value < least:
             raise UserError(f"{key}={value:g} must be {least} or more")
+    if config.tracking.enabled and config.tracking.uri != address.RUN:
+        address.chosen(config.tracking.uri, Path(config.outputs))
     if not config.outputs:
         raise UserError("outputs is empty: name the folder that the runs are in")
     if not config.runs:
@@ -59,7 +62,7 @@ def _show(compared: Comparison, folder: Path, tracking: Tracking) -> None:
         page = comparison_page.write(compared, folder, pictures, _inputs(compared))
         lines = sending.leave(page, compared.runs)
         if tracking.enabled:
-            lines += sending.send(folder.name, compared.runs, tracking.uri, tracking.wait)
+            lines += sending.send(folder.name, compared.runs, tracking.uri, tracking.wait, folder.parents[1])
     except Exception as error:
         lines = [f"report    not written: {type(error).__name__}: {error}"]
     for line in lines:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.datasets.base import open_to
+from bench.runs.frames import read_frame
 from bench.runs.run import Run
 from bench.spec import UserError
 
@@ -65,8 +66,8 @@ def _predicted(run: Run) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(run.folder / "oof.parquet")
-    table = file.read(columns=["id", "fold"]).to_pandas()
+    table = read_frame(path := run.folder / "oof.parquet", ["id", "fold"])
+    file = pq.ParquetFile(path)
     tied = _splits(run, "group", "example").set_index("id").reindex(table["id"])
     table = table.assign(**{name: tied[name].to_numpy() for name in tied}, id=table["id"].astype(str))
     order = np.argsort(table["id"].to_numpy(dtype=object), kind="stable")
@@ -85,7 +86,7 @@ def _splits(run: Run, *names: str) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     path = run.folder / "splits.parquet"
-    return pd.read_parquet(path, columns=["id", *(n for n in names if n in pq.read_schema(path).names)])
+    return read_frame(path, ["id", *(n for n in names if n in pq.read_schema(path).names)])
 
 
 def _refuse(what: str, first: Run, expected: str, run: Run, actual: str) -> None:

@@ -9,14 +9,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.addresses import public
 from bench.atomic import read_json, write_text
 from bench.runs.facts import content
 from bench.runs.run import Run
-from bench.tell import public
+from bench.tracking import address
 
 FOLDER = "comparisons"
 """The subfolder of a run's folder, and of its artifacts."""
-SQLITE = "sqlite:///"
 
 
 def leave(page: Path, runs: Sequence[Run]) -> list[str]:
@@ -32,26 +32,33 @@ def leave(page: Path, runs: Sequence[Run]) -> list[str]:
     return failures
 
 
-def send(name: str, runs: Sequence[Run], uri: str | None, wait_s: float) -> list[str]:
+def send(name: str, runs: Sequence[Run], uri: str | None, wait_s: float, outputs: Path) -> list[str]:
     """Sends ``comparisons/<name>.html`` to MLflow for each run that is there; returns lines to print.
 
-    ``uri`` None means the address that each run was sent to before. All runs together take at most ``wait_s`` seconds.
+    ``uri`` None is the person's own address, to which only runs go that were sent there before; ``run`` is the address
+    in each run's folder. All runs together take at most ``wait_s`` seconds.
     Never raises: ``bench.track`` can send later what MLflow has not taken.
     """
     by_uri: dict[str, list[Run]] = {}
+    lines: list[str] = []
     for run in runs:
         note = run.folder / "tracking.json"
         if note.exists() and _waits(run, name):
-            by_uri.setdefault(uri or read_json(note)["uri"], []).append(run)
-    lines, until = [], time.monotonic() + wait_s
-    for address, recipients in by_uri.items():
+            if uri == address.RUN:
+                to = address.told_by(run, "tracking.uri")
+            elif (told := read_json(note).get("uri")) != public(to := address.chosen(uri, outputs)) and uri is None:
+                lines.append(f"tracking  {run.folder} says it is at {public(str(told))}: give tracking.uri=run")
+                continue
+            by_uri.setdefault(to, []).append(run)
+    until = time.monotonic() + wait_s
+    for to, recipients in by_uri.items():
         folders = [str(run.folder) for run in recipients]
-        if not address.startswith(SQLITE) or Path(address.removeprefix(SQLITE)).exists():  # else it was moved
-            _track(folders, address, max(1.0, until - time.monotonic()))
+        if not to.startswith(address.SQLITE) or Path(to.removeprefix(address.SQLITE)).exists():  # else it was moved
+            _track(folders, to, max(1.0, until - time.monotonic()))
         waiting = [folder for run, folder in zip(recipients, folders, strict=True) if _waits(run, name)]
         if waiting:
             lines.append(
-                f"tracking  MLflow ({public(address)}) has not taken the page; later: python -m bench.track "
+                f"tracking  MLflow ({public(to)}) has not taken the page; later: python -m bench.track "
                 + " ".join(waiting)
             )
         else:

@@ -15,6 +15,7 @@ from bench.datasets.base import open_to, serves
 from bench.features.base import Features
 from bench.runs.recipe import Node, Recipe
 from bench.spec import InputSpec, UserError
+from bench.tracking import address
 from bench.training import batch_statistics, device, parts
 
 NOT_BUILT = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AssertionError)
@@ -26,6 +27,8 @@ def values(recipe: Recipe) -> None:
     keys.refuse_unread(recipe)
     if "?" in recipe.outputs and recipe.tracking.enabled and recipe.tracking.uri is None:
         raise UserError(f"outputs={recipe.outputs}: MLflow's database can't lie below a folder with '?' in its name")
+    if recipe.tracking.enabled:
+        address.chosen(recipe.tracking.uri, Path(recipe.outputs))
     train = recipe.train
     for key in ("epochs", "min_steps", "batch_size", "eval_batch_size", "accumulate", "patience"):
         number = getattr(train, key)

@@ -14,14 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.addresses import word_without_secrets
+from bench.runs import inside
 from bench.runs.facts import content
 from bench.runs.recipe import Tracking
 from bench.runs.run import Run
 from bench.runs.scores import Scores
 from bench.spec import UserError
-from bench.tell import figure, public, say, spread
+from bench.tell import figure, say, spread
+from bench.tracking import address
 from bench.tracking.follower import start_mirror
-from bench.tracking.mirror import default_uri
 from bench.tracking.where import tell_where
 
 if TYPE_CHECKING:
@@ -52,7 +54,10 @@ class Life:
     @property
     def mirrored(self) -> bool:
         """Whether nothing is left to send: all is with this very server, or nobody wants it."""
-        return self.uri is None or self.before.get("tracked") == content(self.uri.encode())
+        if self.uri is None:
+            return True
+        sent = self.before.get("tracked") == content(self.uri.encode())
+        return sent and address.still_has(self.uri, self.run)
 
     @contextmanager
     def working(self) -> Iterator[Work]:
@@ -61,7 +66,7 @@ class Life:
         A block that raises leaves it marked as failed, or as killed where it was interrupted.
         """
         run, wait_s = self.run, self.tracking.wait
-        command = public(shlex.join(sys.orig_argv))
+        command = shlex.join(map(word_without_secrets, sys.orig_argv))
         run.write_state(status="running", pid=os.getpid(), host=os.uname().nodename, command=command, failed=[])
         mirror = start_mirror(run, self.uri, wait_s) if self.uri is not None else None
         work = Work()
@@ -78,8 +83,9 @@ class Life:
         finally:
             sent = mirror is not None and mirror.finish(wait_s)
             run.write_state(tracked=content(self.uri.encode()) if sent and self.uri else None)
+            how = " --uri run" if self.tracking.uri else ""
             if mirror is not None and not sent:
-                say(f"tracking  MLflow has not taken everything; later: python -m bench.track {run.folder}")
+                say(f"tracking  MLflow has not taken everything; later: python -m bench.track {run.folder}{how}")
 
     def conclude(self, scores: Scores | None, rows: Rows, heads: Sequence[str], *sentences: str) -> None:
         """A table of ``rows`` below ``heads`` and of what every run has; sentences; last, where everything is."""
@@ -107,6 +113,7 @@ def held(run: Run, tracking: Tracking, outputs: str, doing: str, instead: str) -
     from filelock import FileLock, Timeout
 
     run.folder.mkdir(parents=True, exist_ok=True)
+    inside.refuse_links(run.folder)
     lock = FileLock(run.folder / ".lock", timeout=0)
     try:
         lock.acquire()
@@ -114,7 +121,7 @@ def held(run: Run, tracking: Tracking, outputs: str, doing: str, instead: str) -
         who = f"another command (pid {run.state().get('pid')})"
         raise UserError(f"{run.folder} is being {doing} by {who}; wait for it{instead}") from None
     try:
-        uri = (tracking.uri or default_uri(Path(outputs).resolve())) if tracking.enabled else None
+        uri = address.chosen(tracking.uri, Path(outputs)) if tracking.enabled else None
         yield Life(run, tracking, uri, run.state())
     finally:
         lock.release()

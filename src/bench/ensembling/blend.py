@@ -19,6 +19,7 @@ from bench.runs.recipe import EnsembleRecipe
 from bench.runs.run import Run
 from bench.spec import UserError
 from bench.tell import figure, say
+from bench.tracking import address
 from bench.training.parts import named
 
 
@@ -32,6 +33,8 @@ def ensemble(recipe: EnsembleRecipe, names: Mapping[str, str]) -> Outcome:
     for key in ("blend", "harden"):
         if key not in names:  # Hydra names no choice where there are several
             raise UserError(f"{key} names several; -m makes each in turn, as in -m {key}=a,b")
+    if recipe.tracking.enabled:
+        address.chosen(recipe.tracking.uri, Path(recipe.outputs))
     way, harden = parts(recipe)
     selected = selection.select(recipe.runs, Path(recipe.outputs))
     for left_out in selected.left_out:

@@ -14,7 +14,7 @@ import pandas as pd
 from bench.atomic import read_json
 from bench.datasets.base import TARGET
 from bench.ensembling.ways import geometric, normalised
-from bench.runs.frames import PREDICTION, predictions
+from bench.runs.frames import PREDICTION, predictions, read_frame
 from bench.runs.run import Run
 from bench.spec import Metric, UserError
 from bench.training import parts
@@ -189,7 +189,7 @@ def _saw(done: Path) -> Any:
 def _frame(path: Path, columns: list[str]) -> pd.DataFrame:
     """Reads the columns of a file, and checks that they exist, that ids are unique and that rows are probabilities."""
     try:
-        frame = pd.read_parquet(path)
+        frame = read_frame(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read ({error}); run the command that trained it again") from error
     for column in columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from bench.ensembling import blend, fitting, members
 from bench.ensembling.ways import Blend, Rank, Way, normalised
 from bench.extensions import add as add_extensions
 from bench.prediction.predictor import Predictor
-from bench.runs import submission
+from bench.runs import inside, submission
 from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE, select
 from bench.spec import UserError
@@ -129,12 +130,14 @@ class Blended(Predictor):
 def find_member(ensemble: Run, folder: Path, outputs: Path) -> Run:
     """The member in ``folder``; if that is gone, the run of the same identity near the ensemble or in ``outputs``."""
     beside = ensemble.folder.parent.parent  # <outputs>/<dataset>, of which the ensemble is <model>/<identity>
-    for place in (folder, *sorted(beside.glob(f"*/{folder.name}")), *sorted(outputs.glob(f"*/*/{folder.name}"))):
+    given = [folder] if inside.within(folder, inside.outputs_of(ensemble.folder), outputs) else []
+    name = glob.escape(folder.name) if inside.is_name(folder.name) else "no name"
+    for place in (*given, *sorted(beside.glob(f"*/{name}")), *sorted(outputs.glob(f"*/*/{name}"))):
         if (place / "config.yaml").exists():
             return Run.open(place)
     raise UserError(
-        f"{ensemble.folder} is a blend of {folder}, which is not there any more, and there is no {folder.name} in "
-        f"{beside} or {outputs}; put that run's folder back, or say with outputs= where it is"
+        f"{ensemble.folder} is a blend of {folder}, which is not there any more, or lies elsewhere, and there is no "
+        f"{folder.name} in {beside} or {outputs}; put that run's folder back, or say with outputs= where it is"
     )
 
 

@@ -11,8 +11,8 @@ from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE
 from bench.spec import UserError
 from bench.tell import say
-from bench.tracking import registry
-from bench.tracking.mirror import TrackingError, default_uri
+from bench.tracking import address, registry
+from bench.tracking.mirror import TrackingError
 from bench.tracking.wording import before_looking
 from bench.training import parts
 from bench.training.loading import finished_folds, trained_fold
@@ -35,7 +35,7 @@ def register(run: Run, config: Predict) -> str:
     for number in folds:
         trained_fold(run, number, torch.device("cpu"))  # what does not load here would not load elsewhere
     recipe, known = run.recipe, run.inputs
-    uri = recipe.tracking.uri or default_uri(run.folder.parents[2])
+    uri = address.chosen(None, run.folder.parents[2])
     arrays = parts.dataset_class(recipe.dataset).raw(dict(known.facts), parts.features(recipe.features).reads)
     try:
         version = registry.register(run, uri, name, files(run, folds), marks(run, folds), arrays)

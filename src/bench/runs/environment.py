@@ -7,9 +7,9 @@ import shlex
 import sys
 from pathlib import Path
 
+from bench.addresses import word_without_secrets
 from bench.atomic import write_json
 from bench.runs.run import Run
-from bench.tell import public
 
 
 def write_environment(run: Run) -> None:
@@ -47,7 +47,7 @@ def write_environment(run: Run) -> None:
     write_json(
         run.folder / "environment.json",
         {
-            "command": public(shlex.join(sys.orig_argv)),
+            "command": shlex.join(map(word_without_secrets, sys.orig_argv)),
             "python": platform.python_version(),
             "platform": platform.platform(),
             "cpus": os.cpu_count(),

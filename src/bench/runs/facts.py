@@ -10,7 +10,8 @@ from typing import Any
 
 from bench.runs.run import Run
 
-LONGEST_PARAMETER = 250
+LONGEST_NAME, LONGEST_PARAMETER = 250, 6000
+"""Characters that MLflow takes."""
 
 
 def leaves(config: Any, prefix: str = "") -> dict[str, str]:
@@ -24,7 +25,7 @@ def leaves(config: Any, prefix: str = "") -> dict[str, str]:
     text = json.dumps(config) if isinstance(config, (list, bool)) else str(config)
     if config is None or not text or len(text) > LONGEST_PARAMETER:
         return {}
-    return {re.sub(r"[^\w./ :-]", "_", prefix)[:LONGEST_PARAMETER]: text}
+    return {re.sub(r"[^\w./ :-]", "_", prefix)[:LONGEST_NAME]: text}
 
 
 def short_name(part: Any) -> str:

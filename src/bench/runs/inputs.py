@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.atomic import write_json
-from bench.runs import records
-from bench.spec import Direction, InputSpec
+from bench.runs import inside, records
+from bench.spec import Direction, InputSpec, UserError
 
 FILE = "inputs.json"
+MOST_FOLDS = 100_000
+ESCAPES = frozenset("\x1b\x9b\x90\x9d")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +63,23 @@ class Inputs:
 
 def read(folder: Path) -> Inputs:
     """UserError naming the file where it is not there, or not whole."""
-    return records.from_json(Inputs, folder / FILE)
+    inputs = records.from_json(Inputs, folder / FILE)
+    _refuse(inputs, str(folder / FILE))
+    return inputs
 
 
 def write(folder: Path, inputs: Inputs) -> None:
     """A trained run's has no members at all."""
+    _refuse(inputs, "this run")
     content = {key: value for key, value in records.plain(inputs).items() if key != "members" or value}
     write_json(folder / FILE, content)
+
+
+def _refuse(inputs: Inputs, source: str) -> None:
+    """UserError for names that are none: they become folders, and are shown."""
+    names = {"dataset": inputs.dataset, "model": inputs.model, "metric": inputs.metric}
+    inside.refuse_no_names(names | {f"names.{key}": value for key, value in inputs.names.items()}, source)
+    if not 0 < inputs.n_splits <= MOST_FOLDS:
+        raise UserError(f"{source}: n_splits={inputs.n_splits} must lie between 1 and {MOST_FOLDS:,}")
+    if odd := [name for name in inputs.spec.classes if set(name) & ESCAPES]:
+        raise UserError(f"{source}: the class {odd[0]!r} holds an escape that a terminal obeys; give it another name")

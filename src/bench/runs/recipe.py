@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
-from bench import targets
+from bench import bounded, targets
+from bench.addresses import public, word_without_secrets
 from bench.atomic import write_text
 from bench.runs import records
 from bench.spec import UserError
-from bench.tell import public
 
 Node = Mapping[str, Any]
 """A group's choice: a ``_target_`` and its options, which ``training/parts.py`` turns into an object."""
@@ -178,13 +178,8 @@ def read(folder: Path) -> Recipe | EnsembleRecipe:
 
 def mapping(folder: Path) -> dict[str, Any]:
     """The recipe's file as plain containers; targets that have moved get their current names."""
-    import yaml
-
     path = folder / FILE
-    try:
-        content = records.read(path, lambda path: yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} can't be read as YAML ({' '.join(str(error).split())}); {records.AGAIN}") from error
+    content = records.read(path, lambda path: bounded.read_yaml(path, records.AGAIN))
     if not isinstance(content, dict):
         raise UserError(f"{path} is no mapping of keys to values; {records.AGAIN}")
     named_as_today: dict[str, Any] = targets.renamed(content)
@@ -197,4 +192,6 @@ def write(folder: Path, recipe: Recipe | EnsembleRecipe) -> None:
 
     content = records.plain(recipe)
     content["tracking"]["uri"] = recipe.tracking.uri and public(recipe.tracking.uri)
+    if content.get("pretrain"):
+        content["pretrain"] = [word_without_secrets(word) for word in content["pretrain"]]
     write_text(folder / FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

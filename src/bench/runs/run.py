@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.atomic import read_json, write_json
-from bench.runs import inputs, recipe, scores
+from bench.runs import inputs, inside, recipe, scores
 from bench.runs.inputs import Inputs
 from bench.runs.recipe import EnsembleRecipe, Recipe
 from bench.runs.scores import Scores
@@ -110,6 +110,7 @@ class Run:
         run = cls(Path(folder).resolve())
         if not (run.folder / "config.yaml").exists():
             raise UserError(f"{folder} is not a run's folder: it has no config.yaml; give what train printed")
+        inside.refuse_links(run.folder)
         return run
 
     @property

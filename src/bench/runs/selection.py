@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.runs import inputs, recipe
+from bench.runs import inputs, inside, recipe
 from bench.runs.facts import alive, leaves
 from bench.runs.run import Run
 from bench.spec import UserError
@@ -103,7 +103,7 @@ def _named(word: str, outputs: Path, key: str) -> Run:
     if re.fullmatch("[0-9a-f]{4,12}", word):
         matching = [run for run in _all(outputs) if run.identity.startswith(word)]
         if len(matching) == 1:
-            return matching[0]
+            return Run.open(matching[0].folder)
         if matching:
             raise UserError(f"{key}: {word} begins the identities of {len(matching)} runs; give more of its digits")
         raise UserError(f"{key}: no run in {outputs} has the identity {word}; {HOW}")
@@ -141,6 +141,7 @@ def _asked(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[
 
 def _facts(run: Run) -> dict[str, str]:
     """What a query can ask of a run. A group's chosen option goes before what stands under it in the config."""
+    inside.refuse_links(run.folder)
     known = run.inputs
     config = leaves(run.config) if (run.folder / recipe.FILE).exists() else {}
     input_facts = {name: str(getattr(known, name)) for name in ("dataset", "model", "metric", "simulated", "group")}

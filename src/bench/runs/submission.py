@@ -125,8 +125,19 @@ def refuse_other(submission: Path, sample: Path, source: Path) -> None:
 
 def write_excel(submission: Path, excel: Path) -> None:
     """The submission's table as a spreadsheet, numbers as numbers."""
+    from openpyxl.utils.exceptions import IllegalCharacterError
+
     content = io.BytesIO()
-    pd.read_csv(submission).to_excel(content, index=False, engine="openpyxl")
+    table = pd.read_csv(submission)
+    with pd.ExcelWriter(content, engine="openpyxl") as book:
+        try:
+            table.to_excel(book, index=False)
+        except IllegalCharacterError as error:
+            raise UserError(f"excel=true: an id in {submission} holds a control character; leave excel out") from error
+        for cells in book.sheets["Sheet1"].iter_rows():
+            for cell in cells:
+                if cell.data_type == "f":  # an id that begins with an equals sign is no formula
+                    cell.data_type = "s"
     with replacing(excel) as temporary:
         temporary.write_bytes(content.getvalue())
 

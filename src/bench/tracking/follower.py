@@ -69,13 +69,13 @@ def send(folders: list[str], uri: str | None, follows: bool, wait_s: float, held
     """
     from bench.runs.run import Run
     from bench.spec import UserError
-    from bench.tracking.mirror import Mirror, TrackingError, default_uri, page
+    from bench.tracking.mirror import Mirror, TrackingError, page
 
     runs, taken = [Run.open(folder) for folder in folders], True
     if follows and len(runs) > 1:
         raise UserError("--follow takes one run; start one process for each")
     for run in runs:
-        to = uri or run.made_by.tracking.uri or default_uri(run.folder.parents[2])
+        to = _address(run, uri)
         mirror = Mirror(run, to)
         if follows:
             return follow(mirror, wait_s, held) == 0
@@ -89,6 +89,23 @@ def send(folders: list[str], uri: str | None, follows: bool, wait_s: float, held
         later = "" if complete else " (it goes on)"
         print(f"{run.folder}: sent {sent}{later}; {page(to, run.folder / 'tracking.json')}")
     return taken
+
+
+def _address(run: Run, uri: str | None) -> str:
+    """Where to send a run; UserError where its folder names an address that the person has not."""
+    from bench.addresses import public
+    from bench.spec import UserError
+    from bench.tracking import address
+
+    if uri == address.RUN:
+        return address.told_by(run, "--uri")
+    to, told = address.chosen(uri, run.folder.parents[2], "--uri"), address.of_folder(run)
+    if uri is None and told is not None and told != public(to):
+        raise UserError(
+            f"{run.folder} says that it is tracked at {public(told)}; --uri run sends it "
+            "there, --uri <address> elsewhere"
+        )
+    return to
 
 
 def follow(mirror: Mirror, wait_s: float, held: bool) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import socket
 import sqlite3
 import time
@@ -22,12 +23,13 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.addresses import public
 from bench.atomic import read_json, write_json
-from bench.runs import facts, records
+from bench.runs import facts, inside, records
 from bench.runs.run import Fold, Run
 from bench.runs.scores import Scores
-from bench.tell import public
 from bench.tracking import wording
+from bench.tracking.address import SQLITE, default_uri
 from bench.tracking.wording import Point, comparison, page
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Mirror", "TrackingError", "comparison", "default_uri", "page", "quiet"]
 
-SQLITE = "sqlite:///"
 FILES = ("config.yaml", "environment.json", "scores.json", "submission.csv", "report.html", "blend.json")
 # A dead server is tried twice for 5 s; MLflow's own defaults block a call for 246 s.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
@@ -46,11 +47,6 @@ BLANK = {"sent": 0, "prefix": facts.content([])}
 
 class TrackingError(RuntimeError):
     """The tracking server or database failed; the message is one sentence. The run's folder still has everything."""
-
-
-def default_uri(outputs: Path) -> str:
-    """The database beside the runs; absolute, since a job may change its working directory."""
-    return f"{SQLITE}{Path(outputs).resolve() / 'mlflow.db'}"
 
 
 class Mirror:
@@ -108,7 +104,7 @@ class Mirror:
             self._save("scores")
         pages = [*sorted(run.folder.glob("plots/*.png")), *sorted(run.folder.glob("comparisons/*.html"))]
         for path in [*(run.folder / name for name in FILES), *pages]:
-            if path.exists():
+            if path.is_file() and inside.within(path, run.folder):
                 self._artifact(note["run_id"], path, None if path.parent == run.folder else path.parent.name)
         self._table(scores)
         ended = wording.last_sign(run.folder, ["state.json", "folds/*/done.json", "folds/*/history.json"])
@@ -135,7 +131,7 @@ class Mirror:
             known.update(sent=len(history), prefix=facts.content(history))
             self._save("epochs", len(new))
         status = wording.fold_status(fold, self.state, self.alive)
-        if status != "RUNNING" and fold.log.exists():
+        if status != "RUNNING" and fold.log.is_file() and inside.within(fold.log, self.run.folder):
             self._artifact(known["run_id"], fold.log, None)
         self._status(known, known["run_id"], status, wording.last_sign(fold.folder, ["done.json", "history.json"]))
 
@@ -285,11 +281,20 @@ class Mirror:
     def _read_note(self) -> dict[str, Any]:
         path = self.run.folder / "tracking.json"
         note = read_json(path) if path.exists() else self._new_note()
+        if not _is_note(note):  # of another version, or of somebody who would have us name what is not ours
+            return self._new_note()
         return note if note["uri"] == public(self.uri) else {**self._new_note(), "token": note["token"]}
 
     def _save(self, what: str, count: int = 1) -> None:
         write_json(self.run.folder / "tracking.json", self.note)
         self.sent[what] += count
+
+
+def _is_note(note: Any) -> bool:
+    """Whether it is what ``_new_note`` makes; the token goes into a query."""
+    if not isinstance(note, dict) or not re.fullmatch("[0-9a-f]{32}", str(note.get("token"))):
+        return False
+    return all(isinstance(note.get(key), kind) for key, kind in (("uri", str), ("files", dict), ("folds", dict)))
 
 
 @contextmanager

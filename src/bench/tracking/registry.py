@@ -24,6 +24,7 @@ from bench import extensions, targets
 from bench.runs.run import Run
 from bench.spec import UserError
 from bench.tracking import wording
+from bench.tracking.address import VARIABLE
 from bench.tracking.mirror import Mirror, TrackingError, quiet
 
 if TYPE_CHECKING:
@@ -217,6 +218,7 @@ def _settings(uri: str, seconds: str) -> Iterator[None]:
     import mlflow
 
     before = os.environ[TIMEOUT], mlflow.get_tracking_uri()  # the mirror has set the first
+    environment = os.environ.get(VARIABLE)  # which mlflow sets too
     os.environ[TIMEOUT] = seconds
     mlflow.set_tracking_uri(uri)
     try:
@@ -224,6 +226,9 @@ def _settings(uri: str, seconds: str) -> Iterator[None]:
     finally:
         os.environ[TIMEOUT] = before[0]
         mlflow.set_tracking_uri(before[1])
+        os.environ.pop(VARIABLE, None)
+        if environment is not None:
+            os.environ[VARIABLE] = environment
 
 
 def _signature(arrays: Mapping[str, Any] | None, classes: Sequence[str]) -> ModelSignature | None:

@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.addresses import hidden_in, public
 from bench.atomic import read_json
 from bench.runs.facts import alive
 from bench.runs.run import Fold, Run
 from bench.runs.scores import Scores
 from bench.spec import Direction
-from bench.tell import figure, public, spread
+from bench.tell import figure, spread
 
 VIEW = "bench"
 FEW = ("model", "loss", "optimizer", "seed")  # the run's parameters that a fold's page repeats
@@ -133,19 +134,19 @@ def sentence(uri: str, error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if "Max retries exceeded" in text or "timed out" in text.lower() or "Connection" in text:
         return f"the tracking server {public(uri)} does not answer"
-    return f"{public(uri)} did not take it: {public(text)[:200]}"
+    return f"{public(uri)} did not take it: {hidden_in(text, uri)[:200]}"
 
 
 def page(uri: str, tracking_json: Path) -> str:
     """The address of a run's page, or of the server if nothing was sent yet."""
-    note = read_json(tracking_json) if tracking_json.exists() else {}
+    note = _note(uri, tracking_json)
     # Without workflowType the page opens in its mode for language models.
     return _address(uri, note, f"runs/{note['run_id']}?workflowType=machine_learning" if "run_id" in note else "")
 
 
 def comparison(uri: str, tracking_json: Path) -> str:
     """The address of the page that compares the runs of one dataset, grouped by model."""
-    note = read_json(tracking_json) if tracking_json.exists() else {}
+    note = _note(uri, tracking_json)
     return _address(uri, note, f"runs?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}")
 
 
@@ -155,9 +156,16 @@ def before_looking(uri: str) -> str:
         return ""
     makefile = Path("Makefile")  # of a checkout, whose make ui shows the database of outputs/
     usual = uri == f"sqlite:///{Path('outputs').resolve() / 'mlflow.db'}"
-    if usual and makefile.is_file() and "\nui:" in makefile.read_text(encoding="utf-8", errors="replace"):
+    text = makefile.read_text(encoding="utf-8", errors="replace") if usual and makefile.is_file() else ""
+    if "\nui:" in text and "outputs/mlflow.db" in text:
         return "make ui, then "
     return f"mlflow server --port 5000 --backend-store-uri {public(uri)}, then "
+
+
+def _note(uri: str, tracking_json: Path) -> dict[str, Any]:
+    """What was noted of this very address; of another one nothing, as its pages are not there."""
+    note = read_json(tracking_json) if tracking_json.exists() else {}
+    return note if isinstance(note, dict) and note.get("uri") in (uri, public(uri)) else {}
 
 
 def server(uri: str) -> str:

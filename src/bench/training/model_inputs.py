@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.runs import inputs
+from bench.runs import inputs, inside
 from bench.runs.run import Run
+
+DEEPEST = 10
+"""Ensembles of ensembles that are followed: a folder may name itself."""
 
 
 def model_inputs(run: Run, rows: list[int]) -> tuple[dict[int, np.ndarray], str]:
@@ -15,8 +18,14 @@ def model_inputs(run: Run, rows: list[int]) -> tuple[dict[int, np.ndarray], str]
 
     An ensemble's are those of its first member.
     """
-    while (run.folder / inputs.FILE).exists() and run.inputs.members:
-        run = Run(Path(run.inputs.members[0].run))
+    outputs = inside.outputs_of(run.folder)
+    for _ in range(DEEPEST):
+        if not (run.folder / inputs.FILE).exists() or not run.inputs.members:
+            break
+        member = Path(run.inputs.members[0].run)
+        if not inside.within(member, outputs):
+            return {}, f"They are not drawn: the member {member} does not lie in {outputs}."
+        run = Run.open(member)
     known = run.inputs if (run.folder / inputs.FILE).exists() else None
     folder = Path(known.stores["train"]) if known and "train" in known.stores else None
     if known is None or folder is None or not (folder / "manifest.json").exists():

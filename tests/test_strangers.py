@@ -1,0 +1,295 @@
+"""A run's folder may come from anybody: nothing in it is run, and nothing outside it is read, sent or written."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openpyxl
+import pandas as pd
+import pytest
+
+from bench import addresses, build, targets
+from bench.atomic import read_json, write_json
+from bench.comparison import sending
+from bench.runs import frames, inputs, recipe, submission
+from bench.runs.environment import write_environment
+from bench.runs.run import Run
+from bench.spec import UserError
+from bench.tell import visible
+from bench.tracking import address, follower, wording
+from bench.tracking.mirror import Mirror
+from fake_run import rewrite, write_run
+
+SECRET = "S3cret"
+CODE = ("torch.utils.collect_env.run", "torch.load", "torch.hub.load", "torch.serialization.load", "os.system")
+NO_NAMES = (
+    "../../x", "/etc", "..", ".", "", "a/b", "a\\b", ".hidden", "-rf", "=1+1", "+a", "@a", "~", "a\x1b[31m", "a\nb",
+    "a\u202eb", "x" * 200, "a*", "[link]", "C:", " a", "a\x00",
+)  # fmt: skip
+FORMS = [
+    f"postgresql://me:a/{SECRET}@host/db", f"postgresql://me:{SECRET}@host/db", f"postgresql://me:p@{SECRET}@host/db",
+    f"postgresql://me:p@{SECRET}/x@host/db", f"postgresql://me:a?{SECRET}@host/db", f"postgresql://{SECRET}@host/db",
+    f"postgresql://me:a#{SECRET}@host:5432/db", f"postgresql://host/db?password={SECRET}&sslmode=require",
+    f"mysql+pymysql://me:{SECRET}%40x@host:3306/db", f"mssql+pyodbc:///?odbc_connect=PWD%3D{SECRET}",
+    f"http://me:{SECRET}@host:5000", f"https://me:p@{SECRET}@host:5000", f"http://me:a/{SECRET}@host:5000",
+    f"http://me:a?{SECRET}@host:5000", f"http://me:a#{SECRET}@host:5000", f"https://host/?token={SECRET}",
+    f"https://host/path?a=1&token={SECRET}#x", f"https://host/#{SECRET}", f"https://{SECRET}@host",
+    f"https://host?{SECRET}", f"http://me:x@host:5000/?token=a@{SECRET}", f"sqlite:///x.db?key={SECRET}",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_address_of_mine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(address.VARIABLE, raising=False)
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    """A file that is nobody else's business."""
+    path = tmp_path / "private"
+    path.write_text(SECRET)
+    return path
+
+
+@pytest.mark.parametrize("group", targets.CONTRACTS)
+@pytest.mark.parametrize("target", CODE)
+def test_code_named_in_a_stranger_s_recipe_is_refused(tmp_path: Path, group: str, target: str) -> None:
+    run = write_run(tmp_path)
+    rewrite(run, "config.yaml", **{group: {"_target_": target, "command": "touch pwned"}})
+    node = Run.open(run.folder).config[group]
+    with pytest.raises(UserError, match="is refused"):
+        build.build(node, "dataset.simulator" if group == "simulator" else group)
+
+
+@pytest.mark.parametrize(
+    "name", ["submission.csv", "plots/x.png", "report.html", "folds/0/log.txt", "oof.parquet", ".lock", "tracking.log"]
+)
+@pytest.mark.parametrize("kind", ["absolute", "relative", "dangling", "folder"])
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path, private: Path, name: str, kind: str) -> None:
+    run = write_run(tmp_path)
+    path = run.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    leads_to: dict[str, str | Path] = {
+        "absolute": private, "relative": os.path.relpath(private, path.parent), "dangling": tmp_path / "new",
+        "folder": tmp_path,
+    }  # fmt: skip
+    path.symlink_to(leads_to[kind])
+    with pytest.raises(UserError, match=f"{path.name} is a link that leads out"):
+        Run.open(run.folder)
+    assert private.read_text() == SECRET
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_link_within_the_folder_is_a_file_of_it_and_a_pipe_is_none(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    (run.folder / "again.yaml").symlink_to("config.yaml")
+    Run.open(run.folder)
+    os.mkfifo(run.folder / "test.parquet")
+    with pytest.raises(UserError, match="no regular file"):
+        Run.open(run.folder)
+
+
+def test_a_link_made_while_a_run_is_mirrored_is_not_sent(tmp_path: Path, private: Path) -> None:
+    run = write_run(tmp_path, folds=1)
+    (run.folder / "submission.csv").symlink_to(private)
+    (run.folder / "id_rsa").write_text(SECRET)
+    sent: list[str] = []
+    mirror = Mirror(run, address.default_uri(tmp_path))
+    mirror._artifact = lambda _, path, __: sent.append(path.name)  # type: ignore[method-assign,assignment]
+    assert mirror.sync()
+    assert set(sent) == {"config.yaml", "environment.json", "scores.json", "log.txt"}
+
+
+def test_an_address_comes_from_the_person_never_from_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path)
+    (run.folder / "comparisons").mkdir()
+    (run.folder / "comparisons" / "c.html").write_text("page")
+    write_json(run.folder / "tracking.json", {"uri": "http://stranger", "token": "0" * 32, "files": {}, "folds": {}})
+    called: list[str] = []
+    monkeypatch.setattr(sending, "_track", lambda folders, uri, seconds: called.append(uri))
+    lines = sending.send("c", [run], None, 1.0, tmp_path)
+    assert called == []
+    assert "tracking.uri=run" in lines[0]
+    with pytest.raises(UserError, match="--uri run sends it there"):
+        follower._address(run, None)
+    assert follower._address(run, "run") == "http://stranger"
+    assert follower._address(run, "http://mine") == "http://mine"
+    sending.send("c", [run], "run", 1.0, tmp_path)
+    sending.send("c", [run], "http://mine", 1.0, tmp_path)
+    assert called == ["http://stranger", "http://mine"]
+    monkeypatch.setenv(address.VARIABLE, "http://own")
+    assert address.chosen(None, tmp_path) == "http://own"
+    assert address.chosen("http://other", tmp_path) == "http://other"
+    rewrite(run, "config.yaml", tracking={"uri": "http://stranger"})
+    (run.folder / "tracking.json").unlink()
+    monkeypatch.delenv(address.VARIABLE)
+    with pytest.raises(UserError, match="http://stranger"):
+        follower._address(Run(run.folder), None)
+
+
+@pytest.mark.parametrize("note", [[], {}, {"uri": 1, "token": "x"}, {"uri": "u", "token": "' OR 1=1", "files": {}}])
+def test_a_stranger_s_note_names_no_runs_of_ours(tmp_path: Path, note: Any) -> None:
+    run = write_run(tmp_path)
+    write_json(run.folder / "tracking.json", note)
+    mirror = Mirror(run, "http://mine")
+    kept = mirror._read_note()
+    assert (kept["uri"], kept["files"], kept["folds"]) == ("http://mine", {}, {})
+    assert len(kept["token"]) == 32
+
+
+@pytest.mark.parametrize("key", ["dataset", "model", "metric", "names"])
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_names_in_a_folder_are_names(tmp_path: Path, key: str, name: str) -> None:
+    run = rewrite(write_run(tmp_path), "inputs.json", **{key: {"model": name} if key == "names" else name})
+    with pytest.raises(UserError, match=r"inputs\.json: \S+ is no name"):
+        _ = run.inputs
+
+
+def test_counts_in_a_folder_are_bounded(tmp_path: Path) -> None:
+    run = rewrite(write_run(tmp_path), "inputs.json", n_splits=10**12)
+    with pytest.raises(UserError, match="n_splits"):
+        _ = run.folds
+    classes = {"channels": 1, "size": [8], "classes": ["a", "\x1b]0;pwned"]}
+    with pytest.raises(UserError, match="holds an escape"):
+        _ = rewrite(run, "inputs.json", n_splits=2, spec=classes).inputs
+
+
+def test_a_member_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    from bench.prediction.blended import find_member
+
+    ensemble, other = write_run(tmp_path / "outputs"), write_run(tmp_path / "other", identity="a" * 12)
+    with pytest.raises(UserError, match="outputs="):
+        find_member(ensemble, other.folder, tmp_path / "outputs")
+    with pytest.raises(UserError, match="outputs="):
+        find_member(ensemble, Path("/etc/.."), tmp_path / "outputs")
+    assert find_member(ensemble, other.folder, tmp_path / "other") == other
+    near = write_run(tmp_path / "outputs", identity="b" * 12)
+    assert find_member(ensemble, near.folder, tmp_path / "nowhere") == near
+
+
+BOMBS: dict[str, tuple[str, str]] = {
+    "aliases": ("config.yaml", "a: &a [1]\n" + "".join(f"{c}: &{c} [*a, *a]\n" for c in "bcdefghi")),
+    "depth": ("config.yaml", "[" * 50_000),
+    "number": ("config.yaml", "a: " + "1" * 5000),
+    "base 60": ("config.yaml", "a: 1" + ":59" * 50_000),
+    "size": ("config.yaml", "#" * 300_000),
+    "date": ("config.yaml", "a: 2001-99-99"),
+    "python": ("config.yaml", "a: !!python/object/apply:os.system ['touch pwned']"),
+    "json depth": ("inputs.json", "[" * 500_000),
+    "json number": ("inputs.json", '{"a": ' + "1" * 5000 + "}"),
+    "json bytes": ("inputs.json", "\x00\x01"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_text_that_grows_is_one_sentence_with_its_file(tmp_path: Path, name: str) -> None:
+    file, content = BOMBS[name]
+    (tmp_path / file).write_text(content)
+    with pytest.raises(UserError, match=file.replace(".", r"\.")):
+        inputs.read(tmp_path) if file == inputs.FILE else recipe.mapping(tmp_path)
+
+
+def test_a_file_of_a_terabyte_of_nothing_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "state.json").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UserError, match=r"state\.json is larger"):
+        read_json(tmp_path / "state.json")
+
+
+def test_a_table_of_absurd_size_is_refused_by_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "oof.parquet"
+    pd.DataFrame({"id": np.arange(1000)}).to_parquet(path)
+    assert len(frames.read_frame(path)) == 1000
+    monkeypatch.setattr(frames, "MOST_VALUES", 999)
+    with pytest.raises(UserError, match=r"oof\.parquet says that it holds 1,000 values"):
+        frames.read_frame(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"oof\.parquet can't be read"):
+        frames.read_frame(path)
+
+
+def test_an_id_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
+    ids = ['=HYPERLINK("http://evil","x")', "=1+1", "+1", "plain"]
+    pd.DataFrame({"id": ids, "p": [0.5] * 4}).to_csv(tmp_path / "s.csv", index=False)
+    submission.write_excel(tmp_path / "s.csv", tmp_path / "s.xlsx")
+    cells = [row[0] for row in openpyxl.load_workbook(tmp_path / "s.xlsx")["Sheet1"].iter_rows(min_row=2)]
+    assert [cell.value for cell in cells][:2] == ids[:2]
+    assert "f" not in {cell.data_type for cell in cells}
+    pd.DataFrame({"id": ["a\x1bb"], "p": [1]}).to_csv(tmp_path / "s.csv", index=False)
+    with pytest.raises(UserError, match="control character"):
+        submission.write_excel(tmp_path / "s.csv", tmp_path / "s.xlsx")
+
+
+def test_a_terminal_obeys_no_id() -> None:
+    assert visible("id \x1b[2J\x07é\u202e") == "id \\x1b[2J\\x07é\\u202e"
+
+
+@pytest.mark.parametrize("uri", FORMS)
+def test_no_file_of_a_run_and_no_line_holds_a_secret(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path)
+    settled = rewrite(run, "config.yaml", tracking={"uri": uri}, pretrain=[f"tracking.uri={uri}"]).recipe
+    words = ["python", "-m", "bench.train", f"tracking.uri={uri}", f"tracking.uri='{uri}'", "--uri", uri]
+    monkeypatch.setattr(sys, "orig_argv", words)
+    monkeypatch.setattr("subprocess.run", _no_git)
+    recipe.write(run.folder, settled)
+    write_environment(run)
+    mirror = Mirror(run, uri)
+    write_json(run.folder / "tracking.json", mirror._new_note())
+    error = RuntimeError(f'could not translate host name "{SECRET}" of {uri}')
+    (run.folder / "tracking.log").write_text(wording.sentence(uri, error))
+    print(wording.page(uri, run.folder / "tracking.json"), wording.before_looking(uri))
+    with pytest.raises(UserError) as refused:
+        address.checked(uri.partition("://")[2], "tracking.uri")
+    print(refused.value)
+    texts = [path.read_text(errors="replace") for path in run.folder.rglob("*") if path.is_file()]
+    assert not [text for text in [*texts, *capsys.readouterr()] if SECRET in text]
+
+
+def _no_git(*_: object, **__: object) -> None:
+    raise OSError
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://host:5000/path", "http://host:5000/path"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("http://me:pass@host:5000/x", "http://host:5000/x"),
+        ("postgresql://me:a/b@host:5432/db", "postgresql://host:5432/db"),
+        ("https://host/?token=x&b=y", "https://host/?token=***&b=***"),
+        ("databricks", "databricks"),
+    ],
+)
+def test_what_is_no_secret_is_shown(uri: str, shown: str) -> None:
+    assert addresses.public(uri) == shown
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["./mlruns", "mlruns", "/abs/mlruns", "file:///abs/mlruns", "127.0.0.1:5000", "localhost:5000", "http://",
+     "http:/x", "http://host:port", "sqlite://", "sqlite:///", "postgres://h/db", "postgresql://", "ftp://h", "", "run",
+    ],
+)  # fmt: skip
+def test_an_address_of_another_form_is_refused_at_once_with_those_that_work(uri: str) -> None:
+    with pytest.raises(UserError, match=r"http://<host>:<port>.*sqlite:///<folder>/mlflow\.db"):
+        address.checked(uri, "tracking.uri")
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://h:1", "https://me:p@h/x", "postgresql://a:b@h/db", "databricks", "databricks://p"]
+)
+def test_an_address_that_works_is_taken(uri: str) -> None:
+    assert address.checked(uri, "tracking.uri") == uri
+
+
+def test_a_relative_database_is_found_from_every_folder() -> None:
+    assert address.checked("sqlite:///a.db", "tracking.uri") == f"sqlite:///{Path('a.db').resolve()}"
