@@ -65,7 +65,7 @@ def _predicted(run: Run) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(run.folder / "oof.parquet")
+    file = pq.ParquetFile(run.checked("oof.parquet"))
     table = file.read(columns=["id", "fold"]).to_pandas()
     tied = _splits(run, "group", "example").set_index("id").reindex(table["id"])
     table = table.assign(**{name: tied[name].to_numpy() for name in tied}, id=table["id"].astype(str))
