@@ -12,6 +12,7 @@ from bench.crossval import collect, length, processes
 from bench.crossval.lifecycle import Life, held
 from bench.crossval.plan import Plan, make_plan
 from bench.crossval.progress import display
+from bench.data.store import Store
 from bench.report.draw import draw
 from bench.runs import submission
 from bench.runs.outcome import Outcome
@@ -34,6 +35,8 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
         todo = processes.missing(run, plan.folds, plan.inputs.test)
         kept = f", {len(plan.folds) - len(todo)} done before" if len(todo) < len(plan.folds) else ""
         say(f"run       {run.folder} ({len(todo)} of {len(plan.folds)} folds to train{kept})")
+        for path in plan.inputs.stores.values() if todo else ():
+            Store(Path(path)).refuse_damaged()
         if not todo and _whole(run, life.before) and life.mirrored:
             outcome = Outcome(run, run.scores(), [], None)
         else:
