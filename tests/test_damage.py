@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -68,7 +69,7 @@ def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path: Path, damage: Callabl
 
 @pytest.mark.parametrize("keep", ["last", "loss"])
 def test_a_fold_with_damaged_files_ends_with_the_same_bits(tmp_path: Path, keep: str) -> None:
-    settings = tiny_fold.replace(tiny_fold.SETTINGS, keep=keep)
+    settings = replace(tiny_fold.SETTINGS, keep=keep)
     expected, chance = tiny_fold.weights(tiny_fold.fit(tmp_path, settings)), random.Random(1)
     for name in ("checkpoint.pt", "weights.safetensors"):
         path = tmp_path / "fold" / name
