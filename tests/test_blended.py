@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import bench
-from bench.atomic import read_json
+from bench.atomic import read_json, write_json
 from bench.build import locate
 from bench.crossval import collect
 from bench.ensembling import blend

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -68,7 +69,7 @@ def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path: Path, damage: Callabl
 
 
 @pytest.mark.parametrize("keep", ["last", "loss"])
-def test_a_fold_with_damaged_files_ends_with_the_same_bits(tmp_path: Path, keep: str) -> None:
+def test_a_fold_with_damaged_files_ends_with_the_same_bits(tmp_path: Path, keep: Literal["last", "loss"]) -> None:
     settings = replace(tiny_fold.SETTINGS, keep=keep)
     expected, chance = tiny_fold.weights(tiny_fold.fit(tmp_path, settings)), random.Random(1)
     for name in ("checkpoint.pt", "weights.safetensors"):
