@@ -72,7 +72,7 @@ def write_run(
     for fold in run.folds:
         fold.folder.mkdir(parents=True)
         oof[oof["fold"] == fold.number].to_parquet(fold.oof)
-        write_json(fold.done, {})
+        write_json(fold.done, {"test": "", "test_rows": 0})
     write_json(run.scores_path, scores(metric=metric, identity=run.identity))
     run.write_state(status="finished")
     return run

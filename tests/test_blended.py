@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import bench
-from bench.atomic import read_json
+from bench.atomic import read_json, write_json
 from bench.build import locate
 from bench.crossval import collect
 from bench.ensembling import blend
@@ -164,6 +164,9 @@ def test_a_member_that_predicts_otherwise_by_now_is_named(here: Path) -> None:
     frame = pd.read_parquet(changed / "oof.parquet")
     frame.loc[3, ["pred_0", "pred_1", "pred_2", "pred_3"]] = 0.25
     write_frame(frame, changed / "oof.parquet")
+    with pytest.raises(UserError, match=r"oof\.parquet is damaged"):
+        bench.load(run.folder, device="cpu")
+    write_json(changed / "scores.json", {**read_json(changed / "scores.json"), "checksums": {}})
     with pytest.raises(UserError, match=f"^{changed} no longer predicts what was blended in {run.folder}"):
         bench.load(run.folder, device="cpu")
 

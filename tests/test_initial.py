@@ -30,7 +30,7 @@ def run(folder: Path, fold: list[int], weights: str | None = None, **columns: ob
     for k in set(fold):
         (folder / "folds" / str(k)).mkdir(parents=True)
         (folder / "folds" / str(k) / "weights.safetensors").write_bytes(bytes([k]))
-        write_json(folder / "folds" / str(k) / "done.json", {})
+        write_json(folder / "folds" / str(k) / "done.json", {"test": "", "test_rows": 0})
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,12 @@ def test_one_command_holds_a_run_and_leaves_it_when_it_is_done(tmp_path: Path) -
     run = Run(tmp_path / "run")
     with held(run, SILENT, str(tmp_path), "trained", ""):
         inside = held(run, SILENT, str(tmp_path), "trained", ", or change the seed")
-        with pytest.raises(UserError, match=r"is being trained by another command .*; wait for it, or change"), inside:
+        with (
+            pytest.raises(
+                UserError, match=rf"trained by another command \(pid {os.getpid()} on .*\); wait for it, or change"
+            ),
+            inside,
+        ):
             pass
     with held(run, SILENT, str(tmp_path), "trained", "") as life:
         assert life.mirrored, "nobody wants it mirrored"

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import bench
-from bench.atomic import read_json
+from bench.atomic import read_json, write_json
 from bench.build import locate
 from bench.cli.words import quoted
 from bench.crossval.collect import collect
@@ -183,9 +183,17 @@ def test_an_unfinished_run_says_which_folds_there_are(copied: Run, tmp_path: Pat
     predict(command(tmp_path, f"run={copied.folder}", "folds=[0]"))
 
 
+def _forget_checksums(run: Run) -> None:
+    """Fold 1 as an earlier version left it."""
+    write_json(run.fold(1).done, {**read_json(run.fold(1).done), "checksums": {}})
+
+
 def test_deleted_or_foreign_weights_are_named(copied: Run, tmp_path: Path) -> None:
     weights = copied.fold(1).weights
     weights.write_bytes(b"no weights")
+    with pytest.raises(UserError, match=r"folds/1/weights.safetensors is damaged"):
+        predict(command(tmp_path, f"run={copied.folder}"))
+    _forget_checksums(copied)
     with pytest.raises(UserError, match=r"folds/1/weights.safetensors can't be put into the run's model"):
         predict(command(tmp_path, f"run={copied.folder}"))
     weights.unlink()
@@ -236,6 +244,7 @@ def test_predictions_that_are_nan_are_not_written(copied: Run, tmp_path: Path) -
     with torch.no_grad():
         next(model.parameters()).fill_(torch.nan)
     checkpoint.save_weights(copied.fold(1).weights, model)
+    _forget_checksums(copied)
     with pytest.raises(UserError, match=r"24 of 24 predictions hold NaN, the first for id \d+; nothing is written"):
         predict(command(tmp_path, f"run={copied.folder}"))
     assert not (copied.folder / "predictions").exists()

@@ -245,3 +245,19 @@ def test_a_truncated_store_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     write_json(tmp_path / "manifest.json", {"rows": 4, "shape": [4], "dtype": "float32", "digest": ""})
     with pytest.raises(UserError, match="is shorter than it says"):
         store.Store(tmp_path).gather(np.array([3]))
+
+
+def test_a_flipped_bit_in_a_store_is_found_and_its_features_are_computed_again(
+    numbers: Numbers, tmp_path: Path
+) -> None:
+    built = build(numbers, tmp_path / "store")
+    built.refuse_damaged()
+    for name in ("data.bin", "digests.npy"):
+        path = built.folder / name
+        content = bytearray(whole := path.read_bytes())
+        content[-3] ^= 4
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="is damaged"):
+            store.Store(built.folder).refuse_damaged()
+        build(numbers, tmp_path / "store").refuse_damaged()
+        assert path.read_bytes() == whole

@@ -66,7 +66,8 @@ def _predicted(run: Run) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """
     import pyarrow.parquet as pq
 
-    table = read_frame(path := run.folder / "oof.parquet", ["id", "fold"])
+    path = run.checked("oof.parquet")
+    table = read_frame(path, ["id", "fold"])
     file = pq.ParquetFile(path)
     tied = _splits(run, "group", "example").set_index("id").reindex(table["id"])
     table = table.assign(**{name: tied[name].to_numpy() for name in tied}, id=table["id"].astype(str))

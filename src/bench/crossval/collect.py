@@ -7,14 +7,13 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from bench.atomic import read_json
 from bench.datasets.base import open_to, serves, targets
 from bench.metrics import accuracy
-from bench.runs import scores
+from bench.runs import checksums, scores
 from bench.runs.frames import PLAIN, prediction_frame, predictions, write_frame
 from bench.runs.run import Run
 from bench.runs.scores import OneView, Scores
-from bench.spec import Metric
+from bench.spec import Metric, UserError
 
 
 def collect(run: Run, metric: Metric) -> tuple[Scores, list[str]]:
@@ -23,13 +22,17 @@ def collect(run: Run, metric: Metric) -> tuple[Scores, list[str]]:
     Returns the scores, and sentences for the person.
     """
     inputs = run.inputs
-    done = [fold for fold in run.folds if fold.finished]
+    damaged = {fold.number: trouble for fold in run.folds if fold.done.exists() and (trouble := fold.trouble())}
+    done = [fold for fold in run.folds if fold.finished and fold.number not in damaged]
+    if not done:
+        raise UserError(f"{run.folder} has no whole fold: {'; '.join(damaged.values())}")
     oof = pd.concat([pd.read_parquet(fold.oof) for fold in done], ignore_index=True)
     rows = pd.read_parquet(run.folder / "splits.parquet")
     order = pd.Series(np.arange(len(rows)), index=rows["id"])
     oof = oof.iloc[np.argsort(order[oof["id"]].to_numpy(), kind="stable")].reset_index(drop=True)
     write_frame(oof, run.folder / "oof.parquet")
-    notes = _average_test(run, [fold.number for fold in done])
+    notes = [f"fold {k} is left out: {trouble}" for k, trouble in damaged.items()]
+    notes += _average_test(run, [fold.number for fold in done])
     target, probability, number = targets(oof).astype(np.float64), predictions(oof), oof["fold"].to_numpy()
     folds = [metric.score(target[number == f.number], probability[number == f.number]) for f in done]
     results = Scores(
@@ -50,6 +53,7 @@ def collect(run: Run, metric: Metric) -> tuple[Scores, list[str]]:
         simulated=inputs.simulated,
         identity=run.identity,
         group=inputs.group,
+        checksums=checksums.of_files(run.folder, ("oof.parquet", "test.parquet")),
     )
     scores.write(run.folder, results)
     return results, notes
@@ -96,7 +100,7 @@ def _training_means(rows: pd.DataFrame) -> np.ndarray:
 def _average_test(run: Run, numbers: list[int]) -> list[str]:
     """test.parquet: the mean of the probabilities of the folds that saw today's test files; says which did not."""
     path, today = run.folder / "test.parquet", run.inputs.test
-    fresh = [k for k in numbers if run.fold(k).test.exists() and read_json(run.fold(k).done)["test"] == today]
+    fresh = [k for k in numbers if run.fold(k).test.exists() and run.fold(k).outcome().test == today]
     if not fresh or not len(pd.read_parquet(run.folder / "test_ids.parquet")):
         path.unlink(missing_ok=True)
         return []

@@ -26,9 +26,9 @@ from bench.crossval.sides import Extra, Sides
 from bench.data.batches import Batches
 from bench.data.store import Store
 from bench.features.base import Features
-from bench.runs import frames
+from bench.runs import checksums, frames
 from bench.runs.recipe import Recipe
-from bench.runs.run import Fold, Run
+from bench.runs.run import FOLD_FILES, Fold, Run
 from bench.training import checkpoint, device, inference, loop
 from bench.training import parts as builder
 from bench.training.seeds import EXTRA, VIEWS, epoch_seed
@@ -55,6 +55,7 @@ def train_fold(options: Options, events: TextIO) -> None:
     run = Run.open(options.run)
     fold = run.fold(options.number)
     with FileLock(fold.folder / ".lock", timeout=60):  # a predecessor that is being ended may still hold it
+        fold.done.unlink(missing_ok=True)  # until it is written again, nobody takes the rest as whole
         training = FoldTraining(run, fold, options, events)
         train, valid, weights = training.rows()
         parts, views = training.parts(weights)
@@ -190,6 +191,7 @@ class FoldTraining:
             "test_rows": len(self.stores["test"]),
             "device": str(self.device),
             "peak_memory_mb": peak_memory(),
+            "checksums": checksums.of_files(self.fold.folder, FOLD_FILES),
         }
         write_json(self.fold.done, done)
 

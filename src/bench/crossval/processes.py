@@ -19,6 +19,7 @@ from typing import Any
 from bench.allocator import ALLOCATOR
 from bench.crossval.progress import Display
 from bench.runs.run import Fold, Run
+from bench.tell import say
 from bench.training.device import choose
 
 LAST_LINES = 12
@@ -30,11 +31,13 @@ def missing(run: Run, numbers: Sequence[int], test_digest: str) -> list[int]:
 
 
 def _whole(fold: Fold, test_digest: str) -> bool:
-    try:
-        done = json.loads(fold.done.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """Whether nothing is left to do; says what is damaged."""
+    if not fold.done.exists():
         return False
-    return done["test"] == test_digest and fold.oof.exists() and (fold.test.exists() or not done["test_rows"])
+    if trouble := fold.trouble():
+        say(f"fold {fold.number}    {trouble}; it is computed again")
+        return False
+    return fold.outcome().test == test_digest
 
 
 def side_by_side(parallel: int | None, n_splits: int, device: str) -> tuple[int, int]:

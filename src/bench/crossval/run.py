@@ -12,12 +12,14 @@ from bench.crossval import collect, length, processes
 from bench.crossval.lifecycle import Life, held
 from bench.crossval.plan import Plan, make_plan
 from bench.crossval.progress import display
+from bench.data.store import Store
 from bench.report.draw import draw
 from bench.runs import submission
 from bench.runs.outcome import Outcome
 from bench.runs.recipe import Recipe
 from bench.runs.run import Run
 from bench.runs.scores import Scores
+from bench.spec import UserError
 from bench.tell import figure, say
 
 
@@ -33,6 +35,8 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
         todo = processes.missing(run, plan.folds, plan.inputs.test)
         kept = f", {len(plan.folds) - len(todo)} done before" if len(todo) < len(plan.folds) else ""
         say(f"run       {run.folder} ({len(todo)} of {len(plan.folds)} folds to train{kept})")
+        for path in plan.inputs.stores.values() if todo else ():
+            Store(Path(path)).refuse_damaged()
         if not todo and _whole(run, life.before) and life.mirrored:
             outcome = Outcome(run, run.scores(), [], None)
         else:
@@ -49,7 +53,15 @@ def _whole(run: Run, state: Mapping[str, Any]) -> bool:
     names = ("oof.parquet", "scores.json", "test.parquet", "submission.csv", "plots", "report.html")
     has_test = bool(len(pd.read_parquet(run.folder / "test_ids.parquet")))
     expected = names if has_test else ("oof.parquet", "scores.json", "plots", "report.html")
-    return state.get("status") == "finished" and all((run.folder / name).exists() for name in expected)
+    if state.get("status") != "finished" or not all((run.folder / name).exists() for name in expected):
+        return False
+    try:
+        for name in ("oof.parquet", "test.parquet")[: 1 + has_test]:
+            pd.read_parquet(run.checked(name))
+    except (UserError, OSError, ValueError) as error:
+        say(f"run       {error}")
+        return False
+    return True
 
 
 def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
@@ -81,10 +93,13 @@ def _twins(run: Run, scores: Scores) -> list[Path]:
     group, twins = run.inputs.group, []
     for folder in sorted(run.folder.parent.iterdir()):
         other = Run(folder)
-        if folder == run.folder or not (folder / "inputs.json").exists() or other.inputs.group != group:
+        if folder == run.folder or not (folder / "inputs.json").exists():
             continue
-        theirs = other.scores()
-        if theirs and theirs.rows == scores.rows and theirs.predictions == scores.predictions:
+        try:
+            theirs = other.scores()
+        except UserError:  # another run's damage is no matter of this one
+            continue
+        if theirs and theirs.group == group and theirs.rows == scores.rows and theirs.predictions == scores.predictions:
             twins.append(folder)
     return twins
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bench.datasets.base import open_to, serves
 from bench.runs.run import Fold, Run
 from bench.spec import UserError
+from bench.training import checkpoint
 
 
 def file_for(source: str, fold: int) -> Path:
@@ -39,6 +40,8 @@ def digest(key: str, source: str) -> str:
             f"{key}={source}: {missing[0]} is not a file; give the folder of a run whose folds are all trained"
             + ("" if key == "pseudo.runs" else ", of one of its folds, or a .safetensors or .pt state dict")
         )
+    for fold in folds:
+        fold.checked(fold.weights)
     hasher = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
@@ -74,9 +77,7 @@ def load(model: nn.Module, file: Path, n_classes: int) -> list[str]:
 def _read(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
+            return checkpoint.read_weights(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
         return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
     except Exception as error:

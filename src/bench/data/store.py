@@ -81,6 +81,29 @@ class Store(Source):
         """(rows,) bool: examples that are one number all over, such as a recording of zeros."""
         return np.load(self.folder / "flat.npy", allow_pickle=False)
 
+    def refuse_damaged(self) -> None:
+        """UserError where the stored numbers are not those that were computed; they are then computed anew next time.
+
+        Reads everything once, some 1 GB a second.
+        """
+        expected, n = np.load(self.folder / "digests.npy", allow_pickle=False), len(self)
+        whole = hashlib.sha256(expected.tobytes()).hexdigest()[:32] == self.digest and len(expected) == n
+        size = math.prod(k or 0 for k in self.shape)
+        ends = np.arange(n + 1) * size if self.offsets is None else self.offsets
+        for row in range(n if whole else 0):
+            x = np.empty(int(ends[row + 1] - ends[row]), self.dtype)
+            if x.nbytes:
+                self._read(x, int(ends[row]) * self.dtype.itemsize)
+            if not np.array_equal(filling.digest(x), expected[row]):
+                whole = False
+                break
+        if not whole:
+            (self.folder / "manifest.json").unlink(missing_ok=True)  # so it is not taken for whole any more
+            raise UserError(
+                f"{self.folder} is damaged: its numbers are not those that were computed; the same command again "
+                "computes them anew"
+            )
+
     def gather(self, positions: np.ndarray) -> np.ndarray:
         """Copies the examples at ``positions`` (B,) → (B, *shape) in the stored dtype.
 

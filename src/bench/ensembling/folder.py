@@ -17,11 +17,11 @@ from bench.ensembling import fitting
 from bench.ensembling.hardening import Hardening
 from bench.ensembling.members import Members
 from bench.ensembling.ways import Blend, Way
-from bench.runs import frames, inputs, recipe, selection
+from bench.runs import checksums, frames, inputs, recipe, selection
 from bench.runs.environment import write_environment
 from bench.runs.inputs import Inputs, Member
 from bench.runs.recipe import EnsembleRecipe
-from bench.runs.run import Run, identity
+from bench.runs.run import FOLD_FILES, Run, identity
 from bench.spec import UserError
 from bench.training import parts
 
@@ -88,7 +88,8 @@ def predict(run: Run, members: Members, way: Way, harden: Hardening | None) -> N
         frames.write_frame(frames.oof_frame(members.rows[validated], honest[validated], None, classes), fold.oof)
         if test is not None:
             frames.write_frame(test, fold.test)
-        write_json(fold.done, {"test": digest, "test_rows": rows, "weights": blend.weights, "found": blend.parameters})
+        done = {"test": digest, "test_rows": rows, "weights": blend.weights, "found": blend.parameters}
+        write_json(fold.done, {**done, "checksums": checksums.of_files(fold.folder, FOLD_FILES)})
     collect.collect(run, members.metric)
     score, target = members.metric.score, members.target
     fitted = way.fitted or (harden is not None and harden.fitted)

@@ -146,7 +146,7 @@ def _other(first: Run, run: Run, what: str) -> UserError:
 
 def _oof(run: Run) -> pd.DataFrame:
     """id, fold, target_<class>, pred_<class> of a run, in the order of its classes."""
-    path = run.folder / "oof.parquet"
+    path = run.checked("oof.parquet")
     classes = run.spec.classes
     frame = _frame(path, ["id", "fold", *(f"{TARGET}{c}" for c in classes), *(f"{PREDICTION}{c}" for c in classes)])
     missing = set(range(run.inputs.n_splits)) - set(frame["fold"])
@@ -161,7 +161,7 @@ def _test(run: Run, folds: str) -> pd.DataFrame | None:
     ``test.parquet`` is the arithmetic mean of the folds that saw the latest test files. The geometric mean is computed
     from the same folds.
     """
-    path = run.folder / "test.parquet"
+    path = run.checked("test.parquet")
     if not path.exists():
         return None
     columns = ["id", *(f"{PREDICTION}{c}" for c in run.spec.classes)]
@@ -173,7 +173,7 @@ def _test(run: Run, folds: str) -> pd.DataFrame | None:
         raise UserError(
             f"folds={folds}: no fold of {run.folder} has a test.parquet; run its command again, or leave it out"
         )
-    frames = [_frame(fold.test, columns) for fold in fresh]
+    frames = [_frame(fold.checked(fold.test), columns) for fold in fresh]
     for fold, one in zip(fresh, frames, strict=True):
         if set(one["id"]) != set(frame["id"]):
             raise UserError(f"{fold.test} has other ids than {path}; run the command that trained it again")

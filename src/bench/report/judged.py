@@ -47,7 +47,7 @@ class Judged:
 
 def judge(run: Run) -> Judged:
     """Reads the out-of-fold predictions of the run's finished folds."""
-    rows, oof = (pd.read_parquet(run.folder / name) for name in ("splits.parquet", "oof.parquet"))
+    rows, oof = pd.read_parquet(run.folder / "splits.parquet"), pd.read_parquet(run.checked("oof.parquet"))
     target, probability = (
         oof[[f"{part}_{name}" for name in run.spec.classes]].to_numpy(np.float64) for part in ("target", "pred")
     )

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bench.atomic import read_json, write_json
-from bench.runs import inputs, inside, recipe, scores
+from bench.runs import checksums, inputs, inside, recipe, records, scores
 from bench.runs.inputs import Inputs
 from bench.runs.recipe import EnsembleRecipe, Recipe
 from bench.runs.scores import Scores
@@ -41,6 +42,31 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _unreadable(tables: list[Path]) -> str | None:
+    """The first table that can't be read, in a sentence: what is said of one without a checksum."""
+    import pyarrow.parquet as pq
+
+    for path in tables:
+        try:
+            pq.read_table(path)
+        except (OSError, ValueError) as error:
+            return f"{path} can't be read ({str(error).splitlines()[0]})"
+    return None
+
+
+FOLD_FILES = ("weights.safetensors", "features.safetensors", "history.json", "oof.parquet", "test.parquet")
+"""What a finished fold leaves; each is optional but for the out-of-fold predictions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A fold's done.json: the digest of the test files that it predicted, their rows, checksums of what it left."""
+
+    test: str
+    test_rows: int
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +109,28 @@ class Fold:
     def finished(self) -> bool:
         """Whether the fold is done and its predictions still exist."""
         return self.done.exists() and self.oof.exists()
+
+    def outcome(self) -> Done:
+        """What done.json says; UserError naming it where it is not whole."""
+        return records.from_json(Done, self.done)
+
+    def checked(self, path: Path) -> Path:
+        """The path of one of the fold's files; UserError where done.json has another checksum of it."""
+        return checksums.hold(path, self.outcome().checksums if self.done.exists() else {})
+
+    def trouble(self) -> str | None:
+        """What is missing or damaged of a fold that is done, in a sentence; None where it is whole."""
+        try:
+            done = self.outcome()
+        except UserError as error:
+            return str(error)
+        required = [self.oof] + [self.test] * bool(done.test_rows)
+        if absent := [path for path in required if not path.is_file()]:
+            return f"{absent[0]} is not there any more"
+        paths = [self.folder / name for name in done.checksums]
+        if trouble := next(filter(None, (checksums.trouble(path, done.checksums) for path in paths)), None):
+            return trouble
+        return None if done.checksums else _unreadable(required)
 
     def history(self) -> list[dict[str, float]]:
         """One entry an epoch: epoch (from 1), step, seconds, lr, train/loss, valid/loss, valid/<metric>, …"""
@@ -153,6 +201,11 @@ class Run:
     @property
     def scores_path(self) -> Path:
         return self.folder / scores.FILE
+
+    def checked(self, name: str) -> Path:
+        """The path of a prediction table; UserError where scores.json has another checksum of it."""
+        collected = self.scores()
+        return checksums.hold(self.folder / name, collected.checksums if collected else {})
 
     def scores(self) -> Scores | None:
         """None while no fold is collected."""

@@ -29,7 +29,8 @@ class Scores:
     their population standard deviation.
 
     ``baseline`` is the metric of always predicting the training side's mean target, on the same rows. ``predictions``
-    is a hash of what was predicted, ``also`` other scores by their name; ``complete`` says whether every fold is in.
+    is a hash of what was predicted, ``also`` other scores by their name; ``complete`` says whether every fold is in;
+    ``checksums`` are those of the run's prediction tables.
     """
 
     metric: str
@@ -49,6 +50,7 @@ class Scores:
     simulated: bool
     identity: str
     group: str = ""
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def no_better(self) -> bool:

@@ -48,7 +48,7 @@ def submit(run: Run, dataset: Callable[[], Submitting]) -> str | None:
     if not test.exists():
         path.unlink(missing_ok=True)
         return None
-    frame = pd.read_parquet(test)
+    frame = pd.read_parquet(run.checked("test.parquet"))
     try:
         write(dataset(), path, frame["id"].tolist(), frames.predictions(frame))
     except ValueError as error:  # a UserError, or a data set's own on what it is given

@@ -50,8 +50,10 @@ def trained_fold(run: Run, number: int, device: torch.device) -> tuple[nn.Module
     for path, module in ((fold.weights, model), (fold.features, device_half)):
         if path == fold.weights or path.exists():
             try:
-                checkpoint.load_weights(path, module)
-            except (RuntimeError, OSError, SafetensorError) as error:
+                checkpoint.load_weights(fold.checked(path), module)
+            except UserError:
+                raise
+            except (RuntimeError, OSError, ValueError, SafetensorError) as error:
                 reason = str(error).splitlines()[0]
                 raise UserError(
                     f"{path} can't be put into the run's model ({reason}); train that fold again"

@@ -83,8 +83,10 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
     those are the average's. Batch statistics are measured before an epoch is judged, so that what is judged, kept and
     gone on from is one and the same.
     """
-    state = checkpoint.load(fold.checkpoint, train.device)
-    if settings.keep != "last" and not fold.weights.exists():
+    note = partial(_note, report)
+    state = checkpoint.load(fold.checkpoint, train.device, {"model", "optimizer", "ema", "base", "history"}, note)
+    weights_are_whole = checkpoint.weights_are_whole(fold.weights, note)
+    if settings.keep != "last" and not weights_are_whole:
         state = None  # the best epoch's weights are gone: they come again only from the beginning
     if state is None:
         _measure(parts, parts.model, _rows(parts, train, 0), settings, fold, once=True)
@@ -95,7 +97,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         _restore(parts.model, ema, state)
         parts.optimizer.load_state_dict(state["optimizer"])
         history = state["history"]
-        if not fold.weights.exists():
+        if not weights_are_whole:
             checkpoint.save_weights(fold.weights, judged)
     base = [group["lr"] for group in parts.optimizer.param_groups] if state is None else state["base"]
     for epoch in range(len(history), settings.epochs):
@@ -133,6 +135,10 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         report({"kind": "epoch", **history[-1]})
     fold.write_history(history)  # killed between checkpoint and history, the last entry is in the checkpoint alone
     checkpoint.load_weights(fold.weights, parts.model)
+
+
+def _note(report: Report, text: str) -> None:
+    report({"kind": "note", "text": text})
 
 
 def _rows(parts: Parts, train: Batches, epoch: int) -> Batches:
