@@ -34,7 +34,7 @@ def values(recipe: Recipe) -> None:
     if train.ema is not None and not 0 < train.ema < 1:
         raise UserError(f"train.ema={train.ema:g} must lie between 0 and 1, such as 0.999; null is no average")
     if train.patience is not None and train.keep == "last":
-        raise UserError("train.patience waits for a better epoch: say of what, train.keep=loss or train.keep=metric")
+        raise UserError("train.patience waits for a better epoch: say of what, train.keep=loss, metric or train_loss")
     if recipe.folds.parallel is not None and recipe.folds.parallel < 1:
         raise UserError(f"folds.parallel={recipe.folds.parallel} must be 1 or more")
     if recipe.seed < 0:

@@ -154,7 +154,7 @@ class FoldTraining:
         history, keep = self.fold.history(), self.settings.keep
         kept = loop.best_epoch(history, self.settings, parts.metric) + 1
         if keep != "last":
-            by = "validation loss" if keep == "loss" else parts.metric.name
+            by = {"loss": "validation loss", "train_loss": "training loss"}.get(keep, parts.metric.name)
             self.note(f"keeps epoch {kept} of {len(history)}, the best by {by}")
         return kept
 

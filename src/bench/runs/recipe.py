@@ -38,7 +38,7 @@ class Train:
     eval_batch_size: int
     precision: Literal["float32", "bf16"]
     clip: float | None = None
-    keep: Literal["last", "loss", "metric"]
+    keep: Literal["last", "loss", "metric", "train_loss"]
     patience: int | None = None
     accumulate: int = 1
     ema: float | None = None

@@ -47,7 +47,7 @@ class Settings:
     seed: int
     precision: Literal["float32", "bf16"] = "float32"
     clip: float | None = None  # gradient norm
-    keep: Literal["last", "loss", "metric"] = "last"  # whose weights predict: the last epoch's or the best's
+    keep: Literal["last", "loss", "metric", "train_loss"] = "last"  # whose weights predict: the last's or the best's
     patience: int | None = None  # epochs without a better one after which the fold ends; None: never early
     accumulate: int = 1  # batches whose gradients make one step
     ema: float | None = None  # decay of the weights' moving average, which is then what is judged and kept
@@ -164,8 +164,8 @@ def _stands_still(history: list[dict[str, float]], settings: Settings, metric: M
 def best_epoch(history: list[dict[str, float]], settings: Settings, metric: Metric) -> int:
     """The epoch (from 0) whose weights are kept; the earliest of equals, the last where none has a score."""
     key, direction = f"valid/{metric.name}", metric.direction
-    if settings.keep == "loss":
-        key, direction = "valid/loss", Direction.MIN
+    if settings.keep in ("loss", "train_loss"):
+        key, direction = "valid/loss" if settings.keep == "loss" else "train/loss", Direction.MIN
     best = None if settings.keep == "last" else direction.best(entry[key] for entry in history)
     return len(history) - 1 if best is None else best
 
