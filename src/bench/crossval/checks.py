@@ -159,7 +159,7 @@ def single_rows(recipe: Recipe, spec: InputSpec, rows: pd.DataFrame) -> None:
     """
     examples = length.trained_examples(rows)
     lone = [k for k, n in examples.items() if n == 1]
-    if recipe.train.batch_size > 1 and not lone:
+    if recipe.train.batch_size != 1 and not lone:
         return
     with torch.device("meta"):
         model = parts.model(recipe.model, spec).train()

@@ -26,6 +26,7 @@ def settled(recipe: Recipe, rows: pd.DataFrame) -> tuple[Recipe, str]:
     that has the fewest rows to train on takes ``train.min_steps`` steps; rows that are added to them are not counted.
     """
     epochs, train = intended(recipe), recipe.train
+    assert train.batch_size is not None
     a_fold = min(trained_examples(rows).values())
     steps = max(1, -(-len(cut(a_fold, train.batch_size)) // train.accumulate))
     sentence = ""

@@ -29,14 +29,15 @@ FILE = "config.yaml"
 class Train:
     """How long and how a fold is trained. ``clip`` is a gradient norm, ``ema`` the decay of an average of weights.
 
-    ``epochs`` None: ``crossval/length.py`` finds them before a run is planned; a run's own recipe has their number.
+    ``epochs`` None: ``crossval/length.py`` finds them before a run is planned, as ``crossval/settle.py`` does
+    ``batch_size`` None and ``precision`` auto; a run's own recipe has the numbers, and what precision it was.
     """
 
     epochs: int | None = None
     min_steps: int | None = None
-    batch_size: int
+    batch_size: int | None
     eval_batch_size: int
-    precision: Literal["float32", "bf16"]
+    precision: Literal["float32", "bf16", "auto"]
     clip: float | None = None
     keep: Literal["last", "loss", "metric", "train_loss"]
     patience: int | None = None
@@ -81,7 +82,10 @@ class Recipe:
     optimizer: Node
     scheduler: Node
     recipe: Node | None = dataclasses.field(
-        default=None, metadata={"keys": ("epochs", "features", "n_splits", "scheduler")}
+        default=None,
+        metadata={
+            "keys": ("adam_eps", "batch_size", "batch_size_simulated", "epochs", "features", "n_splits", "scheduler")
+        },
     )
     init_from: str | None = None
     pretrain: tuple[str, ...] | None = None

@@ -45,7 +45,7 @@ class Settings:
     batch_size: int
     eval_batch_size: int
     seed: int
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "bf16", "auto"] = "float32"
     clip: float | None = None  # gradient norm
     keep: Literal["last", "loss", "metric", "train_loss"] = "last"  # whose weights predict: the last's or the best's
     patience: int | None = None  # epochs without a better one after which the fold ends; None: never early
