@@ -120,7 +120,8 @@ class Recipe:
 class EnsembleRecipe:
     """What ``python -m bench.ensemble`` was asked for; once it is settled, ``runs`` are the members' folders.
 
-    ``dataset`` and ``data`` are the first member's.
+    ``dataset`` and ``data`` are the first member's. ``members`` are training commands, lists of
+    overrides, which are done first where they are not finished.
     """
 
     dataset: Node = dataclasses.field(default_factory=dict)
@@ -128,13 +129,14 @@ class EnsembleRecipe:
     harden: Node
     folds: Literal["arithmetic", "geometric"] = "arithmetic"
     runs: Any = None
+    members: Any = None
     root: str | None = None
     outputs: str = "outputs"
     data: str = "data"
     extensions: tuple[str, ...] | None = None
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
-    elsewhere: ClassVar[tuple[str, ...]] = ("root", "outputs", "data", "extensions", "tracking")
+    elsewhere: ClassVar[tuple[str, ...]] = ("members", "root", "outputs", "data", "extensions", "tracking")
     within: ClassVar[Mapping[str, tuple[str, ...]]] = {"dataset": ("root", "simulator")}
     settled: ClassVar[tuple[str, ...]] = ("dataset", "data")
     seed: ClassVar[None] = None
