@@ -162,9 +162,10 @@ class FoldTraining:
         """Writes the validation rows' predictions, and the test rows' where there are any."""
         classes, test = self.inputs.spec.classes, self.stores["test"]
         validated = self.sides.rows[self.sides.validated]
-        frames.write_frame(
-            frames.oof_frame(validated, *self._probabilities(parts, views, valid), classes), self.fold.oof
-        )
+        probability, plain = np.zeros((0, len(classes))), None
+        if len(validated):
+            probability, plain = self._probabilities(parts, views, valid)
+        frames.write_frame(frames.oof_frame(validated, probability, plain, classes), self.fold.oof)
         self.fold.test.unlink(missing_ok=True)
         if len(test):
             none = np.zeros((len(test), len(classes)), np.float32)

@@ -46,4 +46,4 @@ def trained_examples(rows: pd.DataFrame) -> dict[int, int]:
     if "weight" in rows:
         counts = counts & (rows["weight"].to_numpy() > 0)
     example = rows["example"] if "example" in rows else rows["id"]
-    return {k: int(example[counts & open_to(rows, k)].nunique()) for k in range(int(rows["fold"].max()) + 1)}
+    return {k: int(example[counts & open_to(rows, k)].nunique()) for k in range(max(1, int(rows["fold"].max()) + 1))}

@@ -83,6 +83,7 @@ def make_plan(recipe: Recipe, names: Mapping[str, str]) -> Plan:
     settled, raised = length.settled(settled, split.rows)
     if raised:
         say(f"epochs    {raised}")
+    checks.unvalidated(settled, split.rows)
     checks.row_weights(settled, split.rows)
     checks.single_rows(settled, opened.spec, split.rows)
     stores = {"train": store, "test": opened.store(settled, "test")}

@@ -58,6 +58,14 @@ def stratified(rows: Rows, n_splits: int = 5, seed: int = 0, shuffle: bool = Tru
     return _folds(_quietly(splitter.split, label, label), len(label))[copy_of]
 
 
+def none(rows: Rows, n_splits: int | None = None) -> Ordered:
+    """One training on all rows, and no validation. Source: the final models of the third write-up."""
+    if n_splits is not None:
+        raise UserError(f"split.n_splits={n_splits}, and split=none trains once on all rows; set split.n_splits=null")
+    note = "every row is trained on and none is validated: there will be no out-of-fold prediction and no score"
+    return Ordered(np.full(len(rows.label), -1), np.zeros(len(rows.label), int), [note])
+
+
 def predefined(rows: Rows, n_splits: int | None = None) -> np.ndarray:
     """The table's own ``fold`` column, as it is: whole numbers from 0."""
     if "fold" not in rows.table:

@@ -81,7 +81,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
     Leaves in the fold's folder: history.json (an entry an epoch), checkpoint.pt (the last epoch) and
     weights.safetensors (what ``settings.keep`` chose), and in ``parts.model`` the kept weights. With a moving average
     those are the average's. Batch statistics are measured before an epoch is judged, so that what is judged, kept and
-    gone on from is one and the same.
+    gone on from is one and the same. Without validation rows nothing is judged.
     """
     state = checkpoint.load(fold.checkpoint, train.device)
     if settings.keep != "last" and not fold.weights.exists():
@@ -103,7 +103,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
             break
         started = time.perf_counter()
         rows = _rows(parts, train, epoch)
-        losses = [entry["valid/loss"] for entry in history]
+        losses = [entry["valid/loss"] for entry in history if "valid/loss" in entry]
         rates = [partial(_rate, parts.schedule, settings.epochs, lr, losses) for lr in base]
         loss = _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report)
         steps = math.ceil(rows.n_batches(settings.batch_size) / settings.accumulate)
@@ -113,7 +113,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         if settings.batch_stats == "exact":
             _measure(parts, judged, rows, settings, fold)
         try:
-            history[-1] |= evaluate(parts, valid, settings, judged)
+            history[-1] |= evaluate(parts, valid, settings, judged) if len(valid.target) else {}
         except LossIsNaN as error:
             raise LossIsNaN(f"{error} after epoch {epoch + 1}, step {history[-1]['step']}; {HINT}") from None
         history[-1] |= {"seconds": round(time.perf_counter() - started, 3), "time": round(time.time(), 3)}
