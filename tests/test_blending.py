@@ -181,6 +181,28 @@ def test_the_published_threshold_hardens_above_049_and_asks_class_0_last() -> No
         hardening.threshold(p_nk, 0.49, [1, 2])
 
 
+def test_every_class_may_have_a_threshold_of_its_own() -> None:
+    p_nk = np.array([[0.6, 0.4, 0.0, 0.0], [0.55, 0.0, 0.45, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    hard, fitted = hardening.Threshold(above=[0.58, 0.5, 0.4, 0.9]).fit(p_nk, np.eye(4)[:3], L1_20K)
+    np.testing.assert_array_equal(hard(p_nk), [[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    assert fitted == {"above_0": 0.58, "above_1": 0.5, "above_2": 0.4, "above_3": 0.9}
+    np.testing.assert_array_equal(hardening.threshold(p_nk, [0.49] * 4), hardening.threshold(p_nk, 0.49))
+    with pytest.raises(UserError, match=r"harden.above=\[0.5, 0.5\] must be one number, or one for each of 4 classes"):
+        hardening.threshold(p_nk, [0.5, 0.5])
+
+
+def test_a_stack_may_read_the_sum_of_its_members() -> None:
+    rng = np.random.default_rng(0)
+    p_mnk = soft(rng.normal(size=(3, 80, 4)))
+    network = build.build(
+        {"_target_": "bench.ensembling.stacking.Network", "hidden": [4], "epochs": 1, "reads": "sum"}, "blend"
+    )
+    blend = network.fit(p_mnk, drawn(p_mnk[0], rng), KL)
+    np.testing.assert_array_equal(blend.apply(p_mnk), blend.apply(p_mnk[[2, 0, 1]]))  # a sum knows no order
+    alike = np.stack([p_mnk.mean(0)] * 3)
+    np.testing.assert_allclose(blend.apply(alike), blend.apply(p_mnk), atol=1e-6)
+
+
 def test_the_published_margin_hardens_a_clear_lead_and_leaves_two_classes_else() -> None:
     p_nk = np.array([[0.51, 0.49, 0, 0], [0.44, 0.40, 0.1, 0.06], [0.42, 0.40, 0.1, 0.08]])
     hard = hardening.margin(p_nk, 0.5, 0.0399999)

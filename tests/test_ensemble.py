@@ -22,6 +22,7 @@ from bench.crossval import collect
 from bench.datasets.heartbeat import Heartbeat
 from bench.ensembling import blend, fitting, members
 from bench.ensembling.hardening import Threshold
+from bench.ensembling.trained import with_members
 from bench.metrics import KL, L1_20K
 from bench.paths import conf
 from bench.report import plots
@@ -33,9 +34,50 @@ from bench.runs.run import Run
 from bench.runs.selection import select
 from bench.spec import Metric, UserError
 from commands import blended, composed
-from conftest import Composed, train_here
+from conftest import Composed, compose, train_here
 from fake_run import rewrite, write_member, write_run
 from tiny import load, options
+
+
+@pytest.mark.usefixtures("one_process")
+def test_members_are_trained_first_and_only_once(
+    small: Callable[..., Composed], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    asked, names = composed(
+        f"outputs={outputs}",
+        "tracking.enabled=false",
+        "blend=geometric",
+        "folds=geometric",
+        "members=[['seed=1'],['seed=2','train.epochs=1']]",
+    )
+    recipe, failed = with_members(asked, lambda words: small(*words))
+    assert failed is None
+    runs = [Run.open(folder) for folder in recipe.runs]
+    assert [run.recipe.seed for run in runs] == [1, 2]
+    assert [run.folder.parents[2] for run in runs] == [outputs.resolve()] * 2
+    blend_run = blend.ensemble(recipe, names).run
+    p = np.concatenate([[np.log(frames.predictions(pd.read_parquet(f.test))) for f in run.folds] for run in runs])
+    expected = np.exp(p.mean(0)) / np.exp(p.mean(0)).sum(1, keepdims=True)  # of all folds of all members
+    theirs = pd.read_parquet(blend_run.folder / "test.parquet")
+    np.testing.assert_allclose(frames.predictions(theirs), expected, atol=1e-6)
+    capsys.readouterr()
+    with_members(asked, lambda words: small(*words))
+    assert "0 of 2 folds to train" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["members=['seed=1']"], "members must be lists of overrides"),
+        (["members=[]"], "members must be lists of overrides"),
+        (["members=[['seed=1']]", "runs=latest"], "runs and members both say"),
+    ],
+)
+def test_members_that_are_no_commands_are_refused(words: list[str], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        with_members(composed(*words)[0], compose)  # type: ignore[arg-type]
+
 
 FITTED = ("weights", "logits", "hill_climbing", "stack_network", "stack_ridge", "stack_logistic")
 

@@ -16,7 +16,7 @@ from conftest import Composed, compose
 
 FOLDER = conf().resolve().parent / "experiments"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-BLENDS = ("heartbeat_stacking",)
+BLENDS = ("freesound_pair", "heartbeat_stacking")
 """Those of python -m bench.ensemble, of finished runs."""
 TRAINED = [name for name in NAMES if name not in BLENDS]
 
@@ -70,6 +70,7 @@ def test_the_wavenet_starter_is_the_write_ups_training() -> None:
     rates = [config.optimizer["lr"] * f for f in config.recipe["scheduler"]["factors"]]
     assert rates == [1e-3, 1e-3, 1e-4, 1e-4, 1e-5]
     assert config.optimizer["_target_"] == "torch.optim.Adam"
+    assert (config.optimizer["eps"], config.train.precision) == (1e-7, "auto")
 
 
 def test_the_tinyvit_stages_are_the_write_ups_training() -> None:
@@ -92,7 +93,7 @@ def test_the_tinyvit_stages_are_the_write_ups_training() -> None:
 def test_the_heartbeat_networks_are_stacked_and_hardened_as_the_write_up_says() -> None:
     config, _ = cli_compose("ensemble", ["+experiments=heartbeat_stacking"])
     assert config["blend"]["hidden"] == [64, 128]
-    assert config["harden"]["above"] == 0.49
+    assert config["harden"]["above"] == [0.49] * 4
 
 
 def test_seti_is_trained_on_the_withdrawn_edition_first() -> None:
@@ -100,6 +101,53 @@ def test_seti_is_trained_on_the_withdrawn_edition_first() -> None:
     assert config.pretrain == ("dataset.edition=withdrawn", "folds.only=[0]")
     assert list(config.augment) == ["vertical_flip", "shift_scale_rotate", "motion_blur", "specaugment", "mixup"]
     assert (config.tta["n"], config.split["n_splits"]) == (16, 4)
+    larger, _ = experiment("seti_resizer_efficientnetv2_m")
+    assert (config.model["variant"], config.model["resizer"]) == ("tf_efficientnetv2_s", [384, 384])
+    assert (larger.model["variant"], larger.model["resizer"]) == ("tf_efficientnetv2_m", [480, 480])
+    one, names = experiment("seti_one_output_bce")
+    assert (one.model["one_output"], names["loss"]) == (True, "bce")
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "momentum"),
+    [
+        ("freesound_cnn1d", "cnn1d", None),
+        ("freesound_mfcc_cnn2d", "cnn2d", 0.01),
+        ("freesound_verified_only", "cnn2d", 0.01),
+    ],
+)
+def test_the_freesound_networks_are_trained_as_their_framework_does(
+    name: str, model: str, momentum: float | None
+) -> None:
+    config, names = experiment(name)
+    assert (names["model"], config.model.get("norm_momentum")) == (model, momentum)
+    assert config.model.get("norm_eps") == (momentum and 0.001)
+    assert (config.split["n_splits"], config.split["shuffle"]) == (10, False)
+    assert (config.optimizer["lr"], config.optimizer["eps"]) == (1e-3, 1e-7)
+    assert (config.train.epochs, config.train.batch_size) == (50, 64)
+    assert (config.train.keep, config.train.patience) == ("loss", 5)
+    assert model == "cnn1d" or config.train.batch_stats == "running"
+
+
+def test_the_freesound_pair_is_twenty_predictions_and_their_geometric_mean() -> None:
+    config, _ = cli_compose("ensemble", ["+experiments=freesound_pair"])
+    assert config["members"] == [["+experiments=freesound_cnn1d"], ["+experiments=freesound_mfcc_cnn2d"]]
+    assert (config["folds"], config["blend"]["_target_"]) == ("geometric", "bench.ensembling.ways.Geometric")
+    first, second = (experiment(words[0].partition("=")[2])[0] for words in config["members"])
+    assert (first.split, first.dataset) == (second.split, second.dataset)  # or they could not be blended
+
+
+def test_the_gan_makes_ten_thousand_rows_of_a_class() -> None:
+    config, names = experiment("heartbeat_gan")
+    assert (config.synthetic["rows"], names["synthetic"], names["model"]) == (10_000, "gan", "resnet1d")
+
+
+def test_the_write_ups_seeds_stand_in_the_file() -> None:
+    text = (FOLDER / "hms_tinyvit_stage1.yaml").read_text(encoding="utf-8")
+    match = re.search(r"seed=([\d,]+)", text)
+    assert match is not None
+    seeds = [int(seed) for seed in match[1].split(",")]
+    assert (len(set(seeds)), seeds[0], seeds[-1], sum(seeds)) == (10, 28490463, 684355834, 31_504_673_017)
 
 
 @pytest.mark.parametrize("number", range(1, 7))
@@ -107,4 +155,4 @@ def test_the_heartbeat_networks_are_trained_as_the_write_up_says(number: int) ->
     config, names = experiment(f"heartbeat_net{number}")
     assert names["model"] == ("resnet1d" if number == 6 else f"heartbeat_net{number}")
     assert (config.optimizer["lr"], config.train.epochs, config.train.batch_size) == (1e-5, 200, 32)
-    assert (names["loss"], names["synthetic"], config.train.keep) == ("l1", "smote", "loss")
+    assert (names["loss"], names["synthetic"], config.train.keep) == ("l1", "smote", "train_loss")

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from bench.crossval import checks, length, progress
 from bench.crossval.lifecycle import Life
 from bench.crossval.plan import make_plan
+from bench.crossval.settle import settle, sized
 from bench.runs.recipe import Recipe, Tracking
 from bench.runs.run import Run
 from bench.runs.scores import Scores
 from bench.spec import Direction, InputSpec, UserError
+from bench.training import parts
 from conftest import Composed, compose, train_here
 
 Small = Callable[..., Composed]
@@ -135,3 +138,44 @@ def test_a_log_has_a_line_an_epoch_and_at_most_a_hundred_a_fold(
     assert said[: len(told)] == told
     assert said[-1] == epochs
     assert len(said) <= 100
+
+
+@pytest.mark.parametrize(
+    ("overrides", "real", "simulated"),
+    [
+        (["dataset=hms", "model=wavenet"], 32, 4),
+        (["dataset=hms", "model=wavenet", "train.batch_size=8"], 8, 8),
+        (["+experiments=hms_wavenet_starter"], 32, 32),
+        (["dataset=hms", "model=mlp"], 32, 32),
+        (["dataset=hms", "model=mlp", "train.batch_size=null"], 32, 32),
+    ],
+)
+def test_the_pairs_small_batch_is_for_simulated_files_alone(overrides: list[str], real: int, simulated: int) -> None:
+    recipe, _ = settle(*compose(*overrides))
+    assert [sized(recipe, is_simulated).train.batch_size for is_simulated in (False, True)] == [real, simulated]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "eps"),
+    [
+        (["dataset=hms", "model=wavenet"], 1e-7),
+        (["dataset=freesound", "model=cnn1d"], 1e-7),
+        (["dataset=freesound", "model=cnn2d"], 1e-7),
+        (["dataset=freesound", "model=cnn2d", "+optimizer.eps=0.5"], 0.5),
+        (["dataset=freesound", "model=cnn2d", "optimizer=sgd"], None),
+        (["dataset=freesound", "model=cnn2d", "recipe=none"], None),
+        (["dataset=heartbeat", "model=resnet1d"], None),
+    ],
+)
+def test_pairs_of_keras_write_ups_have_its_eps_in_adam(overrides: list[str], eps: float | None) -> None:
+    recipe, _ = settle(*compose(*overrides))
+    assert recipe.optimizer.get("eps") == eps
+    parts.bound("optimizer", recipe.optimizer)
+
+
+def test_auto_is_mixed_precision_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    auto = compose("dataset=hms", "model=mlp", "train.precision=auto")
+    assert settle(*auto)[0].train.precision == ("bf16" if torch.cuda.is_available() else "float32")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert settle(*auto)[0].train.precision == "bf16"
+    assert settle(replace(auto[0], device="cpu"), auto[1])[0].train.precision == "float32"

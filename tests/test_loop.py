@@ -89,7 +89,7 @@ def test_a_nan_loss_stops_the_fold_and_says_where(tmp_path: Path) -> None:
         fit(tmp_path, made=parts(loss=bad))
 
 
-@pytest.mark.parametrize("keep", ["last", "loss", "metric"])
+@pytest.mark.parametrize("keep", ["last", "loss", "metric", "train_loss"])
 def test_the_kept_weights_are_those_of_the_epoch_that_was_asked_for(tmp_path: Path, keep: Any) -> None:
     settings = replace(SETTINGS, keep=keep, epochs=6)
     made = parts()
@@ -102,7 +102,8 @@ def test_the_kept_weights_are_those_of_the_epoch_that_was_asked_for(tmp_path: Pa
         lambda event: seen.append(weights(made)) if event["kind"] == "epoch" else None,
     )
     history = fold.history()
-    best = 5 if keep == "last" else int(np.argmin([e["valid/loss" if keep == "loss" else "valid/kl"] for e in history]))
+    key = {"loss": "valid/loss", "metric": "valid/kl", "train_loss": "train/loss"}.get(keep)
+    best = 5 if key is None else int(np.argmin([e[key] for e in history]))
     assert loop.best_epoch(history, settings, KL) == best
     fresh = parts()
     load_weights(fold.weights, fresh.model)

@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from bench import build
+from bench.losses.bce import bce
 from bench.models import squeezeformer1d, wavenet
 from bench.models.cnn1d import CNN1D
 from bench.models.cnn2d import CNN2D
@@ -381,6 +382,45 @@ def test_the_resizer_reads_every_row_also_in_bf16() -> None:
     assert (slope > 0).all()
     with torch.autocast("cpu", torch.bfloat16):
         assert resizer(x).shape == (1, 1, 20, 20)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind == "image"])
+def test_a_resizer_goes_in_front_of_any_image_model(name: str) -> None:
+    spec = spec_of(2, (90, 70), 3)
+    model = build.build(NODES[name] | {"resizer": [64, 48]}, "model", spec)
+    seen: list[tuple[int, ...]] = []
+    model.get_submodule("resizer").register_forward_hook(lambda _, __, x: seen.append(tuple(x.shape)))
+    assert model(torch.randn(2, *spec.shape)).shape == (2, 3)
+    assert seen == [(2, 2, 64, 48)]
+    with pytest.raises(UserError, match=r"model.resizer=\[384\] is not a size; give \[height, width\] or null"):
+        build.build(NODES[name] | {"resizer": [384]}, "model", spec)
+
+
+def test_one_output_is_a_sigmoid_trained_by_binary_cross_entropy() -> None:
+    model = EfficientNetV2(spec_of(1, (64, 64), 2), variant="tf_efficientnetv2_b0", one_output=True).eval()
+    logits = model(torch.randn(3, 1, 64, 64))
+    z = logits[:, 1]
+    assert (logits[:, 0] == 0).all()
+    torch.testing.assert_close(logits.softmax(1)[:, 1], z.sigmoid())
+    target = torch.tensor([1.0, 0.0, 1.0])
+    (ours,) = torch.autograd.grad(bce(logits, torch.stack([1 - target, target], 1)), logits, retain_graph=True)
+    (theirs,) = torch.autograd.grad(F.binary_cross_entropy_with_logits(z, target), z)
+    torch.testing.assert_close(ours[:, 1], theirs)
+    with pytest.raises(UserError, match="two classes apart, and there are 3"):
+        EfficientNetV2(spec_of(1, (64, 64), 3), one_output=True)
+
+
+def test_cnn2d_normalises_as_keras_does() -> None:
+    """Keras: (x - mean) / sqrt(variance + 1e-3), running averages that take 1 % of a batch."""
+    model = build.build(NODES["cnn2d"] | {"norm_momentum": 0.01}, "model", spec_of(1, (40, 173), 41))
+    layer = next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+    x = 0.05 * torch.randn(64, 32, 4, 5) + 3
+    mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+    expected = (x - mean[:, None, None]) / (variance[:, None, None] + 1e-3).sqrt()
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-4)
+    assert layer.running_mean is not None
+    torch.testing.assert_close(layer.running_mean, 0.01 * mean)
+    assert {m.eps for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)} == {1e-3}
 
 
 def test_gem_is_the_mean_at_one_and_nears_the_maximum() -> None:

@@ -73,6 +73,16 @@ def test_rows_of_few_votes_are_labelled_by_the_fold_that_does_not_validate_their
     assert not ours.equals(theirs)
 
 
+def test_a_teacher_labels_with_its_own_test_time_augmentation(eegs: Path, tmp_path: Path) -> None:
+    """Its labels of the test rows are its own folds' predictions of them, views and all."""
+    teacher = train_here(*command(eegs, tmp_path, "tta=flips", "tta.flips=[left_right]"))
+    ask = ["pseudo=teachers", "pseudo.rows=test", f"pseudo.runs=[{teacher.folder}]", "folds.only=[0]"]
+    run = train_here(*command(eegs, tmp_path, *ask))
+    labels = pd.read_parquet(run.fold(0).folder / "pseudo.parquet").set_index("id")
+    theirs = pd.read_parquet(teacher.fold(0).test).set_index("id").loc[labels.index]
+    np.testing.assert_allclose(labels.to_numpy(), theirs.to_numpy(), atol=1e-7)
+
+
 def test_a_teacher_that_was_trained_on_what_it_would_label_is_refused_unless_told(eegs: Path, tmp_path: Path) -> None:
     few = split_votes(eegs)
     all_rows = train_here(*command(eegs, tmp_path)).folder

@@ -180,3 +180,24 @@ def test_examples_without_content_are_no_copies_of_each_other() -> None:
     rows = table([0, 1] * 20)
     early = assignment.assign(rows, NONE, splits.stratified)
     assert assignment.with_copies(early, rows, NONE, splits.stratified) is early
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_unshuffled_splits_are_scikit_learns_row_by_row(seed: int) -> None:
+    """Patients of equal numbers of rows, whose tie their names decide, and classes in any order of the table."""
+    from sklearn.model_selection import GroupKFold, StratifiedKFold
+
+    rng = np.random.default_rng(seed)
+    label = rng.permutation([0, 1, 2] * 30 + [3] * 10)
+    patients = rng.permutation(np.repeat(rng.choice(60_000, 40, replace=False), 5))[: len(label)]
+    rows = table(label.tolist(), group=patients)
+    theirs = np.full(len(label), -1)
+    for k, (_, valid) in enumerate(GroupKFold(5).split(label, label, patients)):
+        theirs[valid] = k
+    for digests in (different(len(label)), np.zeros((len(label), 16), np.uint8)):
+        np.testing.assert_array_equal(assignment.assign(rows, digests, splits.group, strict=False).fold, theirs)
+    for k, (_, valid) in enumerate(StratifiedKFold(5).split(label, label)):
+        theirs[valid] = k
+    unshuffled = partial(splits.stratified, shuffle=False)
+    ours = assignment.assign(rows.drop(columns="group"), different(len(label)), unshuffled)
+    np.testing.assert_array_equal(ours.fold, theirs)

@@ -286,3 +286,11 @@ def test_the_picture_of_simulated_rows_says_so(tmp_path: Path, monkeypatch: pyte
     assert saved[0].get_supxlabel() == "Rows made by smote below real ones, fold 1"
     drawn(tmp_path, np.zeros((1, 2, 8, 1, 20), np.float32), ["a"], identity="ab" * 6)
     assert "simulated data" not in [text.get_text() for text in saved[1].texts]
+
+
+def test_a_gan_makes_a_fixed_number_of_rows_of_every_class_that_it_can_learn() -> None:
+    x, target = beats((40, 12, 3))
+    _, made = Gan(**QUICK, rows=17)(x, target, 0)
+    assert counts(made) == [17, 17, 0]
+    with pytest.raises(UserError, match=r"synthetic.rows=0 must be 1 or more"):
+        Gan(rows=0)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.datasets.base import open_to
+from bench.runs import selection
 from bench.runs.frames import read_frame
 from bench.runs.run import Run
 from bench.spec import UserError
@@ -36,6 +37,7 @@ def read(runs: Sequence[Run]) -> tuple[Rows, list[np.ndarray]]:
     first = runs[0]
     by_identity: dict[str, Run] = {}
     for run in runs:
+        selection.refuse_unvalidated(run)
         if missing := [n for n in ("scores.json", "oof.parquet", "splits.parquet") if not (run.folder / n).exists()]:
             raise UserError(f"{run.folder} has no {missing[0]}: the command that made the run makes what is missing")
         if run.identity in by_identity:

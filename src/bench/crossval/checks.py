@@ -37,7 +37,7 @@ def values(recipe: Recipe) -> None:
     if train.ema is not None and not 0 < train.ema < 1:
         raise UserError(f"train.ema={train.ema:g} must lie between 0 and 1, such as 0.999; null is no average")
     if train.patience is not None and train.keep == "last":
-        raise UserError("train.patience waits for a better epoch: say of what, train.keep=loss or train.keep=metric")
+        raise UserError("train.patience waits for a better epoch: say of what, train.keep=loss, metric or train_loss")
     if recipe.folds.parallel is not None and recipe.folds.parallel < 1:
         raise UserError(f"folds.parallel={recipe.folds.parallel} must be 1 or more")
     if recipe.seed < 0:
@@ -137,6 +137,19 @@ def lengths(open_length: bool, tta: Node, synthetic: Node | None = None) -> None
         raise UserError("tta=crops is for examples that are longer than a window; these have one length: leave it out")
 
 
+def unvalidated(recipe: Recipe, rows: pd.DataFrame) -> None:
+    """Refuses what asks the validation rows, where there are none."""
+    if (rows["fold"] >= 0).any():
+        return
+    if recipe.train.keep not in ("last", "train_loss"):
+        raise UserError(
+            f"train.keep={recipe.train.keep} asks validation rows, and split=none has none; choose train.keep=last or "
+            "train.keep=train_loss, with train.patience=null where it is set"
+        )
+    if parts.name(recipe.scheduler) == "plateau":
+        raise UserError("scheduler=plateau asks validation rows, and split=none has none; choose another scheduler")
+
+
 def row_weights(recipe: Recipe, rows: pd.DataFrame) -> None:
     """Refuses invalid row weights, and weights that leave a fold no row to train on in some epoch."""
     weights, epochs = parts.row_weights(recipe.row_weights), length.intended(recipe)
@@ -146,7 +159,9 @@ def row_weights(recipe: Recipe, rows: pd.DataFrame) -> None:
     examples = rows["example"] if "example" in rows else rows["id"]
     for epoch in range(epochs):
         counts = (table_weight * weights(rows, epoch, epochs) > 0) & serves(rows, "trained")
-        empty = [k for k in range(int(rows["fold"].max()) + 1) if examples[counts & open_to(rows, k)].nunique() < 2]
+        empty = [
+            k for k in range(max(1, int(rows["fold"].max()) + 1)) if examples[counts & open_to(rows, k)].nunique() < 2
+        ]
         if empty:
             raise UserError(
                 f"row_weights leaves fold {min(empty)} fewer than two examples to train on in epoch {epoch + 1}; "
@@ -162,7 +177,7 @@ def single_rows(recipe: Recipe, spec: InputSpec, rows: pd.DataFrame) -> None:
     """
     examples = length.trained_examples(rows)
     lone = [k for k, n in examples.items() if n == 1]
-    if recipe.train.batch_size > 1 and not lone:
+    if recipe.train.batch_size != 1 and not lone:
         return
     with torch.device("meta"):
         model = parts.model(recipe.model, spec).train()

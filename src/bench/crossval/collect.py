@@ -16,16 +16,18 @@ from bench.runs.scores import OneView, Scores
 from bench.spec import Metric, UserError
 
 
-def collect(run: Run, metric: Metric) -> tuple[Scores, list[str]]:
+def collect(run: Run, metric: Metric) -> tuple[Scores | None, list[str]]:
     """Writes oof.parquet, test.parquet and scores.json from the folds that are done.
 
-    Returns the scores, and sentences for the person.
+    Returns the scores, and sentences for the person. Of a run that validates nothing, test.parquet alone and no scores.
     """
     inputs = run.inputs
     damaged = {fold.number: trouble for fold in run.folds if fold.done.exists() and (trouble := fold.trouble())}
     done = [fold for fold in run.folds if fold.finished and fold.number not in damaged]
     if not done:
         raise UserError(f"{run.folder} has no whole fold: {'; '.join(damaged.values())}")
+    if not inputs.validated:
+        return None, _average_test(run, [fold.number for fold in done])
     oof = pd.concat([pd.read_parquet(fold.oof) for fold in done], ignore_index=True)
     rows = pd.read_parquet(run.folder / "splits.parquet")
     order = pd.Series(np.arange(len(rows)), index=rows["id"])

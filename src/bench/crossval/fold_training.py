@@ -155,7 +155,7 @@ class FoldTraining:
         history, keep = self.fold.history(), self.settings.keep
         kept = loop.best_epoch(history, self.settings, parts.metric) + 1
         if keep != "last":
-            by = "validation loss" if keep == "loss" else parts.metric.name
+            by = {"loss": "validation loss", "train_loss": "training loss"}.get(keep, parts.metric.name)
             self.note(f"keeps epoch {kept} of {len(history)}, the best by {by}")
         return kept
 
@@ -163,9 +163,10 @@ class FoldTraining:
         """Writes the validation rows' predictions, and the test rows' where there are any."""
         classes, test = self.inputs.spec.classes, self.stores["test"]
         validated = self.sides.rows[self.sides.validated]
-        frames.write_frame(
-            frames.oof_frame(validated, *self._probabilities(parts, views, valid), classes), self.fold.oof
-        )
+        probability, plain = np.zeros((0, len(classes))), None
+        if len(validated):
+            probability, plain = self._probabilities(parts, views, valid)
+        frames.write_frame(frames.oof_frame(validated, probability, plain, classes), self.fold.oof)
         self.fold.test.unlink(missing_ok=True)
         if len(test):
             none = np.zeros((len(test), len(classes)), np.float32)

@@ -26,6 +26,7 @@ def settled(recipe: Recipe, rows: pd.DataFrame) -> tuple[Recipe, str]:
     that has the fewest rows to train on takes ``train.min_steps`` steps; rows that are added to them are not counted.
     """
     epochs, train = intended(recipe), recipe.train
+    assert train.batch_size is not None
     a_fold = min(trained_examples(rows).values())
     steps = max(1, -(-len(cut(a_fold, train.batch_size)) // train.accumulate))
     sentence = ""
@@ -45,4 +46,4 @@ def trained_examples(rows: pd.DataFrame) -> dict[int, int]:
     if "weight" in rows:
         counts = counts & (rows["weight"].to_numpy() > 0)
     example = rows["example"] if "example" in rows else rows["id"]
-    return {k: int(example[counts & open_to(rows, k)].nunique()) for k in range(int(rows["fold"].max()) + 1)}
+    return {k: int(example[counts & open_to(rows, k)].nunique()) for k in range(max(1, int(rows["fold"].max()) + 1))}

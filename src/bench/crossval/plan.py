@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench.crossval import checks, length, pseudo_labels, warm_start
 from bench.crossval.opened import Opened, open_files
-from bench.crossval.settle import settle
+from bench.crossval.settle import settle, sized
 from bench.data.assignment import Assignment, assign, with_copies
 from bench.data.store import Store
 from bench.datasets.base import Dataset
@@ -74,6 +74,7 @@ def make_plan(recipe: Recipe, names: Mapping[str, str]) -> Plan:
     checks.values(recipe)
     settled, names = settle(recipe, names)
     opened = open_files(settled, names)
+    settled = sized(settled, opened.simulated)
     checks.buildable(settled, opened.spec, opened.features)
     early, folds = _first_look(settled, opened)
     store = opened.store(settled, "train")
@@ -82,6 +83,7 @@ def make_plan(recipe: Recipe, names: Mapping[str, str]) -> Plan:
     settled, raised = length.settled(settled, split.rows)
     if raised:
         say(f"epochs    {raised}")
+    checks.unvalidated(settled, split.rows)
     checks.row_weights(settled, split.rows)
     checks.single_rows(settled, opened.spec, split.rows)
     stores = {"train": store, "test": opened.store(settled, "test")}

@@ -23,6 +23,8 @@ class Display(Protocol):
 
 def describe(event: dict[str, Any], metric: str) -> str:
     """An epoch's figures on one line."""
+    if "valid/loss" not in event:
+        return f"loss {event['train/loss']:.4f}"
     return (
         f"loss {event['train/loss']:.4f}  valid {event['valid/loss']:.4f}  "
         f"{metric} {figure(event[f'valid/{metric}'])}  accuracy {event['valid/accuracy']:.3f}"

@@ -7,6 +7,7 @@ split alike, and is refused where it did not. A row whose group, or whose copy, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ from bench.runs.run import Run
 from bench.spec import Part, UserError
 from bench.training import inference, parts
 from bench.training.loading import trained_fold
+from bench.training.seeds import VIEWS, epoch_seed
 
 PARTS: tuple[Part, ...] = ("train", "test")
 
@@ -36,7 +38,8 @@ class Teachers:
     test the test rows. ``above``: the largest probability must reach it. ``drop_above``: class → share from which an
     example is left out, all of its rows. ``hard`` makes targets one-hot, ``weight`` is what such a row counts.
     ``trained_too`` allows rows that a teacher's fold was itself trained on.
-    Source: the 16th place's second stage at HMS (mean of ten models, other at 0.8 and more dropped).
+    Source: the 16th place's second stage at HMS (mean of ten models with their
+    test-time augmentation, other at 0.8 and more dropped).
     """
 
     def __init__(
@@ -131,15 +134,23 @@ def open_teachers(recipe: Recipe, opened: Opened) -> tuple[Teacher, ...]:
 def predicted(
     teachers: Sequence[Teacher], fold: int, part: Part, positions: np.ndarray, device: torch.device, batch_size: int
 ) -> np.ndarray:
-    """(N, K) float64: the mean probability of the teachers' folds of this number, of the part's rows at positions."""
+    """(N, K) float64: the mean probability of the teachers' folds of this number, of the part's rows at positions.
+
+    Each teacher predicts as it predicts its own test rows, with the views of its own test-time augmentation.
+    """
     probabilities = []
     for teacher in teachers:
         run = Run.open(teacher.run)
         model, device_half = trained_fold(run, fold, device)
         none = np.zeros((len(positions), run.spec.n_classes), np.float32)
         side = Batches(Store(Path(teacher.stores[part])), positions, none, None, device, teacher.window)
-        precision = run.recipe.train.precision
-        probabilities.append(inference.probabilities(inference.logits(model, device_half, side, batch_size, precision)))
+        how = (model, device_half, side, batch_size, run.recipe.train.precision)
+        features = parts.features(run.recipe.features)
+        views = parts.views(run.recipe.tta, features, parts.augment(run.recipe.augment, features))
+        seed = partial(epoch_seed, run.recipe.seed, fold, VIEWS)
+        probabilities.append(
+            inference.averaged(*how, views, seed) if views else inference.probabilities(inference.logits(*how))
+        )
     mean: np.ndarray = np.mean(probabilities, axis=0)
     return mean
 

@@ -43,20 +43,22 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
             with life.working() as work:
                 outcome = _train_and_collect(plan, todo)
                 scores, work.failed = outcome.scores, outcome.failed
-                work.status = "failed" if work.failed else "finished" if scores and scores.complete else "partial"
+                complete = scores.complete if scores else not plan.inputs.validated
+                work.status = "failed" if work.failed else "finished" if complete else "partial"
         _conclude(life, outcome)
         return outcome
 
 
 def _whole(run: Run, state: Mapping[str, Any]) -> bool:
     """Whether the run is finished and all its result files still exist."""
-    names = ("oof.parquet", "scores.json", "test.parquet", "submission.csv", "plots", "report.html")
-    has_test = bool(len(pd.read_parquet(run.folder / "test_ids.parquet")))
-    expected = names if has_test else ("oof.parquet", "scores.json", "plots", "report.html")
+    tables = ["oof.parquet"] * run.inputs.validated
+    tables += ["test.parquet"] * bool(len(pd.read_parquet(run.folder / "test_ids.parquet")))
+    expected = tables + ["scores.json", "plots", "report.html"] * run.inputs.validated
+    expected += ["submission.csv"] * ("test.parquet" in tables)
     if state.get("status") != "finished" or not all((run.folder / name).exists() for name in expected):
         return False
     try:
-        for name in ("oof.parquet", "test.parquet")[: 1 + has_test]:
+        for name in tables:
             pd.read_parquet(run.checked(name))
     except (UserError, OSError, ValueError) as error:
         say(f"run       {error}")
@@ -75,14 +77,15 @@ def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
         scores, notes = collect.collect(run, metric)
         for note in notes:
             say(f"test      {note}")
-        for twin in _twins(run, scores):
+        for twin in _twins(run, scores) if scores else ():
             say(
                 f"seed      {twin} predicts the same to the last bit with another seed, so nothing here depends on the "
                 "seed: their mean would be no ensemble"
             )
         if trouble := submission.submit(run, lambda: plan.dataset):
             say(f"{trouble} (the predictions stay; the same command tries again, and trains nothing)")
-        draw(run, metric)
+        if scores:
+            draw(run, metric)
     numbers = ", ".join(map(str, failed))
     sentence = f"fold {numbers} failed; the same command again trains only what is missing" if failed else None
     return Outcome(run, scores, failed, sentence)
@@ -108,6 +111,8 @@ def _conclude(life: Life, outcome: Outcome) -> None:
     """The score table and where everything is; the last line is the contract's."""
     scores, rows = outcome.scores, []
     sentences = [outcome.sentence] if outcome.sentence else []
+    if not outcome.run.inputs.validated:
+        sentences.append("score     none: all rows were trained on (split=none), so the run predicts alone")
     if scores:
         rows = [(f"fold {k}", figure(score)) for k, score in zip(scores.fold_numbers, scores.folds, strict=True)]
         rows.append((f"[bold]out-of-fold, {scores.rows} rows", f"[bold]{figure(scores.oof)}"))

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from bench import extensions
 from bench.runs.recipe import CONSTANT, Node, Recipe
 from bench.spec import UserError
-from bench.training import parts
+from bench.training import device, parts
+
+BATCH_SIZE = 32
+"""Where neither the command nor the pair's recipe says how many."""
 
 
 def settle(recipe: Recipe, names: Mapping[str, str]) -> tuple[Recipe, dict[str, str]]:
@@ -25,6 +29,8 @@ def settle(recipe: Recipe, names: Mapping[str, str]) -> tuple[Recipe, dict[str, 
         recipe,
         features=features,
         scheduler=scheduler,
+        optimizer=_optimizer(recipe),
+        train=replace(recipe.train, precision=_precision(recipe)),
         model=_whole(recipe.model, "weights"),
         pseudo=_whole(recipe.pseudo, "runs"),
         init_from=_path(recipe.init_from) if recipe.init_from else recipe.init_from,
@@ -47,6 +53,30 @@ def _features(recipe: Recipe, names: Mapping[str, str]) -> tuple[str, Node]:
             f"choose a model that takes {kinds}, or name features="
         )
     return name, yaml.safe_load(extensions.option("features", name).read_text(encoding="utf-8"))
+
+
+def sized(recipe: Recipe, simulated: bool) -> Recipe:
+    """The recipe with its batch size: as set, else the pair's (it may have one for simulated rows), else 32."""
+    if recipe.train.batch_size is not None:
+        return recipe
+    pair = recipe.recipe or {}
+    size = (pair.get("batch_size_simulated") if simulated else None) or pair.get("batch_size") or BATCH_SIZE
+    return replace(recipe, train=replace(recipe.train, batch_size=size))
+
+
+def _optimizer(recipe: Recipe) -> Node:
+    """Adam with the pair's eps, where neither the command nor an experiment sets one."""
+    eps = (recipe.recipe or {}).get("adam_eps")
+    if eps is None or "eps" in recipe.optimizer or recipe.optimizer.get("_target_") != "torch.optim.Adam":
+        return recipe.optimizer
+    return {**recipe.optimizer, "eps": eps}
+
+
+def _precision(recipe: Recipe) -> Literal["float32", "bf16", "auto"]:
+    """Auto is mixed precision on a GPU: a processor without bf16 would be slower with it."""
+    if recipe.train.precision != "auto":
+        return recipe.train.precision
+    return "bf16" if device.choose(recipe.device).type == "cuda" else "float32"
 
 
 def _whole(node: Node, key: str) -> Node:

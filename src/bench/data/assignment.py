@@ -89,7 +89,7 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
     fold = split.fold if isinstance(split, Ordered) else split
     assignment = Assignment(
         fold,
-        int(fold.max()) + 1,
+        max(1, int(fold.max()) + 1),  # none is validated where all are trained on at once
         [*_copies(table, content), *(ordered.notes if ordered else [])],
         ordered.trained_from if ordered else None,
     )
@@ -140,7 +140,8 @@ def _refuse_empty_sides(rows: pd.DataFrame, n_splits: int) -> None:
     """Refuses a fold that validates no row, or trains on none."""
     fewer = "choose a smaller split.n_splits" if n_splits > 2 else "choose another split"
     for k in range(n_splits):
-        if not (serves(rows, "validated") & (rows["fold"] == k)).any():
+        validates_none = not (serves(rows, "validated") & (rows["fold"] == k)).any()
+        if validates_none and (rows["fold"] >= 0).any():
             raise UserError(f"fold {k} of {n_splits} validates no row; {fewer}")
         if not (_counting(rows) & open_to(rows, k)).any():
             earlier = ", or a smaller split.gap" if "trained_from" in rows else ""

@@ -13,12 +13,15 @@ from bench.spec import UserError
 
 
 def group(rows: Rows, n_splits: int = 5) -> np.ndarray:
-    """GroupKFold: no group on both sides, folds of about the same number of rows. Needs a ``group`` column."""
+    """GroupKFold: no group on both sides, folds of about the same number of rows. Needs a ``group`` column.
+
+    Each group's fold is the one that scikit-learn gives it: of groups of as many rows, names decide the order.
+    """
     from sklearn.model_selection import GroupKFold
 
     _need_groups(rows, "group")
     _enough_blocks(rows, n_splits)
-    return _folds(GroupKFold(n_splits).split(rows.label, rows.label, rows.block), len(rows.label))
+    return _folds(GroupKFold(n_splits).split(rows.label, rows.label, _as_named(rows)), len(rows.label))
 
 
 def stratified_group(rows: Rows, n_splits: int = 5, seed: int = 0) -> np.ndarray:
@@ -31,11 +34,16 @@ def stratified_group(rows: Rows, n_splits: int = 5, seed: int = 0) -> np.ndarray
     return _folds(_quietly(splitter.split, rows.label, rows.label, rows.block), len(rows.label))
 
 
-def stratified(rows: Rows, n_splits: int = 5, seed: int = 0) -> np.ndarray:
-    """StratifiedKFold on the commonest class of a row's target, shuffled by seed; copies follow their first row."""
+def stratified(rows: Rows, n_splits: int = 5, seed: int = 0, shuffle: bool = True) -> np.ndarray:
+    """StratifiedKFold on the commonest class of a row's target, shuffled by seed; copies follow their first row.
+
+    Without ``shuffle`` each class is cut in the order of the table, as scikit-learn does by default.
+    """
     from sklearn.model_selection import StratifiedKFold
 
-    _, first, copy_of = np.unique(rows.content, return_index=True, return_inverse=True)
+    copy_of, numbers = pd.factorize(rows.content)  # numbered by their first row: the order of the table
+    first = np.full(len(numbers), len(copy_of))
+    np.minimum.at(first, copy_of, np.arange(len(copy_of)))
     label = rows.label[first]
     if (most := int(np.bincount(label).max())) < n_splits:
         advice = (
@@ -46,8 +54,16 @@ def stratified(rows: Rows, n_splits: int = 5, seed: int = 0) -> np.ndarray:
         raise UserError(
             f"split=stratified can't make {n_splits} folds: the commonest class has {most} different rows; {advice}"
         )
-    splitter = StratifiedKFold(n_splits, shuffle=True, random_state=seed)
+    splitter = StratifiedKFold(n_splits, shuffle=shuffle, random_state=seed if shuffle else None)
     return _folds(_quietly(splitter.split, label, label), len(label))[copy_of]
+
+
+def none(rows: Rows, n_splits: int | None = None) -> Ordered:
+    """One training on all rows, and no validation. Source: the final models of the third write-up."""
+    if n_splits is not None:
+        raise UserError(f"split.n_splits={n_splits}, and split=none trains once on all rows; set split.n_splits=null")
+    note = "every row is trained on and none is validated: there will be no out-of-fold prediction and no score"
+    return Ordered(np.full(len(rows.label), -1), np.zeros(len(rows.label), int), [note])
 
 
 def predefined(rows: Rows, n_splits: int | None = None) -> np.ndarray:
@@ -153,6 +169,14 @@ def _gap(gap: float | str, dates: bool) -> float:
     if not wait >= 0:
         raise UserError(f"split.gap={gap} must be 0 or more")
     return wait
+
+
+def _as_named(rows: Rows) -> np.ndarray:
+    """Blocks (N,), numbered in the order of their groups' names, so that ties fall as they do for the names."""
+    names = np.unique(rows.table["group"], return_inverse=True)[1]
+    first = pd.Series(names).groupby(rows.block).transform("min").to_numpy()
+    numbers: np.ndarray = np.unique(first, return_inverse=True)[1]
+    return numbers
 
 
 def _need_groups(rows: Rows, name: str) -> None:

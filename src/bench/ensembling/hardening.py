@@ -29,17 +29,24 @@ class Hardening(ABC):
     def fit(self, p_nk: np.ndarray, target_nk: np.ndarray, metric: Metric) -> tuple[Harden, dict[str, float]]: ...
 
 
-def threshold(p_nk: np.ndarray, above: float, order: Sequence[int] | None = None) -> np.ndarray:
+def threshold(p_nk: np.ndarray, above: float | Sequence[float], order: Sequence[int] | None = None) -> np.ndarray:
     """Rows with a class above ``above`` become one-hot; of several such classes the first in ``order`` wins.
 
+    ``above`` is one number for all classes, or one a class.
+
     The default order is 1, 2, …, 0, as in the heartbeat write-up: 1, 2, 3, 0, with above = 0.49. Raises UserError if
-    ``order`` does not name each class once.
+    ``order`` does not name each class once, or ``above`` has another number of entries than there are classes.
     """
     classes = p_nk.shape[1]
     order = [*range(1, classes), 0] if order is None else list(order)
     if sorted(order) != list(range(classes)):
         raise UserError(f"harden.order={order} must name each of the {classes} classes once, as 0 to {classes - 1}")
-    over = p_nk[:, order] > above
+    limits = np.asarray(above, np.float64)
+    if limits.ndim and len(limits) != classes:
+        raise UserError(
+            f"harden.above={list(limits.tolist())} must be one number, or one for each of {classes} classes"
+        )
+    over = (p_nk > limits)[:, order]
     hard, picked = p_nk.copy(), np.asarray(order)[over.argmax(1)]
     hard[over.any(1)] = np.eye(classes)[picked[over.any(1)]]
     return hard
@@ -61,15 +68,22 @@ def margin(p_nk: np.ndarray, above: float, lead: float) -> np.ndarray:
 class Threshold(Hardening):
     """``threshold`` with a given ``above``; null finds the one of 0.30, 0.31, … 1 that scores best by the metric.
 
-    Source: fifth write-up's 0.49 for every class, in the order 1, 2, 3, 0.
+    A list is one threshold a class, in the classes' order. Source: fifth write-up, which has four of 0.49 and the order
+    1, 2, 3, 0.
     """
 
-    def __init__(self, above: float | None = 0.49, order: list[int] | None = None) -> None:
-        if above is not None and not 0 < above <= 1:
-            raise UserError(f"harden.above={above:g} must be above 0 and 1 or less; null finds it")
+    def __init__(self, above: float | list[float] | None = 0.49, order: list[int] | None = None) -> None:
+        limits = above if isinstance(above, list) else [] if above is None else [above]
+        if not all(0 < limit <= 1 for limit in limits):
+            shown = above if isinstance(above, list) else f"{above:g}"
+            raise UserError(f"harden.above={shown} must be above 0 and 1 or less; null finds it")
         self.above, self.order, self.fitted = above, order, above is None
 
     def fit(self, p_nk: np.ndarray, target_nk: np.ndarray, metric: Metric) -> tuple[Harden, dict[str, float]]:
+        if isinstance(self.above, list):
+            limits = self.above
+            fitted = {f"above_{k}": limit for k, limit in enumerate(limits)}
+            return lambda p_nk: threshold(p_nk, limits, self.order), fitted
         above = self.above
         if above is None:
             above, best = 1.0, metric.score(target_nk, p_nk)

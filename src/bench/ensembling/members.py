@@ -14,6 +14,7 @@ import pandas as pd
 from bench.atomic import read_json
 from bench.datasets.base import TARGET
 from bench.ensembling.ways import geometric, normalised
+from bench.runs import selection
 from bench.runs.frames import PREDICTION, predictions, read_frame
 from bench.runs.run import Run
 from bench.spec import Metric, UserError
@@ -55,6 +56,8 @@ def read(runs: Sequence[Run], folds: str) -> Members:
 
     Raises UserError at the first file that is invalid, or that does not match the first run.
     """
+    for run in runs:
+        selection.refuse_unvalidated(run)
     for run in runs[1:]:
         _refuse_other_kind(runs[0], run)
     entries = [(run, _oof(run), _test(run, folds)) for run in runs]

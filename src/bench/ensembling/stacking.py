@@ -6,7 +6,7 @@ on. Only one is fitted at a time, since torch's seed and Python's warning filter
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -23,17 +23,29 @@ def side_by_side(p_mnk: np.ndarray) -> np.ndarray:
     return p_mnk.transpose(1, 0, 2).reshape(p_mnk.shape[1], -1)
 
 
+def summed(p_mnk: np.ndarray) -> np.ndarray:
+    """(M, N, K) → (N, K), to the same bits in any order of the members."""
+    return np.sort(p_mnk, axis=0).sum(0)
+
+
 class Network(Way):
     """Linear → 64, batch norm, leaky ReLU, → 128, batch norm, leaky ReLU, → K, softmax, on the probabilities.
 
-    Source: section 3.3 of the fifth write-up, which does not say how it is trained. Here Adam minimises cross
+    It ``reads`` the members side by side, or their sum. Source: section 3.3 of the fifth write-up, which names both and
+    tried the first; it does not say how the network is trained. Here Adam minimises cross
     entropy with the (soft) targets. One CPU thread is used, so that the same members always give the same bits.
     """
 
     fitted, threads = True, False
 
     def __init__(
-        self, hidden: list[int], epochs: int = 20, batch_size: int = 256, lr: float = 1e-3, seed: int = 0
+        self,
+        hidden: list[int],
+        epochs: int = 20,
+        batch_size: int = 256,
+        lr: float = 1e-3,
+        seed: int = 0,
+        reads: Literal["side_by_side", "sum"] = "side_by_side",
     ) -> None:
         for key, value in (("epochs", epochs), ("batch_size", batch_size - 1), *(("hidden", h) for h in hidden)):
             if value < 1:
@@ -41,6 +53,7 @@ class Network(Way):
         if not lr > 0:
             raise UserError(f"blend.lr={lr:g} must be above 0")
         self.hidden, self.epochs, self.batch_size, self.lr, self.seed = hidden, epochs, batch_size, lr, seed
+        self.inputs = {"side_by_side": side_by_side, "sum": summed}[reads]
 
     def fit(self, p_mnk: np.ndarray, target_nk: np.ndarray, metric: Metric) -> Blend:
         import torch
@@ -56,7 +69,7 @@ class Network(Way):
 
         def apply(p_mnk: np.ndarray) -> np.ndarray:
             with torch.no_grad():
-                logits = net(torch.from_numpy(side_by_side(p_mnk).astype(np.float32)))
+                logits = net(torch.from_numpy(self.inputs(p_mnk).astype(np.float32)))
             return np.asarray(logits.double().softmax(-1).numpy())
 
         return Blend(apply)
@@ -67,7 +80,7 @@ class Network(Way):
 
         from bench.training.batch_statistics import along, measuring
 
-        x, y = torch.from_numpy(side_by_side(p_mnk).astype(np.float32)), torch.from_numpy(target_nk.astype(np.float32))
+        x, y = torch.from_numpy(self.inputs(p_mnk).astype(np.float32)), torch.from_numpy(target_nk.astype(np.float32))
         layers: list[nn.Module] = []
         width = x.shape[1]
         for wide in self.hidden:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from bench.models.parts import refuse_below_one
+from bench.models.resizer import in_front
 from bench.spec import InputSpec
 
 
@@ -18,7 +19,9 @@ class PANNs(nn.Module):
     A block is two 3 × 3 convolutions with batch norm and ReLU, then the mean of 2 × 2 (left out where a side is 1) and
     dropout. Rows are averaged; over columns the mean and the maximum are added, so that a short sound counts as well
     as a long one. Then a hidden layer as wide as the last block. ``filters`` [64, 128, 256, 512] is the published
-    CNN10. Source: Kong et al. 2020, "PANNs" (arXiv 1912.10211).
+    CNN10. ``resizer``: the (height, width) that a learned resizer makes of every image first.
+
+    Source: Kong et al. 2020, "PANNs" (arXiv 1912.10211).
     """
 
     takes: ClassVar[str] = "image"
@@ -29,9 +32,11 @@ class PANNs(nn.Module):
         filters: Sequence[int] = (64, 128, 256, 512),
         dropout: float = 0.2,
         dropout_last: float = 0.5,
+        resizer: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         refuse_below_one(filters=filters)
+        self.resizer, spec = in_front(spec, resizer)
         blocks: list[nn.Module] = []
         height, width = spec.size
         for channels, out in pairwise([spec.channels, *filters]):
@@ -49,7 +54,7 @@ class PANNs(nn.Module):
         )
 
     def forward(self, x_bchw: Tensor) -> Tensor:
-        x_bcw = self.blocks(x_bchw).mean(2)
+        x_bcw = self.blocks(self.resizer(x_bchw)).mean(2)
         return self.head(x_bcw.mean(2) + x_bcw.amax(2))
 
 

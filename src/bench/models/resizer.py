@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from bench.spec import InputSpec, UserError
+
+
+def in_front(
+    spec: InputSpec, size: Sequence[int] | None, filters: int = 16, blocks: int = 1
+) -> tuple[nn.Module, InputSpec]:
+    """A resizer to ``size`` (height, width), or nothing for None; and the spec of what comes out of it."""
+    if size is None:
+        return nn.Identity(), spec
+    if len(size) != 2 or min(size) < 1:
+        raise UserError(f"model.resizer={list(size)} is not a size; give [height, width] or null")
+    return Resizer(spec.channels, size, filters, blocks), replace(spec, size=tuple(size))
 
 
 class Resizer(nn.Module):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from bench.models.parts import at_least
 from bench.models.pretrained import timm_network
+from bench.models.resizer import in_front
 from bench.spec import InputSpec
 
 
@@ -17,7 +19,7 @@ class TimmBackbone(nn.Module):
 
     A network made for one image size (most transformers) is made for the spec's, rounded up to whole patches; the
     rest is zeros below and to the right. ``drop_rate`` and ``drop_path_rate`` are passed on where they are set: not
-    every network takes them.
+    every network takes them. ``resizer``: the (height, width) that a learned resizer makes of every image first.
     """
 
     takes: ClassVar[str] = "image"
@@ -30,16 +32,19 @@ class TimmBackbone(nn.Module):
         drop_path_rate: float | None = None,
         pretrained: bool = False,
         weights: str | None = None,
+        resizer: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         options = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
         arguments: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+        self.resizer, spec = in_front(spec, resizer)
         self.size = made_for(name, spec)
         if self.size is not None:
             arguments["img_size"] = self.size
         self.backbone = timm_network(name, spec, pretrained, weights, **arguments)
 
     def forward(self, x_bchw: Tensor) -> Tensor:
+        x_bchw = self.resizer(x_bchw)
         return self.backbone(x_bchw if self.size is None else at_least(x_bchw, *self.size))
 
 

@@ -60,6 +60,11 @@ class Inputs:
     group: str = ""
     members: tuple[Member, ...] = ()
 
+    @property
+    def validated(self) -> bool:
+        """Whether the run validates rows; one with ``split=none`` trains once on all, and has no score."""
+        return self.n_splits > 1
+
 
 def read(folder: Path) -> Inputs:
     """UserError naming the file where it is not there, or not whole."""

@@ -29,16 +29,17 @@ FILE = "config.yaml"
 class Train:
     """How long and how a fold is trained. ``clip`` is a gradient norm, ``ema`` the decay of an average of weights.
 
-    ``epochs`` None: ``crossval/length.py`` finds them before a run is planned; a run's own recipe has their number.
+    ``epochs`` None: ``crossval/length.py`` finds them before a run is planned, as ``crossval/settle.py`` does
+    ``batch_size`` None and ``precision`` auto; a run's own recipe has the numbers, and what precision it was.
     """
 
     epochs: int | None = None
     min_steps: int | None = None
-    batch_size: int
+    batch_size: int | None
     eval_batch_size: int
-    precision: Literal["float32", "bf16"]
+    precision: Literal["float32", "bf16", "auto"]
     clip: float | None = None
-    keep: Literal["last", "loss", "metric"]
+    keep: Literal["last", "loss", "metric", "train_loss"]
     patience: int | None = None
     accumulate: int = 1
     ema: float | None = None
@@ -81,7 +82,10 @@ class Recipe:
     optimizer: Node
     scheduler: Node
     recipe: Node | None = dataclasses.field(
-        default=None, metadata={"keys": ("epochs", "features", "n_splits", "scheduler")}
+        default=None,
+        metadata={
+            "keys": ("adam_eps", "batch_size", "batch_size_simulated", "epochs", "features", "n_splits", "scheduler")
+        },
     )
     init_from: str | None = None
     pretrain: tuple[str, ...] | None = None
@@ -116,7 +120,8 @@ class Recipe:
 class EnsembleRecipe:
     """What ``python -m bench.ensemble`` was asked for; once it is settled, ``runs`` are the members' folders.
 
-    ``dataset`` and ``data`` are the first member's.
+    ``dataset`` and ``data`` are the first member's. ``members`` are training commands, lists of
+    overrides, which are done first where they are not finished.
     """
 
     dataset: Node = dataclasses.field(default_factory=dict)
@@ -124,13 +129,14 @@ class EnsembleRecipe:
     harden: Node
     folds: Literal["arithmetic", "geometric"] = "arithmetic"
     runs: Any = None
+    members: Any = None
     root: str | None = None
     outputs: str = "outputs"
     data: str = "data"
     extensions: tuple[str, ...] | None = None
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
-    elsewhere: ClassVar[tuple[str, ...]] = ("root", "outputs", "data", "extensions", "tracking")
+    elsewhere: ClassVar[tuple[str, ...]] = ("members", "root", "outputs", "data", "extensions", "tracking")
     within: ClassVar[Mapping[str, tuple[str, ...]]] = {"dataset": ("root", "simulator")}
     settled: ClassVar[tuple[str, ...]] = ("dataset", "data")
     seed: ClassVar[None] = None

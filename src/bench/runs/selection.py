@@ -73,9 +73,20 @@ def problem(run: Run) -> str | None:
         if scores and scores.complete:
             return f"no longer has {unfinished[0].oof if unfinished[0].done.exists() else unfinished[0].done}; {again}"
         return f"is not finished: {names} of {run.inputs.n_splits} not trained; {again}"
+    if not run.inputs.validated:
+        return None
     if not scores or not scores.complete or not (run.folder / "oof.parquet").exists():
         return f"has trained folds that were never collected: it lacks a complete scores.json or oof.parquet; {again}"
     return None
+
+
+def refuse_unvalidated(run: Run) -> None:
+    """UserError for a run of split=none, where out-of-fold predictions are needed."""
+    if not run.inputs.validated:
+        raise UserError(
+            f"{run.folder} was trained on all rows (split=none), so it has no out-of-fold predictions to compare or to "
+            "blend by; name a run that was validated"
+        )
 
 
 def _words(requested: str | Sequence[str]) -> list[str]:

@@ -48,6 +48,8 @@ class Discriminator(nn.Module):
 class Gan(Way):
     """Makes ``share`` as many new rows of every class as it has: the classes' proportions stay as they are.
 
+    With ``rows`` it makes that many of every class instead; the write-up shows 10,000.
+
     Each class has a pair of networks of its own, trained for ``epochs`` on its rows alone, one step of the
     discriminator and one of the generator a batch. Rows that leave [−1, 1], where tanh ends, are mapped onto it from
     the smallest to the largest number of all training rows, and what is made is mapped back. A class of fewer than four
@@ -55,22 +57,36 @@ class Gan(Way):
     """
 
     def __init__(
-        self, epochs: int = 200, batch_size: int = 32, latent: int = 64, lr: float = 0.0005, share: float = 0.5
+        self,
+        epochs: int = 200,
+        batch_size: int = 32,
+        latent: int = 64,
+        lr: float = 0.0005,
+        share: float = 0.5,
+        rows: int | None = None,
     ) -> None:
-        for name, value, low in (("epochs", epochs, 1), ("batch_size", batch_size, 2), ("latent", latent, 1)):
+        least = (
+            ("epochs", epochs, 1),
+            ("batch_size", batch_size, 2),
+            ("latent", latent, 1),
+            ("rows", 1 if rows is None else rows, 1),
+        )
+        for name, value, low in least:
             if value < low:
                 raise UserError(f"synthetic.{name}={value} must be {low} or more")
         for name, number in (("lr", lr), ("share", share)):
             if not number > 0:
                 raise UserError(f"synthetic.{name}={number:g} must be above 0")
         self.epochs, self.batch_size, self.latent, self.lr, self.share = epochs, batch_size, latent, lr, share
+        self.rows = rows
         self.notes: list[str] = []
 
     def __call__(self, x: np.ndarray, target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """(N, *shape), (N, K), seed → new rows (M, *shape) and targets (M, K); see ``synthetic.base``."""
         rows, shape = by_class(target), x.shape[1:]
         length = int(np.prod(shape))
-        counts = {k: round(self.share * len(indices)) for k, indices in rows.items() if len(indices) >= FEWEST}
+        enough = {k: len(indices) for k, indices in rows.items() if len(indices) >= FEWEST}
+        counts = {k: round(self.share * n) if self.rows is None else self.rows for k, n in enough.items()}
         alone = [k for k, indices in rows.items() if len(indices) < FEWEST]
         self.notes = [f"GAN made none of class {k} (from 0): {len(rows[k])} rows are too few to learn" for k in alone]
         refuse_large("gan", sum(map(len, rows.values())) + sum(counts.values()), length)

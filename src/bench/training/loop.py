@@ -45,9 +45,9 @@ class Settings:
     batch_size: int
     eval_batch_size: int
     seed: int
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "bf16", "auto"] = "float32"
     clip: float | None = None  # gradient norm
-    keep: Literal["last", "loss", "metric"] = "last"  # whose weights predict: the last epoch's or the best's
+    keep: Literal["last", "loss", "metric", "train_loss"] = "last"  # whose weights predict: the last's or the best's
     patience: int | None = None  # epochs without a better one after which the fold ends; None: never early
     accumulate: int = 1  # batches whose gradients make one step
     ema: float | None = None  # decay of the weights' moving average, which is then what is judged and kept
@@ -81,7 +81,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
     Leaves in the fold's folder: history.json (an entry an epoch), checkpoint.pt (the last epoch) and
     weights.safetensors (what ``settings.keep`` chose), and in ``parts.model`` the kept weights. With a moving average
     those are the average's. Batch statistics are measured before an epoch is judged, so that what is judged, kept and
-    gone on from is one and the same.
+    gone on from is one and the same. Without validation rows nothing is judged.
     """
     note = partial(_note, report)
     state = checkpoint.load(fold.checkpoint, train.device, {"model", "optimizer", "ema", "base", "history"}, note)
@@ -105,7 +105,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
             break
         started = time.perf_counter()
         rows = _rows(parts, train, epoch)
-        losses = [entry["valid/loss"] for entry in history]
+        losses = [entry["valid/loss"] for entry in history if "valid/loss" in entry]
         rates = [partial(_rate, parts.schedule, settings.epochs, lr, losses) for lr in base]
         loss = _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report)
         steps = math.ceil(rows.n_batches(settings.batch_size) / settings.accumulate)
@@ -115,7 +115,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         if settings.batch_stats == "exact":
             _measure(parts, judged, rows, settings, fold)
         try:
-            history[-1] |= evaluate(parts, valid, settings, judged)
+            history[-1] |= evaluate(parts, valid, settings, judged) if len(valid.target) else {}
         except LossIsNaN as error:
             raise LossIsNaN(f"{error} after epoch {epoch + 1}, step {history[-1]['step']}; {HINT}") from None
         history[-1] |= {"seconds": round(time.perf_counter() - started, 3), "time": round(time.time(), 3)}
@@ -170,8 +170,8 @@ def _stands_still(history: list[dict[str, float]], settings: Settings, metric: M
 def best_epoch(history: list[dict[str, float]], settings: Settings, metric: Metric) -> int:
     """The epoch (from 0) whose weights are kept; the earliest of equals, the last where none has a score."""
     key, direction = f"valid/{metric.name}", metric.direction
-    if settings.keep == "loss":
-        key, direction = "valid/loss", Direction.MIN
+    if settings.keep in ("loss", "train_loss"):
+        key, direction = "valid/loss" if settings.keep == "loss" else "train/loss", Direction.MIN
     best = None if settings.keep == "last" else direction.best(entry[key] for entry in history)
     return len(history) - 1 if best is None else best
 
