@@ -23,7 +23,8 @@ GROUPS = sorted(p.name for p in conf().iterdir() if p.is_dir() and p.name not in
 OPTIONS = [(g, o) for g in GROUPS for o in options(g)]
 MODELS, DATASETS = options("model"), options("dataset")
 RECIPES = options("recipe")
-EXPERIMENTS = [name for name in options("experiments") if name != "heartbeat_stacking"]  # that is bench.ensemble's
+BLENDS = ("freesound_pair", "heartbeat_stacking")  # these are bench.ensemble's
+EXPERIMENTS = [name for name in options("experiments") if name not in BLENDS]
 DEEP = ("efficientnetv2", "tinyvit")  # captured in more than ten seconds
 
 

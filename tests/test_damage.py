@@ -122,6 +122,7 @@ def test_a_damaged_fold_is_named_and_missing_until_it_is_computed_again(
     from bench.metrics import L1_20K
 
     scores, notes = collect.collect(run, L1_20K)
+    assert scores is not None
     assert scores.fold_numbers == (1,)
     assert "fold 0 is left out" in notes[0]
     before = fold.oof.read_bytes()

@@ -17,7 +17,10 @@ QUOTES = "\"'])"
 
 
 def public(uri: str) -> str:
-    """The address without user, password and fragment, and with its query's values hidden."""
+    """The address without user and password, and with its query's values hidden.
+
+    Of a fragment only one that names a page, as MLflow's links do (``#/models/…``), is left.
+    """
     scheme, separator, rest = uri.partition("://")
     if not any(sign in rest if separator else sign in uri for sign in "@?#"):
         return uri
@@ -68,7 +71,8 @@ def _web(uri: str) -> tuple[str, str, list[tuple[str, str]]]:
     if "@" in parts.query or "@" in parts.fragment:
         raise ValueError("a password with a question mark or a hash ends up there")
     query = [piece.partition("=")[:2] for piece in parts.query.split("&") if piece]
-    return parts.netloc.rpartition("@")[2], parts.path, query
+    page = f"#{parts.fragment}" if parts.fragment.startswith("/") and not query else ""
+    return parts.netloc.rpartition("@")[2], parts.path + page, query
 
 
 def _database(uri: str) -> tuple[str, str, list[tuple[str, str]]]:
