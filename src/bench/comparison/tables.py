@@ -103,7 +103,7 @@ def summary(compared: Comparison) -> dict[str, Any]:
         }
         for pair in compared.pairs
     ]
-    return _plain(
+    content: dict[str, Any] = _plain(
         {
             "metric": compared.metric.name,
             "direction": compared.metric.direction,
@@ -123,6 +123,7 @@ def summary(compared: Comparison) -> dict[str, Any]:
             "notes": notes(compared),
         }
     )
+    return content
 
 
 def score_table(compared: Comparison) -> Table:

@@ -153,7 +153,8 @@ def _to_judge(rows: pd.DataFrame, fold: int) -> np.ndarray:
     """(N,) bool: rows that a fold validates; with those that follow, where folds come in order of time."""
     if "trained_from" in rows:
         return ~open_to(rows, fold)
-    return serves(rows, "validated") & (rows["fold"].to_numpy() == fold)
+    values: np.ndarray = serves(rows, "validated") & (rows["fold"].to_numpy() == fold)
+    return values
 
 
 def of_a_run(path: str) -> bool:

@@ -55,7 +55,8 @@ def stratified(rows: Rows, n_splits: int = 5, seed: int = 0, shuffle: bool = Tru
             f"split=stratified can't make {n_splits} folds: the commonest class has {most} different rows; {advice}"
         )
     splitter = StratifiedKFold(n_splits, shuffle=shuffle, random_state=seed if shuffle else None)
-    return _folds(_quietly(splitter.split, label, label), len(label))[copy_of]
+    values: np.ndarray = _folds(_quietly(splitter.split, label, label), len(label))[copy_of]
+    return values
 
 
 def none(rows: Rows, n_splits: int | None = None) -> Ordered:

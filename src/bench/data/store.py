@@ -64,7 +64,8 @@ class Store(Source):
     def lengths(self) -> np.ndarray:
         """(rows,) int64: each example's own length, where it is open."""
         assert self.offsets is not None
-        return np.diff(self.offsets) // math.prod(n or 0 for n in self.shape[:-1])
+        values: np.ndarray = np.diff(self.offsets) // math.prod(n or 0 for n in self.shape[:-1])
+        return values
 
     @property
     def digest(self) -> str:
@@ -73,13 +74,14 @@ class Store(Source):
 
     def digests(self) -> np.ndarray:
         """(rows, 16) uint8, one hash an example; flat examples (no content to share) are all zero."""
-        digests = np.load(self.folder / "digests.npy", allow_pickle=False)
+        digests: np.ndarray = np.load(self.folder / "digests.npy", allow_pickle=False)
         digests[self.flat()] = 0
         return digests
 
     def flat(self) -> np.ndarray:
         """(rows,) bool: examples that are one number all over, such as a recording of zeros."""
-        return np.load(self.folder / "flat.npy", allow_pickle=False)
+        values: np.ndarray = np.load(self.folder / "flat.npy", allow_pickle=False)
+        return values
 
     def refuse_damaged(self) -> None:
         """UserError where the stored numbers are not those that were computed; they are then computed anew next time.
@@ -113,7 +115,8 @@ class Store(Source):
         """
         assert not self.open
         if self._array is not None:
-            return self._array[positions]
+            values: np.ndarray = self._array[positions]
+            return values
         batch = np.empty((len(positions), *self.shape), self.dtype)
         rows = batch.view(np.uint8).reshape(len(positions), -1)
         size = rows.shape[1]

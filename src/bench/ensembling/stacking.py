@@ -25,7 +25,8 @@ def side_by_side(p_mnk: np.ndarray) -> np.ndarray:
 
 def summed(p_mnk: np.ndarray) -> np.ndarray:
     """(M, N, K) → (N, K), to the same bits in any order of the members."""
-    return np.sort(p_mnk, axis=0).sum(0)
+    values: np.ndarray = np.sort(p_mnk, axis=0).sum(0)
+    return values
 
 
 class Network(Way):

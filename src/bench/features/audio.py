@@ -38,7 +38,8 @@ class Audio(Features):
         return (1, None)
 
     def stored_lengths(self, dataset: Any, part: Part) -> np.ndarray:
-        return dataset.lengths(part, self.sample_rate)
+        values: np.ndarray = dataset.lengths(part, self.sample_rate)
+        return values
 
     def window(self, dataset: Any) -> int:
         return self.samples

@@ -50,7 +50,8 @@ class SetiCadence(Features):
         return InputSpec(channels, size, dataset.classes)
 
     def stored_shape(self, dataset: Any) -> tuple[int, ...]:
-        return dataset.shape
+        result: tuple[int, ...] = dataset.shape
+        return result
 
     def store(self, raw: np.ndarray) -> np.ndarray:
         """(6, time, frequency) float16 → the same."""

@@ -57,4 +57,5 @@ class CNN1D(nn.Module):
         glorot(self)
 
     def forward(self, x_bct: Tensor) -> Tensor:
-        return self.head(self.stages(at_least(x_bct, self.shortest)).amax(2))
+        out: Tensor = self.head(self.stages(at_least(x_bct, self.shortest)).amax(2))
+        return out

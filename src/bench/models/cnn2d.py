@@ -81,4 +81,5 @@ class CNN2D(nn.Module):
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         x_bchw = self.resizer(x_bchw)
-        return self.head(self.stages(at_least(x_bchw, self.smallest, self.smallest)))
+        out: Tensor = self.head(self.stages(at_least(x_bchw, self.smallest, self.smallest)))
+        return out

@@ -41,4 +41,5 @@ class HeartbeatNet1(nn.Module):
         self.head = dense((256 * POOLED, *hidden, spec.n_classes), nn.LeakyReLU)
 
     def forward(self, x_bct: Tensor) -> Tensor:
-        return self.head(self.layers(at_least(x_bct, SHORTEST)))
+        out: Tensor = self.head(self.layers(at_least(x_bct, SHORTEST)))
+        return out

@@ -45,4 +45,5 @@ class HeartbeatNet2(nn.Module):
     def forward(self, x_bct: Tensor) -> Tensor:
         x_bct = at_least(x_bct, SHORTEST)
         seven, eleven, seventeen = (view(x_bct) for view in self.views)
-        return self.head(self.layers(seven + eleven + seventeen))
+        out: Tensor = self.head(self.layers(seven + eleven + seventeen))
+        return out

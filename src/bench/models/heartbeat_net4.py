@@ -58,4 +58,5 @@ class HeartbeatNet4(nn.Module):
         # (B, 256, parts × 4) → (B, parts, 256 × 4): within a part filter by filter, as the printed flatten does
         parts = x_bft.unflatten(2, (self.parts, POOLED)).transpose(1, 2).flatten(2)
         answers, _ = self.lstm(parts)
-        return self.head(answers[:, -1])
+        out: Tensor = self.head(answers[:, -1])
+        return out

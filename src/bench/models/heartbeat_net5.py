@@ -41,4 +41,5 @@ class HeartbeatNet5(nn.Module):
         self.head = dense((channels * POOLED, *hidden, spec.n_classes), nn.ReLU)
 
     def forward(self, x_bct: Tensor) -> Tensor:
-        return self.head(self.layers(at_least(x_bct, SHORTEST)))
+        out: Tensor = self.head(self.layers(at_least(x_bct, SHORTEST)))
+        return out

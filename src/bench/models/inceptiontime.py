@@ -52,7 +52,8 @@ class InceptionTime(nn.Module):
             x_bct = block(x_bct)
             if i % 3 == 2:
                 past = x_bct = torch.relu(x_bct + self.shortcuts[i // 3](past))
-        return self.head(x_bct.mean(2))
+        out: Tensor = self.head(x_bct.mean(2))
+        return out
 
 
 class Inception(nn.Module):

@@ -28,4 +28,5 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(width, spec.n_classes))
 
     def forward(self, x_bct: Tensor) -> Tensor:
-        return self.layers(x_bct)
+        out: Tensor = self.layers(x_bct)
+        return out

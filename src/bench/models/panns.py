@@ -55,7 +55,8 @@ class PANNs(nn.Module):
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         x_bcw = self.blocks(self.resizer(x_bchw)).mean(2)
-        return self.head(x_bcw.mean(2) + x_bcw.amax(2))
+        out: Tensor = self.head(x_bcw.mean(2) + x_bcw.amax(2))
+        return out
 
 
 def _convolution(channels: int, out: int) -> tuple[nn.Module, ...]:

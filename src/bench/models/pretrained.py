@@ -96,7 +96,7 @@ def read(path: Path) -> State:
     if not path.is_file():
         raise UserError(f"model.weights={path} is not a file; give a .safetensors or .pt state dict")
     try:
-        state = load_state_dict(str(path), weights_only=True)
+        state: State = load_state_dict(str(path), weights_only=True)
     except Exception as error:
         raise UserError(
             f"model.weights={path} can't be read as a state dict ({type(error).__name__}); "
@@ -133,12 +133,14 @@ def hub_state(name: str) -> State:
     if not where:
         raise UserError(f"timm has no pretrained weights of {name}; set model.pretrained=false or choose another")
     with contextlib.suppress(Exception), cache_alone():
-        return load_state_dict_from_hf(where)
+        cached: State = load_state_dict_from_hf(where)
+        return cached
     from huggingface_hub import constants, get_session
 
     try:
         get_session().head(constants.ENDPOINT, timeout=ANSWER_WITHIN)
-        return load_state_dict_from_hf(where)
+        fetched: State = load_state_dict_from_hf(where)
+        return fetched
     except Exception as error:
         raise UserError(
             f"the pretrained weights {where} are not in {constants.HF_HUB_CACHE} and {constants.ENDPOINT} did not give "

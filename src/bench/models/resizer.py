@@ -46,7 +46,8 @@ class Resizer(nn.Module):
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         small = self.resize(self.before(x_bchw))
-        return self.after(small + self.middle(self.blocks(small))) + self.resize(x_bchw)
+        out: Tensor = self.after(small + self.middle(self.blocks(small))) + self.resize(x_bchw)
+        return out
 
     def resize(self, x_bchw: Tensor) -> Tensor:
         # in float32, because a CPU has no antialiased resize of bf16
@@ -65,4 +66,5 @@ class Residual(nn.Module):
         )
 
     def forward(self, x_bchw: Tensor) -> Tensor:
-        return x_bchw + self.layers(x_bchw)
+        out: Tensor = x_bchw + self.layers(x_bchw)
+        return out

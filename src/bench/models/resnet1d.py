@@ -52,7 +52,8 @@ class ResNet1D(nn.Module):
         self.head = nn.Sequential(*head, nn.Linear(features, spec.n_classes))
 
     def forward(self, x_bct: Tensor) -> Tensor:
-        return self.head(self.pool(self.blocks(self.stem(x_bct))))
+        out: Tensor = self.head(self.pool(self.blocks(self.stem(x_bct))))
+        return out
 
 
 class Bottleneck(nn.Module):
@@ -68,4 +69,5 @@ class Bottleneck(nn.Module):
         self.skip = nn.Identity() if inputs == outputs else nn.Conv1d(inputs, outputs, 1)
 
     def forward(self, x_bct: Tensor) -> Tensor:
-        return self.layers(x_bct) + self.skip(x_bct)
+        out: Tensor = self.layers(x_bct) + self.skip(x_bct)
+        return out

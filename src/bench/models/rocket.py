@@ -48,7 +48,8 @@ class Rocket(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x_bct: Tensor) -> Tensor:
-        return self.head(self.norm(self.numbers(x_bct)))
+        out: Tensor = self.head(self.norm(self.numbers(x_bct)))
+        return out
 
     def numbers(self, x_bct: Tensor) -> Tensor:
         """(B, 2 × kernels): each kernel's share above 0, then each one's maximum."""

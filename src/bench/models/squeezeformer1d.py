@@ -71,7 +71,8 @@ class Squeezeformer1D(nn.Module):
 
     def forward(self, x_bct: Tensor) -> Tensor:
         x_bnd = self.stem(x_bct).transpose(1, 2)
-        return self.head(self.blocks(x_bnd).mean(1))
+        out: Tensor = self.head(self.blocks(x_bnd).mean(1))
+        return out
 
 
 class Scaled(nn.Module):
@@ -85,7 +86,8 @@ class Scaled(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x_bnd: Tensor) -> Tensor:
-        return self.norm(x_bnd + self.dropout(self.module(x_bnd * self.scale + self.shift)))
+        out: Tensor = self.norm(x_bnd + self.dropout(self.module(x_bnd * self.scale + self.shift)))
+        return out
 
 
 class Attention(nn.Module):
@@ -101,7 +103,8 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x_bnd).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each b h n e
         cos_ne, sin_ne = rotary(q)
         mixed = F.scaled_dot_product_attention(turned(q, cos_ne, sin_ne), turned(k, cos_ne, sin_ne), v)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
 
 
 class Convolution(nn.Module):
@@ -117,7 +120,8 @@ class Convolution(nn.Module):
         )
 
     def forward(self, x_bnd: Tensor) -> Tensor:
-        return self.layers(x_bnd.transpose(1, 2)).transpose(1, 2)
+        out: Tensor = self.layers(x_bnd.transpose(1, 2)).transpose(1, 2)
+        return out
 
 
 def perceptron(width: int, expansion: int, dropout: float) -> nn.Sequential:

@@ -45,7 +45,8 @@ class TimmBackbone(nn.Module):
 
     def forward(self, x_bchw: Tensor) -> Tensor:
         x_bchw = self.resizer(x_bchw)
-        return self.backbone(x_bchw if self.size is None else at_least(x_bchw, *self.size))
+        out: Tensor = self.backbone(x_bchw if self.size is None else at_least(x_bchw, *self.size))
+        return out
 
 
 def made_for(name: str, spec: InputSpec) -> tuple[int, ...] | None:

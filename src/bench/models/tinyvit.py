@@ -45,4 +45,5 @@ class TinyViT(nn.Module):
         )
 
     def forward(self, x_bchw: Tensor) -> Tensor:
-        return self.backbone(self.resizer(x_bchw))
+        out: Tensor = self.backbone(self.resizer(x_bchw))
+        return out

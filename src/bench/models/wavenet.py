@@ -74,14 +74,16 @@ class WaveNet(nn.Module):
         else:
             features_bcf = self.extract_by_convolutions(x_bct)
         chains_bhf = features_bcf.unflatten(1, (-1, self.chain_size)).mean(2)
-        return self.classifier(F.relu(self.hidden(chains_bhf.flatten(1))))
+        out: Tensor = self.classifier(F.relu(self.hidden(chains_bhf.flatten(1))))
+        return out
 
     def extract_by_convolutions(self, x_bct: Tensor) -> Tensor:
         """(B, C, T) → each channel's features, averaged over time (B, C, F)."""
         x_sft = x_bct.flatten(0, 1)[:, None]
         for block in self.blocks[:-1]:
             x_sft = block(x_sft)
-        return self.blocks[-1](x_sft, pool=True).unflatten(0, x_bct.shape[:2])
+        out: Tensor = self.blocks[-1](x_sft, pool=True).unflatten(0, x_bct.shape[:2])
+        return out
 
     def extract_by_products(self, x_bct: Tensor) -> Tensor:
         """The same by matrix products over chunks of signals: 2–2.5 times as fast in training on a CPU."""
@@ -95,7 +97,8 @@ class WaveNet(nn.Module):
                 for i, weight in enumerate(weights, 1):
                     rows = BlockProducts.apply(rows, *weight, signals, i == len(weights))
                 pooled.append(rows.t())
-            return torch.cat(pooled).unflatten(0, x_bct.shape[:2])
+            out: Tensor = torch.cat(pooled).unflatten(0, x_bct.shape[:2])
+            return out
 
 
 class StackedConv(nn.Module):
@@ -171,7 +174,7 @@ class BlockProducts(torch.autograd.Function):
     """
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu")
+    @torch.amp.custom_fwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def forward(
         ctx: Any, x_pn: Tensor, first: Tensor, rest: Tensor, inlet: Tensor, mixer: Tensor, signals: int, pool: bool
     ) -> Tensor:
@@ -202,7 +205,7 @@ class BlockProducts(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @torch.amp.custom_bwd(device_type="cpu")
+    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad_fn: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x_pn, first, rest, inlet, mixer, gated_lfn, sigmoids_lgn = ctx.saved_tensors
         signals, needs_dx = ctx.signals, ctx.needs_input_grad[0]

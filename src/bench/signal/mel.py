@@ -31,7 +31,8 @@ def mel_filters(sample_rate: float, n_fft: int, n_mels: int) -> np.ndarray:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Empty filters")  # who can't use them says so with its own keys
-        return mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, dtype=np.float64)
+        values: np.ndarray = mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, dtype=np.float64)
+        return values
 
 
 def n_frames(samples: int, hop: int) -> int:
@@ -108,4 +109,5 @@ class MFCC(nn.Module):
     def forward(self, x_bt: Tensor) -> Tensor:
         db_bmf = self.mel(x_bt)
         with torch.autocast(x_bt.device.type, enabled=False):
-            return self.cosines @ db_bmf
+            out: Tensor = self.cosines @ db_bmf
+            return out

@@ -110,7 +110,8 @@ def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 
     A generator's own gamma costs ten times as much, and more than everything else here together.
     """
-    return _quantiles()[rng.integers(0, 1 << 16, shape, np.uint16)]
+    values: np.ndarray = _quantiles()[rng.integers(0, 1 << 16, shape, np.uint16)]
+    return values
 
 
 def _quantiles() -> np.ndarray:

@@ -29,7 +29,8 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(1024, length), nn.Tanh())
 
     def forward(self, z_bz: Tensor) -> Tensor:
-        return self.layers(z_bz)
+        out: Tensor = self.layers(z_bz)
+        return out
 
 
 class Discriminator(nn.Module):
@@ -42,7 +43,8 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, x_bn: Tensor) -> Tensor:
-        return self.layers(x_bn)
+        out: Tensor = self.layers(x_bn)
+        return out
 
 
 class Gan(Way):

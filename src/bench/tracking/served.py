@@ -16,7 +16,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 
-class RunModel(PythonModel):
+class RunModel(PythonModel):  # type: ignore[misc]  # mlflow is not followed
     """The folds' mean prediction: that of ``bench.load(run).predict``."""
 
     def load_context(self, context: Any) -> None:

@@ -48,7 +48,8 @@ class Standardised(DeviceHalf):
         self.register_buffer("std", torch.ones(rows, 1))
 
     def forward(self, x_bct: Tensor) -> Tensor:
-        return ((self.front(x_bct[:, 0]) - self.mean) / self.std).unsqueeze(1)
+        out: Tensor = ((self.front(x_bct[:, 0]) - self.mean) / self.std).unsqueeze(1)
+        return out
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:
