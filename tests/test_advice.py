@@ -20,6 +20,8 @@ from bench.simulators import hms
 from bench.spec import UserError
 from conftest import compose
 
+pytestmark = pytest.mark.slow
+
 SETTING = r"(?<![\w.\[/])[a-z_]+(?:\.[a-z_]+)*=[\w.-]*\w"
 ADVICE = re.compile(rf"{SETTING}(?: {SETTING})*")
 SOURCE = Path(__file__).parents[1] / "src/bench"

@@ -21,6 +21,8 @@ from bench.cli.options import Option
 from bench.paths import conf
 from bench.spec import UserError
 
+pytestmark = pytest.mark.slow
+
 EVERYTHING = [option for group in options.groups() for option in options.options(group)]
 # few files, with every class and the lengths that the published counts belong to
 FILES: dict[str, dict[str, Any]] = {
@@ -145,7 +147,6 @@ def test_parameter_counts_are_the_published_ones(printed: Any, model: str, words
     assert re.search(rf"^{model}( \*)? +{count} ", out, re.MULTILINE), out
 
 
-@pytest.mark.slow
 def test_a_data_sets_page_counts_every_model(printed: Any) -> None:
     out = printed("dataset=seti")
     for model in options.options("model"):

@@ -20,6 +20,8 @@ from bench.crossval.plan import make_plan
 from bench.spec import UserError
 from conftest import Composed, small_overrides
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -268,7 +270,6 @@ def test_help_needs_no_heavy_import() -> None:
     assert not loaded & {"torch", "numpy", "pandas", "hydra", "omegaconf", "mlflow", "timm"}
 
 
-@pytest.mark.slow
 def test_a_sweep_goes_on_past_a_failed_job_and_ends_with_a_table(beats: Path, tmp_path: Path) -> None:
     overrides = [*small_overrides(beats, tmp_path), "train.epochs=1"]
     done = bench("-m", *overrides, "optimizer.lr=1e30,0.01")
@@ -286,7 +287,6 @@ def test_a_sweep_goes_on_past_a_failed_job_and_ends_with_a_table(beats: Path, tm
     assert (finished[0].parent / "folds/0/done.json").stat().st_mtime_ns == stamp
 
 
-@pytest.mark.slow
 def test_the_last_line_names_the_run(beats: Path, tmp_path: Path) -> None:
     done = bench(*small_overrides(beats, tmp_path), "train.epochs=1")
     assert done.returncode == 0, done.stderr

@@ -24,6 +24,8 @@ from bench.spec import UserError
 from fake_predictions import compared, predicted, some_rows, two_runs, write_run
 from fake_run import rewrite
 
+pytestmark = pytest.mark.slow
+
 PICTURES = {"folds", "differences", "classes", "reliability", "rows"}
 
 

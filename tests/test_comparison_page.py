@@ -34,6 +34,8 @@ from fake_predictions import predicted, some_rows, two_runs, write_run
 from fake_run import TRAIN, epoch, rewrite
 from page_reader import CHROMIUM, Page, assert_a_browser_shows, assert_nothing_outside
 
+pytestmark = pytest.mark.slow
+
 NAME = "c0ffee123456"
 NOWHERE = "http://127.0.0.1:9"  # a port where nobody listens
 
@@ -323,7 +325,6 @@ def test_a_database_that_was_moved_is_not_made_anew(runs: list[Run], tmp_path: P
     assert not gone.parent.exists()
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 def test_the_page_is_among_the_artifacts_of_each_run_that_mlflow_has(
     runs: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]

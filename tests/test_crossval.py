@@ -33,6 +33,8 @@ from bench.runs.run import Run
 from bench.spec import UserError
 from conftest import Composed, compose, small_overrides, train_here
 
+pytestmark = pytest.mark.slow
+
 Small = Callable[..., Composed]
 
 
@@ -189,7 +191,6 @@ def by_command(overrides: list[str]) -> Run:
     return Run.open(done.stdout.splitlines()[-1].removeprefix("run "))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_killed_mid_fold_the_same_command_ends_with_the_same_bits(
     beats: Path, undisturbed: Run, tmp_path: Path, sign: int
@@ -367,7 +368,6 @@ def test_a_password_in_the_tracking_uri_stays_out_of_the_run(small: Small) -> No
     assert not [p for p in plan.run.folder.iterdir() if b"s3cret" in p.read_bytes()]
 
 
-@pytest.mark.slow
 def test_hms_with_wavenet_goes_from_raw_files_to_a_submission(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -395,7 +395,6 @@ def test_hms_with_wavenet_goes_from_raw_files_to_a_submission(
     assert (run.folder / "plots" / "curves_loss.png").exists()
 
 
-@pytest.mark.slow
 def test_a_dead_tracking_server_changes_nothing_and_the_run_is_sent_later(
     small: Small, finished: tuple[Run, list[str]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

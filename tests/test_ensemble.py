@@ -40,6 +40,7 @@ from tiny import load, options
 
 
 @pytest.mark.usefixtures("one_process")
+@pytest.mark.slow
 def test_members_are_trained_first_and_only_once(
     small: Callable[..., Composed], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -369,6 +370,7 @@ def test_the_same_command_finds_it_done_in_any_order_of_the_runs(
     assert run.state()["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_what_decides_the_result_decides_the_folder(three: Three) -> None:
     network = ("blend=stack_network", "blend.epochs=1")
     commands: list[tuple[str, ...]] = [
@@ -399,7 +401,6 @@ def test_what_reads_runs_reads_an_ensemble(three: Three) -> None:
     assert [r["name"].split()[0] for r in read_json(further.folder / "blend.json")["members"]].count("ensemble") == 1
 
 
-@pytest.mark.slow
 def test_mlflow_shows_an_ensemble_beside_the_models(three: Three) -> None:
     from bench import track
 
@@ -498,7 +499,6 @@ def test_help_needs_no_heavy_import() -> None:
     assert not loaded & {"torch", "numpy", "pandas", "hydra", "omegaconf", "mlflow"}
 
 
-@pytest.mark.slow
 def test_two_seeds_are_averaged_by_one_command(small: Callable[..., Composed], tmp_path: Path) -> None:
     seeds = []
     for seed in (1, 2):

@@ -21,6 +21,8 @@ from commands import command
 from conftest import compose, small_overrides, train_here
 from tiny import node, raw_files
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(beats: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:

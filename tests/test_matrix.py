@@ -31,6 +31,8 @@ from bench.training import inference, parts
 from conftest import Composed, compose
 from tiny import node, options, raw_files
 
+pytestmark = pytest.mark.slow
+
 DATASETS, MODELS, LOSSES = options("dataset"), options("model"), options("loss")
 OTHERS = [
     (g, o)
@@ -244,7 +246,6 @@ ALONE = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("dataset", "model", "smaller"), ALONE)
 def test_unusual_pairs_go_all_the_way_with_a_process_for_each_fold(
     folder: Path, roots: Roots, tmp_path: Path, dataset: str, model: str, smaller: list[str]

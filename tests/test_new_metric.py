@@ -17,6 +17,8 @@ from bench.spec import Direction, Metric
 from fake_run import epoch, write_member
 from page_reader import Page
 
+pytestmark = pytest.mark.slow
+
 
 def brier(target: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """(N, K) squared distances, the mean of whose sums is the Brier score."""

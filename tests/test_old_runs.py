@@ -24,7 +24,7 @@ from bench.training import parts
 KEPT = Path(__file__).parent / "data" / "runs_0_1_0"
 EXPECTED = pd.read_csv(KEPT / "expected_predictions.csv", dtype={"run": str, "id": str})
 PLAIN, SECOND, THIRD = "54b903e37deb", "54eb9ca5d432", "5dcd3d8a98e0"
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

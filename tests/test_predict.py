@@ -29,7 +29,7 @@ from commands import command, made, write_sample
 from conftest import compose, small_overrides, train_here
 from tiny import SIZES, raw_files
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def finished(root: Path, folder: Path, *overrides: str, folds: list[int] | None = None) -> Run:
@@ -301,7 +301,6 @@ def test_queries_and_identities_reach_the_door_as_text() -> None:
     assert [quoted(word, COMMAND.texts) for word in words] == quotes
 
 
-@pytest.mark.slow
 def test_the_command_line_keeps_its_contract(copied: Run, new: Path, tmp_path: Path) -> None:
     def door(*words: str) -> subprocess.CompletedProcess[str]:
         every = [sys.executable, "-m", "bench.predict", f"run={copied.folder}", f"store={tmp_path}/store", *words]

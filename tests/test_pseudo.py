@@ -14,6 +14,8 @@ from bench.datasets.base import serves
 from bench.spec import UserError
 from conftest import Composed, compose, train_here
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("a", "b", "other")
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 # MLflow's own use of SQLAlchemy, met where a test reads the database itself.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
     pytest.mark.usefixtures("one_thread"),
 ]
@@ -181,7 +182,6 @@ def test_a_model_holds_what_prediction_reads_and_no_pickle(run: Run) -> None:
     assert not [pin for pin in pins if pin.startswith("bench")]
 
 
-@pytest.mark.slow
 def test_a_model_loads_with_its_own_source_and_without_unpickling(run: Run, tmp_path: Path) -> None:
     register(run)
     np.save(tmp_path / "x.npy", np.stack(raw(run)))
@@ -315,7 +315,6 @@ def test_a_raw_example_of_each_data_set_is_what_the_signature_says(tmp_path: Pat
     assert stated >= 9
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
@@ -347,7 +346,6 @@ def test_raw_examples_of_several_arrays_and_of_open_length_are_taken(
 
 
 @pytest.mark.server
-@pytest.mark.slow
 def test_a_server_takes_a_model_and_gives_it_back(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -158,6 +158,7 @@ def commanded(root: Path, folder: Path, *more: str) -> list[str]:
     return [*where, *quick, "split.n_splits=3", *more]
 
 
+@pytest.mark.slow
 def test_a_run_by_time_scores_what_follows_beside_the_past_s_mean(
     beats_in_time: Path, tmp_path: Path, one_process: None
 ) -> None:
@@ -192,6 +193,7 @@ def _weights_of_the_future_are_refused(run: Run, root: Path, folder: Path) -> No
         warm_start.refuse_leak("init_from", f"{seen.folder}/folds/1", target, False, rows, [0])
 
 
+@pytest.mark.slow
 def test_a_blend_that_is_fitted_on_other_folds_is_refused_where_they_lie_in_the_future(
     beats_in_time: Path, tmp_path: Path, one_process: None
 ) -> None:

@@ -12,6 +12,8 @@ from bench.runs.run import Run
 from bench.spec import UserError
 from conftest import Composed
 
+pytestmark = pytest.mark.slow
+
 
 def train(small: Callable[..., Composed], *overrides: str) -> Run:
     config, names = small(*overrides)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # MLflow's own use of SQLAlchemy, met where a test reads the database itself.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")]
 
 NOWHERE = "http://127.0.0.1:9"  # a port where nobody listens: refused at once
 ROOT = Path(__file__).resolve().parents[1]
@@ -355,7 +355,6 @@ def test_a_mirror_dies_with_its_training(outputs: Path) -> None:
     assert parent.info.status == folds["fold 1"].info.status == "KILLED"
 
 
-@pytest.mark.slow
 def test_four_processes_create_the_database_at_once(tmp_path: Path) -> None:
     runs = [write_run(tmp_path, identity=str(k) * 12, folds=1) for k in range(4)]
     command = [sys.executable, "-m", "bench.track"]
@@ -394,7 +393,6 @@ def test_neither_the_door_nor_a_training_imports_mlflow() -> None:
 
 
 @pytest.mark.server
-@pytest.mark.slow
 def test_a_real_server_dying_mid_run_stops_nothing_and_gets_the_rest_when_it_is_back(tmp_path: Path) -> None:
     run = write_run(tmp_path / "outputs", finished=1)
     with socket.socket() as free:

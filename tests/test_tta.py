@@ -109,6 +109,7 @@ def test_views_that_there_are_not_are_refused(make: Callable[[], Any], sentence:
 
 
 @pytest.mark.usefixtures("one_process")
+@pytest.mark.slow
 def test_the_score_of_one_view_stands_beside_that_of_many(small: Callable[..., Composed], tmp_path: Path) -> None:
     one = cross_validate(*small())
     many = cross_validate(*small("tta=flips"))
@@ -125,6 +126,7 @@ def test_the_score_of_one_view_stands_beside_that_of_many(small: Callable[..., C
 
 
 @pytest.mark.usefixtures("one_process")
+@pytest.mark.slow
 def test_two_seeds_that_predict_the_same_bits_are_named(
     small: Callable[..., Composed], capsys: pytest.CaptureFixture[str]
 ) -> None:
