@@ -42,7 +42,8 @@ def values(recipe: Recipe) -> None:
         raise UserError(f"folds.parallel={recipe.folds.parallel} must be 1 or more")
     if recipe.seed < 0:
         raise UserError(f"seed={recipe.seed} must be 0 or more")
-    device.choose(recipe.device)
+    for name in device.several(recipe.device):
+        device.refuse_precision(train.precision, device.choose(name))
 
 
 def buildable(recipe: Recipe, spec: InputSpec, features: Features) -> None:

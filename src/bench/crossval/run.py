@@ -21,6 +21,7 @@ from bench.runs.run import Run
 from bench.runs.scores import Scores
 from bench.spec import UserError
 from bench.tell import figure, say
+from bench.training import device
 
 
 def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
@@ -71,7 +72,8 @@ def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
     failed: list[int] = []
     if todo:
         with display(metric.name, length.intended(recipe)) as screen:
-            failed = processes.train(run, todo, recipe.folds.parallel, recipe.device, recipe.compile, screen)
+            devices = device.several(recipe.device)
+            failed = processes.train(run, todo, recipe.folds.parallel, devices, recipe.compile, screen)
     scores = None
     if any(fold.finished for fold in run.folds):
         scores, notes = collect.collect(run, metric)

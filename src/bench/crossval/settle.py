@@ -72,11 +72,11 @@ def _optimizer(recipe: Recipe) -> Node:
     return {**recipe.optimizer, "eps": eps}
 
 
-def _precision(recipe: Recipe) -> Literal["float32", "bf16", "auto"]:
+def _precision(recipe: Recipe) -> Literal["float32", "bf16", "fp16", "auto"]:
     """Auto is mixed precision on a GPU: a processor without bf16 would be slower with it."""
     if recipe.train.precision != "auto":
         return recipe.train.precision
-    return "bf16" if device.choose(recipe.device).type == "cuda" else "float32"
+    return "bf16" if device.choose(device.several(recipe.device)[0]).type == "cuda" else "float32"
 
 
 def _whole(node: Node, key: str) -> Node:

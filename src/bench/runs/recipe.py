@@ -37,7 +37,7 @@ class Train:
     min_steps: int | None = None
     batch_size: int | None
     eval_batch_size: int
-    precision: Literal["float32", "bf16", "auto"]
+    precision: Literal["float32", "bf16", "fp16", "auto"]
     clip: float | None = None
     keep: Literal["last", "loss", "metric", "train_loss"]
     patience: int | None = None
@@ -90,8 +90,8 @@ class Recipe:
     init_from: str | None = None
     pretrain: tuple[str, ...] | None = None
     seed: int = 0
-    device: str = "auto"
-    compile: bool = False
+    device: str | tuple[str, ...] = "auto"
+    compile: bool | Literal["graph"] = False
     outputs: str = "outputs"
     data: str = "data"
     store: str = "data/store"
