@@ -7,8 +7,9 @@ How to read it: a step is forward, loss, backward and Adam on a batch of 32 rand
 after 20 that warm up, of modes that take turns three times. *eager*, *compiled* (``compile=true``) and *graph*
 (``compile=graph``, CUDA graphs) are what ``bench.train`` offers. The data path is batches of 32 from rows held on the
 device, and from rows gathered and copied. HMS 5 × 5 is five folds of five epochs on 17,089 examples of noise in the
-real shape, by ``bench.training.loop`` in one process, validation included, no reading of raw files: what epochs cost, and no
-score. Five folds are commands: ``bench.train dataset=hms`` on simulated files, one fold, five in turn, five at once.
+real shape, by ``bench.training.loop`` in one process, validation included, no reading of raw files: what epochs
+cost, and no score. Five folds are commands: ``bench.train dataset=hms`` on simulated files, one fold, five in turn,
+five at once.
 """
 
 from __future__ import annotations
