@@ -14,6 +14,7 @@ from bench.comparison.rows import Inputs, shown_rows
 from bench.comparison.words import labels
 from bench.report import figures
 from bench.runs import selection
+from bench.runs.frames import read_frame
 from bench.runs.recipe import Tracking
 from bench.spec import UserError
 from bench.tell import say
@@ -74,7 +75,7 @@ def _inputs(compared: Comparison) -> Inputs:
     rows = list(dict.fromkeys(row for _, inputs in shown_rows(compared) for row in inputs))
     ids, sentences = compared.rows.table["id"].to_numpy()[rows], []
     for run in compared.runs if rows else []:
-        places = pd.Index(pd.read_parquet(run.folder / "splits.parquet", columns=["id"])["id"].astype(str))
+        places = pd.Index(read_frame(run.checked("splits.parquet"), ["id"])["id"].astype(str))
         at = places.get_indexer(ids).tolist()
         try:
             inputs, reason = model_inputs(run, at)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.crossval.settle import a
-from bench.data.open import open_store
+from bench.data.open import open_store, refuse_changed
 from bench.data.store import Store
 from bench.datasets.base import Dataset
 from bench.datasets.root import is_simulated
@@ -28,7 +28,11 @@ class Opened:
 
     def store(self, recipe: Recipe, part: Part, features: Features | None = None) -> Store:
         """A part's computed features, or of other ``features``; those that are not there yet are computed now."""
-        return open_store(self.dataset, features or self.features, part, recipe.store, recipe.workers)
+        stored_as = features or self.features
+        store = open_store(self.dataset, stored_as, part, recipe.store, recipe.workers)
+        if recipe.verify:
+            refuse_changed(store, self.dataset, stored_as, part, recipe.workers)
+        return store
 
 
 def open_files(recipe: Recipe, names: Mapping[str, str]) -> Opened:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.datasets.base import open_to, serves
+from bench.runs.frames import read_frame
 from bench.runs.run import Fold, Run
 from bench.spec import UserError
 from bench.training import checkpoint
@@ -129,7 +130,7 @@ def source_run(key: str, source: str, folds: list[int]) -> tuple[Run | None, Fol
 
 
 def _refuse_shared(key: str, path: str, run: Run, alone: Fold | None, rows: pd.DataFrame, folds: list[int]) -> None:
-    source = pd.read_parquet(run.folder / "splits.parquet")
+    source = read_frame(run.checked("splits.parquet"))
     tie = "group" if "group" in source and "group" in rows else "id"  # a patient's rows may have other ids there
     for fold in folds:
         kept_out = alone.number if alone else fold

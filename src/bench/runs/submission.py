@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.atomic import replacing
-from bench.runs import frames
+from bench.runs import checksums, frames
 from bench.runs.run import Run
 from bench.spec import UserError
 
@@ -48,9 +48,10 @@ def submit(run: Run, dataset: Callable[[], Submitting]) -> str | None:
     if not test.exists():
         path.unlink(missing_ok=True)
         return None
-    frame = pd.read_parquet(run.checked("test.parquet"))
+    frame = frames.read_frame(run.checked("test.parquet"))
     try:
-        write(dataset(), path, frame["id"].tolist(), frames.predictions(frame))
+        with checksums.writing(run.folder, path.name):
+            write(dataset(), path, frame["id"].tolist(), frames.predictions(frame))
     except ValueError as error:  # a UserError, or a data set's own on what it is given
         path.unlink(missing_ok=True)
         return f"test      submission.csv is not written: {error}"
