@@ -12,8 +12,9 @@ import openpyxl
 import pandas as pd
 import pytest
 
-from bench import addresses, build, targets
+from bench import addresses, build, predict, targets, train
 from bench.atomic import read_json, write_json
+from bench.cli import door, repeat
 from bench.comparison import sending
 from bench.runs import frames, inputs, recipe, submission
 from bench.runs.environment import write_environment
@@ -293,3 +294,68 @@ def test_an_address_that_works_is_taken(uri: str) -> None:
 
 def test_a_relative_database_is_found_from_every_folder() -> None:
     assert address.checked("sqlite:///a.db", "tracking.uri") == f"sqlite:///{Path('a.db').resolve()}"
+
+
+CALLBACKS = "hydra: {callbacks: {x: {_target_: os.mkdir, path: pwned}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--config-path {folder} --config-name config", "it has no inputs.json"),
+        ("-cp {folder}", "it has no inputs.json"),
+        ("--config-dir={folder} --config-name=config", "it has no inputs.json"),
+        ("--config-path={folder} --config-name=train", "it has no inputs.json"),
+        ("--experimental-rerun {folder}/config.pickle", "reads a pickle"),
+    ],
+)
+@pytest.mark.parametrize("command", [train.COMMAND, predict.COMMAND])
+def test_a_config_in_a_stranger_s_folder_is_refused_before_hydra_reads_it(
+    flags: str, sentence: str, command: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for name in ("config.yaml", "train.yaml", "predict.yaml"):
+        (tmp_path / name).write_text(CALLBACKS)
+    assert door.run(command, flags.format(folder=tmp_path).split()) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "group", "value"),
+    [
+        ("init_from", None, "{}"),
+        ("model.weights", "model", "{}"),
+        ("pseudo.runs", "pseudo", ["{}"]),
+        ("dataset.root", "dataset", "{}"),
+    ],
+)
+def test_a_path_that_leads_out_of_the_outputs_of_a_repeated_run_is_given_again(
+    key: str, group: str | None, value: Any, tmp_path: Path
+) -> None:
+    def named(path: Path) -> Path:
+        told = [str(path)] if isinstance(value, list) else str(path)
+        config = {group: {"_target_": "x", key.partition(".")[2]: told}} if group else {key: told}
+        return rewrite(write_run(tmp_path / "outputs"), "config.yaml", **config).folder
+
+    elsewhere = tmp_path / "private"
+    with pytest.raises(UserError, match=f"{key}=.*private, which is not in .*; where you trust it, add {key}="):
+        repeat.register(named(elsewhere), ["seed=1"])
+    repeat.register(named(elsewhere), [f"{key}=/other"])
+    repeat.register(named(tmp_path / "outputs" / "x"), [])
+
+
+def test_paths_of_a_run_outside_of_the_person_s_outputs_are_not_followed(tmp_path: Path) -> None:
+    from bench.prediction.command import own_files
+    from bench.training.model_inputs import model_inputs
+
+    files = tmp_path / "private"
+    files.mkdir()
+    node = {"_target_": "bench.datasets.heartbeat.Heartbeat", "root": str(files)}
+    run = rewrite(write_run(tmp_path / "outputs"), "config.yaml", dataset=node)
+    assert own_files(run, tmp_path, tmp_path / "outputs") == files
+    with pytest.raises(UserError, match="the paths that it names are not followed; say which to predict: input="):
+        own_files(run, tmp_path, tmp_path / "mine")
+    assert "are not followed" in model_inputs(run, [0], tmp_path / "mine")[1]
+    assert "are not there any more" in model_inputs(run, [0], tmp_path / "outputs")[1]

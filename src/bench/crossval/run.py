@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
 from bench.crossval import collect, length, processes
 from bench.crossval.lifecycle import Life, held
 from bench.crossval.plan import Plan, make_plan

@@ -17,7 +17,7 @@ from bench.ensembling import fitting
 from bench.ensembling.hardening import Hardening
 from bench.ensembling.members import Members
 from bench.ensembling.ways import Blend, Way
-from bench.runs import checksums, frames, inputs, recipe, selection
+from bench.runs import checksums, frames, inputs, inside, recipe, selection
 from bench.runs.environment import write_environment
 from bench.runs.inputs import Inputs, Member
 from bench.runs.recipe import EnsembleRecipe
@@ -131,6 +131,8 @@ def open_dataset(members: Members, settled: EnsembleRecipe) -> Dataset:
     """
     first, simulated = members.runs[0], members.runs[0].inputs.simulated
     node = {**first.made_by.dataset, **({"root": settled.root} if settled.root else {})}
+    if not settled.root and (reason := inside.elsewhere(first.folder, Path(settled.outputs))):
+        raise UserError(reason)
     try:
         dataset = parts.dataset(node, parts.files(node, first.made_by.data).as_trained(simulated))
         known = set(dataset.table("test")["id"].astype(str))

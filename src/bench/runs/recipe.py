@@ -112,8 +112,8 @@ class Recipe:
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
     elsewhere: ClassVar[tuple[str, ...]] = (
-        "recipe", "pretrain", "device", "compile", "outputs", "data", "store", "verify", "workers", "extensions", "folds",
-        "tracking",
+        "recipe", "pretrain", "device", "compile", "outputs", "data", "store", "verify", "workers", "extensions",
+        "folds", "tracking",
     )  # fmt: skip
     """Keys that do not change the result, or repeat other keys: runs that differ in these alone are one run."""
     within: ClassVar[Mapping[str, tuple[str, ...]]] = {
