@@ -374,7 +374,9 @@ def test_trained_runs_show_their_rows_as_the_best_model_sees_them(small: Callabl
         signal = np.array(raw[int(of.rows.table["id"][row])].split(","), dtype=np.float32)
         assert np.corrcoef(found.by_row[row].ravel(), signal)[0, 1] > 0.999
     shutil.rmtree(made[0].inputs.stores["train"])
-    assert "the computed features are not there any more" in command._inputs(of, made[0].folder.parents[2]).reason_missing
+    assert (
+        "the computed features are not there any more" in command._inputs(of, made[0].folder.parents[2]).reason_missing
+    )
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium or chrome on the PATH")

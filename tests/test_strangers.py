@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import sys
 from pathlib import Path
@@ -16,6 +18,9 @@ from bench import addresses, build, predict, targets, train
 from bench.atomic import read_json, write_json
 from bench.cli import door, repeat
 from bench.comparison import sending
+from bench.comparison.tables import no_formulas
+from bench.datasets import tables as csv_tables
+from bench.report import plots
 from bench.runs import frames, inputs, recipe, submission
 from bench.runs.environment import write_environment
 from bench.runs.run import Run
@@ -226,6 +231,35 @@ def test_an_id_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
     pd.DataFrame({"id": ["a\x1bb"], "p": [1]}).to_csv(tmp_path / "s.csv", index=False)
     with pytest.raises(UserError, match="control character"):
         submission.write_excel(tmp_path / "s.csv", tmp_path / "s.xlsx")
+
+
+def test_a_table_of_a_comparison_holds_no_formula() -> None:
+    ids = ["=1+1", "+x", "-cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "-1.5", "plain", 3, None]
+    frame = pd.DataFrame({"id": ids, "=class": np.arange(9) - 4.0}, index=["=row", *range(1, 9)])
+    plain = no_formulas(frame)
+    assert plain["id"].tolist()[:8] == ["'=1+1", "'+x", "'-cmd|' /C calc'!A0", "'@SUM(1)", "'\t=1", "-1.5", "plain", 3]
+    assert plain["'=class"].tolist() == frame["=class"].tolist()
+    assert plain.index[0] == "'=row"
+    text = plain.to_csv()
+    assert not [cell for row in csv.reader(io.StringIO(text)) for cell in row if cell[:1] in "=+@" and cell]
+
+
+def test_a_table_or_an_array_of_absurd_size_is_named(tmp_path: Path) -> None:
+    for name in ("train.csv", "sample_submission.csv"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(1 << 41)
+    with pytest.raises(UserError, match=r"train\.csv says that it has 2,199,023,255,552 bytes"):
+        csv_tables.read(tmp_path / "train.csv", ["id"])
+    with pytest.raises(UserError, match=r"sample_submission\.csv says that it has"):
+        submission.sample_ids(tmp_path / "sample_submission.csv")
+    fold = write_run(tmp_path).folds[0]
+    np.save(fold.folder / "synthetic_examples.npy", np.zeros((1, 2, 3, 1, 8)))
+    path = fold.folder / "synthetic_examples.npy"
+    for header in ((b"(1, 2", b"(9999999999, 2"), (b"(1, 2", b"((1, 2"), (b"'<f8'", b"'|O'")):
+        np.save(path, np.zeros((1, 2, 3, 1, 8)))
+        path.write_bytes(path.read_bytes().replace(*header))
+        with pytest.raises(UserError, match=r"synthetic_examples\.npy is damaged"):
+            plots.synthetic(fold, {"way": "smote", "classes": ["a"]})
 
 
 def test_a_terminal_obeys_no_id() -> None:

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import bounded
 from bench.atomic import read_json, write_json
 from bench.data import filling
 from bench.data.source import Source
@@ -178,11 +179,8 @@ def open_or_build(
 
 
 def _array(path: Path) -> np.ndarray:
-    """The array in a file; UserError where it is none. It is mapped first, so no header asks for more than is there."""
-    try:
-        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete {path.parent} to compute it again") from error
+    """The array in a store's file, in memory."""
+    return np.array(bounded.array(path, f"delete {path.parent} to compute it again"))
 
 
 def refuse_changed(

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pandas as pd
 
+from bench import bounded
 from bench.atomic import replacing
 from bench.runs import checksums, frames
 from bench.runs.run import Run
@@ -145,7 +146,7 @@ def write_excel(submission: Path, excel: Path) -> None:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        rows = pd.read_csv(bounded.table(path), dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path} can't be read as CSV ({str(error).strip()}); download it again") from error
     return rows
