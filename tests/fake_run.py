@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from bench.atomic import read_json, write_json, write_text
 from bench.runs import frames
@@ -65,6 +66,21 @@ def rewrite(run: Run, file: str, **given: Any) -> Run:
     return Run(run.folder)
 
 
+_HELD: dict[Path, FileLock] = {}
+
+
+def hold(run: Run) -> None:
+    """Works on the run, as far as others can see, until ``release`` or the process's end."""
+    run.write_state(status="running")
+    _HELD[run.folder] = FileLock(run.folder / ".lock")
+    _HELD[run.folder].acquire()
+
+
+def release(run: Run) -> None:
+    """Leaves the run as one that was killed."""
+    _HELD.pop(run.folder).release()
+
+
 def epoch(number: int, fold: int = 0, of: int = 3) -> dict[str, float]:
     """One entry of a history that learns, overfits a little, and differs between folds."""
     rest = 1.6 * np.exp(-2.5 * number / of) + 0.05 * np.sin(7 * number + fold)
@@ -114,6 +130,8 @@ def write_run(
             write_json(fold.done, {"epochs": epochs, "test": "", "test_rows": 0})
     status = "finished" if finished == folds else "running"
     run.write_state(status=status, pid=os.getpid(), host=socket.gethostname(), command="python -m bench.train")
+    if status == "running":
+        hold(run)
     if finished:
         write_oof(run, finished, rows, seed)
     return run

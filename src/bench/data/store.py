@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from bench import bounded
-from bench.atomic import read_json, write_json
+from bench.atomic import read_json, remove_leftovers, write_json
 from bench.data import filling
 from bench.data.source import Source
 from bench.datasets.base import Dataset, several
@@ -173,6 +173,8 @@ def open_or_build(
     if not _whole(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
+            if folder.is_dir():
+                remove_leftovers(folder)
             if not _whole(folder):
                 _build(dataset, features, part, folder, workers, progress or (lambda done, total: None))
     return Store(folder)
