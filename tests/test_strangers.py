@@ -6,7 +6,10 @@ import csv
 import io
 import os
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ import pytest
 
 from bench import addresses, build, predict, targets, train
 from bench.atomic import read_json, write_json
-from bench.cli import door, repeat
+from bench.cli import door, repeat, sweep
 from bench.comparison import sending
 from bench.comparison.tables import no_formulas
 from bench.datasets import tables as csv_tables
@@ -138,6 +141,66 @@ def test_an_address_comes_from_the_person_never_from_the_folder(
     monkeypatch.delenv(address.VARIABLE)
     with pytest.raises(UserError, match="http://stranger"):
         follower._address(Run(run.folder), None)
+
+
+def test_a_line_on_what_waits_says_the_address_that_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path)
+    (run.folder / "comparisons").mkdir()
+    (run.folder / "comparisons" / "c.html").write_text("page")
+    monkeypatch.setattr(sending, "_track", lambda *_: None)
+    for told, uri, expected in (
+        ("http://there", "run", f"{run.folder} --uri run"),
+        ("http://there", "http://mine", f"{run.folder} --uri <that address>"),
+        (addresses.public(own := address.default_uri(tmp_path)), None, str(run.folder)),
+        ("https://***@there", f"https://me:{SECRET}@there", f"{run.folder} --uri <that address>"),
+    ):
+        write_json(run.folder / "tracking.json", {"uri": told, "files": {}})
+        (line,) = sending.send("c", [run], uri, 1.0, tmp_path)
+        assert line.endswith(expected), line
+        assert SECRET not in line
+    assert own
+
+
+@pytest.mark.parametrize(
+    ("answer", "has"),
+    [
+        ((200, '{"run": {"info": {"lifecycle_stage": "active"}}}'), True),
+        ((200, '{"run": {"info": {"lifecycle_stage": "deleted"}}}'), False),
+        ((404, '{"error_code": "RESOURCE_DOES_NOT_EXIST"}'), False),
+        ((500, ""), True),
+        ((200, "<html>"), True),
+    ],
+)
+def test_what_was_deleted_on_a_server_is_noticed(tmp_path: Path, answer: tuple[int, str], has: bool) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(answer[0])
+            self.end_headers()
+            self.wfile.write(answer[1].encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    run = write_run(tmp_path)
+    write_json(run.folder / "tracking.json", {"run_id": "a b"})
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        port = server.server_address[1]
+        assert address.still_has(f"http://me:p%40s@127.0.0.1:{port}/x/", run) is has
+    assert asked == [("/x/api/2.0/mlflow/runs/get?run_id=a+b", "Basic bWU6cEBz")]
+    assert address.still_has(f"http://127.0.0.1:{port}", run), "nobody answers"
+
+
+def test_a_sweep_s_job_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [f"tracking.uri=http://me:{SECRET}@host", "seed=1"]
+    config = SimpleNamespace(overrides=SimpleNamespace(task=words))
+    monkeypatch.setattr("hydra.core.hydra_config.HydraConfig.get", lambda: config)
+    assert sweep.job_name() == "tracking.uri=http://host seed=1"
 
 
 @pytest.mark.parametrize("note", [[], {}, {"uri": 1, "token": "x"}, {"uri": "u", "token": "' OR 1=1", "files": {}}])

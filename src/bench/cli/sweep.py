@@ -9,6 +9,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from bench.addresses import word_without_secrets
 from bench.runs.scores import Scores
 
 _exit_code = 0
@@ -35,7 +36,7 @@ def sweeping() -> bool:
 def job_name() -> str:
     from hydra.core.hydra_config import HydraConfig
 
-    return " ".join(HydraConfig.get().overrides.task)
+    return " ".join(map(word_without_secrets, HydraConfig.get().overrides.task))
 
 
 def note(code: int, run: Path | None, scores: Scores | None, error: str | None) -> None:

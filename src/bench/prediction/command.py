@@ -30,6 +30,8 @@ def predict(config: Predict) -> Outcome:
     if not config.run:
         raise UserError("run= names no run; give a finished run's folder or identity, latest, or a query")
     run = named_run(config.run, Path(config.outputs))
+    if config.tracking.uri and config.register is None:
+        raise UserError("tracking.uri= is where register=<name> registers the run, and nothing else; leave it out")
     if config.register is not None:
         from bench.prediction.registering import register
 
