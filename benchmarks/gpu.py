@@ -30,7 +30,7 @@ import torch
 
 from bench.atomic import write_json, write_text
 from bench.data import batches
-from bench.data.batches import Batches
+from bench.data.batches import Batch, Batches
 from bench.data.store import Store
 from bench.features.device.cast import ToFloat32
 from bench.losses.kl import kl
@@ -39,8 +39,7 @@ from bench.models.wavenet import WaveNet
 from bench.runs.run import Fold
 from bench.spec import InputSpec
 from bench.training import loop, schedules
-from bench.training.device import compile_model
-from bench.training.inference import autocast
+from bench.training.step import GraphedStep, Step
 
 SPEC = InputSpec(8, (2000,), ("seizure", "lpd", "gpd", "lrda", "grda", "other"), 40.0)
 BATCH, REAL = 32, 17_089
@@ -84,17 +83,17 @@ def stepper(precision: str, how: str) -> Callable[[], None]:
     """A training step as the loop takes it."""
     torch.manual_seed(0)
     model = WaveNet(SPEC).to(CUDA)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     scaler = torch.amp.GradScaler("cuda", enabled=precision == "fp16")
-    if how != "eager":
-        compile_model(model, how, CUDA)
-    x, target = torch.randn(BATCH, *SPEC.shape, device=CUDA), torch.rand(BATCH, 6, device=CUDA).softmax(-1)
+    if how == "true":
+        model.compile()
+    backward = Step(model, kl, precision, scaler, summed=False)
+    backward = GraphedStep(backward, print) if how == "graph" else backward
+    batch = Batch(torch.randn(BATCH, *SPEC.shape, device=CUDA), torch.rand(BATCH, 6, device=CUDA).softmax(-1))
 
     def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        with autocast(CUDA, precision):
-            answer = model(x)
-        scaler.scale(kl(answer.float(), target, None)).backward()
+        backward.zero_grad(optimizer)
+        backward(batch, None)
         scaler.step(optimizer)
         scaler.update()
 
@@ -174,16 +173,13 @@ def five_by_five(folder: Path, rows: int) -> dict[str, float]:
         for number in range(5):
             torch.manual_seed(number)
             model = WaveNet(SPEC).to(CUDA)
-            optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-            if how != "eager":
-                compile_model(model, how, CUDA)
+            optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
             validated = np.arange(rows) % 5 == number
             train, valid = side(store, np.flatnonzero(~validated)), side(store, np.flatnonzero(validated))
-            parts = loop.Parts(model, ToFloat32(), kl, optimizer, schedules.cosine, KL)
+            parts = loop.Parts(model, ToFloat32(), kl, optimizer, schedules.cosine, KL, graphed=how == "graph")
             target = folder / f"folds-{how}" / str(number)
             target.mkdir(parents=True)
             loop.fit(parts, train, valid, settings, Fold(target, number), lambda event: None)
-            torch.compiler.reset()
         seconds[how] = round(time.perf_counter() - started, 1)
     return seconds
 

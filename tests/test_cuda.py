@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor, nn
 
 from bench.data import batches
+from bench.data.batches import Batch
 from bench.runs import frames
 from bench.runs.run import Run
+from bench.training import parts
+from bench.training.step import Step
 from conftest import compose, train_here
 from tiny import node, raw_files
 
@@ -71,6 +76,7 @@ def predicted(run: Run) -> np.ndarray:
     return np.concatenate([frames.predictions(pd.read_parquet(fold.oof)) for fold in run.folds])
 
 
+@pytest.mark.usefixtures("dropless")
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
 @pytest.mark.parametrize("dataset", MAIN)
 def test_a_gpu_trains_and_predicts_as_a_processor(
@@ -87,8 +93,78 @@ def test_a_gpu_trains_and_predicts_as_a_processor(
         assert "held on cuda" in fold.log.read_text()
 
 
-@pytest.mark.parametrize("how", ["true", "graph"])
-@pytest.mark.parametrize("dataset", ["hms", "heartbeat"])
+@pytest.fixture
+def dropless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is dropped is drawn on the device, where the numbers are others than a processor's."""
+    build = parts.model
+
+    def model(*arguments: Any) -> nn.Module:
+        made = build(*arguments)
+        for layer in made.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = 0.0
+            for rate in ("drop_rate", "drop_prob"):
+                if hasattr(layer, rate):
+                    setattr(layer, rate, 0.0)
+        return made
+
+    monkeypatch.setattr(parts, "model", model)
+
+
+@pytest.mark.parametrize("overrides", [[], ["train.accumulate=2", "train.clip=1.0"], ["augment=[gain,mixup]"]])
+@pytest.mark.parametrize("precision", ["float32", "fp16"])
+def test_a_captured_step_drops_draws_and_adds_as_the_step_itself(
+    roots: dict[str, Path], tmp_path: Path, precision: str, overrides: list[str]
+) -> None:
+    eager = trained(roots, tmp_path / "eager", "heartbeat", "cuda", *overrides, precision=precision, epochs=2)
+    graph = trained(
+        roots, tmp_path / "graph", "heartbeat", "cuda", *overrides, precision=precision, epochs=2, compiled="graph"
+    )
+    assert "captured" not in graph.fold(0).log.read_text()
+    np.testing.assert_allclose(predicted(graph), predicted(eager), atol=1e-4)
+
+
+def test_a_step_that_cant_be_captured_runs_as_it_is_and_says_so(
+    roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager = trained(roots, tmp_path / "eager", "heartbeat", "cuda")
+    plain = Step.__call__
+
+    def asking(step: Step, batch: Batch, share: Tensor | None) -> Tensor:
+        loss = plain(step, batch, share)
+        float(loss)  # waits for the device, which no graph can hold
+        return loss
+
+    monkeypatch.setattr(Step, "__call__", asking)
+    asked = trained(roots, tmp_path / "asking", "heartbeat", "cuda", compiled="graph")
+    assert "can't be captured as a CUDA graph, so it runs without one" in asked.fold(0).log.read_text()
+    np.testing.assert_allclose(predicted(asked), predicted(eager), atol=1e-4)
+
+
+@pytest.mark.parametrize("compiled", [None, "graph"])
+@pytest.mark.parametrize("precision", ["float32", "fp16"])
+def test_nothing_waits_for_the_device_at_a_step(
+    roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, compiled: str | None
+) -> None:
+    """However many steps an epoch has, the device is waited for as often."""
+    waits = []
+    for batch_size in (8, 2):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                folder = tmp_path / str(batch_size)
+                trained(
+                    roots, folder, "heartbeat", "cuda", f"train.batch_size={batch_size}", "augment=[gain,mixup]",
+                    "train.eval_batch_size=64", precision=precision, compiled=compiled,
+                )  # fmt: skip
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        waits.append(sum("synchroniz" in str(w.message) for w in caught))
+    assert waits[0] == waits[1] > 0
+
+
+@pytest.mark.parametrize(("dataset", "how"), [("hms", "graph"), ("seti", "graph"), ("heartbeat", "true")])
 def test_a_compiled_model_learns_the_same(roots: dict[str, Path], tmp_path: Path, dataset: str, how: str) -> None:
     eager = predicted(trained(roots, tmp_path / "eager", dataset, "cuda"))
     compiled = predicted(trained(roots, tmp_path / how, dataset, "cuda", compiled=how))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.datasets.base import Dataset
     from bench.features.base import Features
     from bench.spec import InputSpec, Metric
-    from bench.training.loop import Loss
+    from bench.training.step import Loss
     from bench.training.schedules import Schedule
     from bench.training.tta import View
 
