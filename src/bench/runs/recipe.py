@@ -84,7 +84,16 @@ class Recipe:
     recipe: Node | None = dataclasses.field(
         default=None,
         metadata={
-            "keys": ("adam_eps", "batch_size", "batch_size_simulated", "epochs", "features", "n_splits", "scheduler")
+            "keys": (
+                "adam_eps",
+                "batch_size",
+                "batch_size_simulated",
+                "epochs",
+                "features",
+                "n_splits",
+                "scheduler",
+                "scheduler_simulated",
+            )
         },
     )
     init_from: str | None = None

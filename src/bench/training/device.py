@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import torch
 
@@ -44,11 +45,18 @@ def least_busy(devices: Sequence[str], taken: Iterable[str]) -> str:
     return min(devices, key=lambda name: folds[name])
 
 
+def mixed_precision(device: torch.device) -> Literal["float32", "bf16", "fp16"]:
+    """What ``train.precision=auto`` is: a processor without bf16 would be slower with it."""
+    if device.type != "cuda":
+        return "float32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
 def refuse_precision(precision: str, device: torch.device) -> None:
     """UserError where the device can't train in a precision, or not in a useful time."""
     if precision == "fp16" and device.type != "cuda":
         raise UserError("train.precision=fp16 needs a GPU; use train.precision=bf16 or float32 on a processor")
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if precision == "bf16" and device.type == "cuda" and mixed_precision(device) != "bf16":
         raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16; use train.precision=fp16 or float32")
 
 

@@ -87,6 +87,7 @@ class GraphedStep(Step):
                     self._loss = super().__call__(self._batch, self._share)
         except Exception as error:  # whatever a kernel, a hook or a loss makes of being captured
             torch.cuda.synchronize(batch.x.device)
+            _end_capture(batch.x.device)
             self._failed = True
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             self._note(f"the training step can't be captured as a CUDA graph, so it runs without one: {reason:.120}")
@@ -100,6 +101,14 @@ class GraphedStep(Step):
     @staticmethod
     def _tensors(batch: Batch, share: Tensor | None) -> list[Tensor]:
         return [t for t in (batch.x, batch.target, batch.weight, share) if t is not None]
+
+
+def _end_capture(device: torch.device) -> None:
+    """The random state of a device believes in a capture that broke off for ever, so another one takes its place."""
+    random, fresh = torch.cuda.get_rng_state(device), torch.Generator(device)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    torch.cuda.default_generators[index].graphsafe_set_state(fresh.graphsafe_get_state())
+    torch.cuda.set_rng_state(random, device)
 
 
 @contextmanager
