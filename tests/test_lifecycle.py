@@ -116,6 +116,7 @@ def test_the_files_that_a_run_was_trained_on_are_found_by_the_same_rule(tmp_path
 def test_one_place_chooses_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     for available, wanted in ((False, "cpu"), (True, "cuda")):
         monkeypatch.setattr("torch.cuda.is_available", lambda there=available: there)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
         assert (device.choose("auto").type, device.choose("cpu").type) == (wanted, "cpu")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match="torch sees no CUDA device"):
