@@ -13,8 +13,11 @@ from bench.crossval.lifecycle import held
 from bench.datasets.root import MARK, Files
 from bench.runs.recipe import Tracking
 from bench.runs.run import Run
+from bench.runs.selection import problem
 from bench.spec import UserError
 from bench.training import device
+from bench.training.loading import finished_folds
+from fake_run import rewrite, write_run
 
 SILENT = Tracking(enabled=False)
 
@@ -123,3 +126,14 @@ def test_one_place_chooses_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
         device.choose("cuda")
     with pytest.raises(UserError, match="device=tpu is not one of auto, cpu, cuda"):
         device.choose("tpu")
+
+
+def test_what_makes_a_run_of_some_folds_whole_is_the_command_that_does(tmp_path: Path) -> None:
+    whole = write_run(tmp_path / "whole", finished=1)
+    part = rewrite(write_run(tmp_path / "part", finished=1), "config.yaml", folds={"only": [0], "parallel": None})
+    part.write_state(status="partial")
+    whole.write_state(status="killed")
+    for run, words in ((whole, "the command that trained it"), (part, "its command without folds.only")):
+        assert f"{words} makes it whole" in (problem(run) or "")
+        with pytest.raises(UserError, match=rf"fold 1 of 2 not trained to the end; {words} .*with folds=\[0\]"):
+            finished_folds(run, None)

@@ -94,6 +94,8 @@ class Life:
         """A table of ``rows`` below ``heads`` and of what every run has; sentences; last, where everything is."""
         screen = console()
         if scores:
+            part, mark = f", {scores.part}" if scores.part else "", "  SIMULATED data" if scores.simulated else ""
+            screen.print(f"{scores.metric} ({scores.direction.sentence}{part}){mark}")
             screen.print(_table(scores, rows, heads))
         for sentence in sentences:
             say(sentence)
@@ -141,14 +143,13 @@ def _holder(run: Run) -> str:
 def _table(scores: Scores, rows: Rows, heads: Sequence[str]) -> Table:
     from rich.table import Table
 
-    mark = "  SIMULATED data" if scores.simulated else ""
-    part = f", {scores.part}" if scores.part else ""
-    table = Table(title=f"{scores.metric} ({scores.direction.sentence}{part}){mark}", box=None, title_justify="left")
+    table = Table(box=None)
     for head in ("", *heads):
         table.add_column(head, justify="right" if head else "left")
     for row in rows:
         table.add_row(*row)
-    table.add_row(*scores.over_folds)
+    if len(scores.folds) > 1:
+        table.add_row(*scores.over_folds)
     table.add_row("baseline (training means)", figure(scores.baseline))
     table.add_row("accuracy", f"{scores.accuracy:.4f}")
     for name, score in scores.also.items():
