@@ -436,3 +436,16 @@ def _lives(pid: int) -> bool:
     import psutil
 
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_six_runs_that_end_in_one_second_all_reach_a_fresh_database(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    outputs = tmp_path / "outputs"
+    runs = [write_run(outputs, identity=f"{number}f3a90c2d4e5", seed=number) for number in range(6)]
+    with ThreadPoolExecutor(6) as pool:  # each takes its turn: none meets a database that another is writing to
+        assert all(pool.map(lambda run: Mirror(run, default_uri(outputs)).sync(), runs))
+    for run in runs:
+        parent, folds = sent(outputs, run)
+        assert parent.info.status == "FINISHED"
+        assert len(folds) == 2
