@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor, nn
 
 from bench.data import batches
+from bench.data.batches import Batch
 from bench.runs import frames
 from bench.runs.run import Run
+from bench.simulators import seti
+from bench.training import parts
+from bench.training.step import Step
 from conftest import compose, train_here
 from tiny import node, raw_files
 
@@ -30,13 +36,18 @@ MAIN = {
     "heartbeat": ("heartbeat_net1", None),
 }
 """Each competition's main model and its features in their small size."""
+CALM = ["optimizer.lr=1e-5", "train.batch_size=16", "train.batch_stats=running"]
+"""A deep network without trained weights makes differences of 1e-6 to ones of 0.1 within a few larger steps."""
 TOLERANCE = {"float32": 5e-3, "bf16": 6e-2, "fp16": 3e-2}
 """Largest difference of a probability: sums in another order, after a few steps."""
 
 
 @pytest.fixture(scope="module")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: raw_files(name, tmp_path_factory.mktemp(name)) for name in MAIN}
+    made = {name: raw_files(name, tmp_path_factory.mktemp(name)) for name in MAIN if name != "seti"}
+    made["seti"] = tmp_path_factory.mktemp("seti")  # enough pixels for batch normalisation to be the same everywhere
+    seti.simulate(made["seti"], n_train=32, n_test=2, n_old=0, height=32, width=64, seed=0)
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +71,12 @@ def trained(
     model, features = MAIN[dataset]
     here = [f"dataset.root={roots[dataset]}", f"outputs={folder}/{device[:4]}", f"store={folder}/store", "workers=1"]
     small = ["split.n_splits=2", "train.epochs=1", "train.batch_size=4", "tracking.enabled=false", f"device={device}"]
-    recipe, names = compose(f"dataset={dataset}", f"model={model}", *here, *small, "optimizer.lr=1e-4", *overrides)
-    recipe = replace(recipe, model=node("model", model), train=replace(recipe.train, **settings))
+    calm = CALM if dataset == "seti" else []
+    recipe, names = compose(
+        f"dataset={dataset}", f"model={model}", *here, *small, "optimizer.lr=1e-4", *calm, *overrides
+    )
+    small_model = node("model", model) | ({"resizer": [128, 128]} if dataset == "seti" else {})
+    recipe = replace(recipe, model=small_model, train=replace(recipe.train, **settings))
     if features:
         recipe = replace(recipe, features=node("features", features))
     return train_here(recipe, names, device=device, compiled=compiled)
@@ -71,6 +86,7 @@ def predicted(run: Run) -> np.ndarray:
     return np.concatenate([frames.predictions(pd.read_parquet(fold.oof)) for fold in run.folds])
 
 
+@pytest.mark.usefixtures("dropless")
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
 @pytest.mark.parametrize("dataset", MAIN)
 def test_a_gpu_trains_and_predicts_as_a_processor(
@@ -87,8 +103,79 @@ def test_a_gpu_trains_and_predicts_as_a_processor(
         assert "held on cuda" in fold.log.read_text()
 
 
-@pytest.mark.parametrize("how", ["true", "graph"])
-@pytest.mark.parametrize("dataset", ["hms", "heartbeat"])
+@pytest.fixture
+def dropless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is dropped is drawn on the device, where the numbers are others than a processor's."""
+    build = parts.model
+
+    def model(*arguments: Any) -> nn.Module:
+        made = build(*arguments)
+        for layer in made.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = 0.0
+            for rate in ("drop_rate", "drop_prob"):
+                if hasattr(layer, rate):
+                    setattr(layer, rate, 0.0)
+        return made
+
+    monkeypatch.setattr(parts, "model", model)
+
+
+@pytest.mark.parametrize("overrides", [[], ["train.accumulate=2", "train.clip=1.0"], ["augment=[gain,mixup]"]])
+@pytest.mark.parametrize("precision", ["float32", "fp16"])
+def test_a_captured_step_drops_draws_and_adds_as_the_step_itself(
+    roots: dict[str, Path], tmp_path: Path, precision: str, overrides: list[str]
+) -> None:
+    eager = trained(roots, tmp_path / "eager", "heartbeat", "cuda", *overrides, precision=precision, epochs=2)
+    graph = trained(
+        roots, tmp_path / "graph", "heartbeat", "cuda", *overrides, precision=precision, epochs=2, compiled="graph"
+    )
+    assert "captured" not in graph.fold(0).log.read_text()
+    np.testing.assert_allclose(predicted(graph), predicted(eager), atol=1e-4)
+
+
+def test_a_step_that_cant_be_captured_runs_as_it_is_and_says_so(
+    roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager = trained(roots, tmp_path / "eager", "heartbeat", "cuda")
+    plain = Step.__call__
+
+    def asking(step: Step, batch: Batch, share: Tensor | None) -> Tensor:
+        loss = plain(step, batch, share)
+        float(loss)  # waits for the device, which no graph can hold
+        return loss
+
+    monkeypatch.setattr(Step, "__call__", asking)
+    asked = trained(roots, tmp_path / "asking", "heartbeat", "cuda", compiled="graph")
+    assert "can't be captured as a CUDA graph, so it runs without one" in asked.fold(0).log.read_text()
+    np.testing.assert_allclose(predicted(asked), predicted(eager), atol=1e-4)
+
+
+@pytest.mark.parametrize("compiled", [None, "graph"])
+@pytest.mark.parametrize("precision", ["float32", "fp16"])
+def test_nothing_waits_for_the_device_at_a_step(
+    roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, compiled: str | None
+) -> None:
+    """However many steps an epoch has, the device is waited for as often."""
+    waits = []
+    for batch_size in (8, 2):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                folder = tmp_path / str(batch_size)
+                trained(
+                    roots, folder, "heartbeat", "cuda", f"train.batch_size={batch_size}", "augment=[gain,mixup]",
+                    "train.eval_batch_size=64", precision=precision, compiled=compiled,
+                )  # fmt: skip
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        waits.append(sum("synchroniz" in str(w.message) for w in caught))
+    assert waits[0] == waits[1] > 0
+
+
+@pytest.mark.usefixtures("dropless")
+@pytest.mark.parametrize(("dataset", "how"), [("hms", "graph"), ("seti", "graph"), ("heartbeat", "true")])
 def test_a_compiled_model_learns_the_same(roots: dict[str, Path], tmp_path: Path, dataset: str, how: str) -> None:
     eager = predicted(trained(roots, tmp_path / "eager", dataset, "cuda"))
     compiled = predicted(trained(roots, tmp_path / how, dataset, "cuda", compiled=how))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +90,10 @@ def _constant(epoch: float, epochs: int, base: float, losses: Any) -> float:
     return base
 
 
-def test_graphs_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = torch.nn.Linear(2, 2)
-    monkeypatch.setattr(model, "compile", lambda **options: io.StringIO())
-    assert "needs a GPU" in (device.compile_model(model, "graph", torch.device("cpu")) or "")
-    assert device.compile_model(model, "true", torch.device("cpu")) is None
-    assert device.compile_model(model, "graph", torch.device("cuda")) is None
+def test_graphs_need_a_gpu() -> None:
+    assert device.graphed("graph", torch.device("cuda")) == (True, None)
+    assert device.graphed("true", torch.device("cpu")) == (False, None)
+    assert device.graphed(None, torch.device("cuda")) == (False, None)
+    captured, sentence = device.graphed("graph", torch.device("cpu"))
+    assert not captured
+    assert sentence == "compile=graph needs a GPU; the model trains as it is"

@@ -115,7 +115,10 @@ class FoldTraining:
         optimizer = builder.optimizer(recipe.optimizer, model.parameters())
         device_half = self._device_half()
         augment: list[Augmentation] = builder.augment(recipe.augment, self.features)
-        if self.options.compile and (note := device.compile_model(model, self.options.compile, self.device)):
+        if self.options.compile == "true":
+            model.compile()
+        graphed, note = device.graphed(self.options.compile, self.device)
+        if note:
             self.note(note)
         parts = loop.Parts(
             model=model,
@@ -127,6 +130,7 @@ class FoldTraining:
             row_weights=weights,
             valid_loss=builder.judging_loss(recipe.loss),
             augment=augment,
+            graphed=graphed,
         )
         return parts, builder.views(recipe.tta, self.features, augment)
 

@@ -72,7 +72,7 @@ def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
     run, recipe, metric = plan.run, plan.recipe, plan.dataset.metric
     failed: list[int] = []
     if todo:
-        with display(metric.name, length.intended(recipe)) as screen:
+        with display(metric.name, length.intended(recipe), todo) as screen:
             devices = device.several(recipe.device)
             failed = processes.train(run, todo, recipe.folds.parallel, devices, recipe.compile, screen)
     scores = None

@@ -173,11 +173,11 @@ class Batches:
 
         ``place`` says where the windows of open examples lie: at a share of the room that there is, or at random.
         """
+        on_device = torch.from_numpy(order).to(self.device)  # at once: each copy waits for the device
         for start, stop in cut(len(order), batch_size):
-            yield self._take(order[start:stop], place)
+            yield self._take(order[start:stop], on_device[start:stop], place)
 
-    def _take(self, numbers: np.ndarray, place: float | Rng) -> Batch:
-        index = torch.from_numpy(numbers).to(self.device)
+    def _take(self, numbers: np.ndarray, index: Tensor, place: float | Rng) -> Batch:
         if self.resident is not None:
             x = self.resident.index_select(0, index)
         else:

@@ -12,7 +12,7 @@ from bench.data import filling, store
 from bench.datasets.base import Dataset
 from bench.features.base import Features
 from bench.spec import Part
-from bench.tell import say
+from bench.tell import console, say
 
 
 def open_store(
@@ -40,10 +40,9 @@ def refuse_changed(
 @contextmanager
 def _bar(text: str) -> Iterator[filling.Progress]:
     """A bar on a terminal's standard error, gone at the end."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(text), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+    with Progress(*columns, console=console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import nn
 
 from bench.spec import UserError
 
@@ -61,13 +60,8 @@ def refuse_precision(precision: str, device: torch.device) -> None:
         raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16; use train.precision=fp16 or float32")
 
 
-def compile_model(model: nn.Module, how: Any, device: torch.device) -> str | None:
-    """Compiles the model in place: ``true`` by torch.compile, ``graph`` as CUDA graphs besides.
-
-    Returns a sentence where ``graph`` is compiled as ``true``. What can't be captured, torch runs as it is.
-    """
-    if how == "graph" and device.type == "cuda":
-        model.compile(mode="reduce-overhead")
-        return None
-    model.compile()
-    return "compile=graph needs a GPU; the model is compiled without graphs" if how == "graph" else None
+def graphed(how: str | None, device: torch.device) -> tuple[bool, str | None]:
+    """Whether ``compile=graph`` captures the training step, and a sentence where it was asked for and can't be."""
+    if how != "graph" or device.type == "cuda":
+        return how == "graph", None
+    return False, "compile=graph needs a GPU; the model trains as it is"

@@ -23,11 +23,11 @@ from bench.runs.run import Fold
 from bench.spec import Direction, Metric
 from bench.training import batch_statistics, checkpoint
 from bench.training.ema import Ema
-from bench.training.inference import autocast, logits, probabilities
+from bench.training.inference import logits, probabilities
 from bench.training.schedules import Schedule
 from bench.training.seeds import MEASURED, epoch_seed
+from bench.training.step import GraphedStep, Loss, Step
 
-Loss = Callable[..., Tensor]
 Report = Callable[[dict[str, Any]], None]
 HINT = "try a smaller optimizer.lr, train.clip=1.0 or train.precision=float32"
 CHECK_EVERY = 50  # steps between looks at the losses: each look waits for the device
@@ -73,6 +73,7 @@ class Parts:
     augment: Sequence[Augmentation] = ()
     row_weights: Callable[[int], np.ndarray] | None = None
     valid_loss: Loss | None = None
+    graphed: bool = False  # the training step as a CUDA graph
 
 
 def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: Fold, report: Report) -> None:
@@ -93,7 +94,8 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
     ema = Ema(parts.model, settings.ema, settings.ema_every == "step") if settings.ema is not None else None
     judged = parts.model if ema is None else ema.model
     history: list[dict[str, float]] = []
-    scaler = torch.amp.GradScaler(train.device.type, enabled=settings.precision == "fp16")
+    backward = _backward(parts, settings, train.device, note)
+    scaler = backward.scaler
     if state is not None:
         _restore(parts.model, ema, state)
         parts.optimizer.load_state_dict(state["optimizer"])
@@ -109,7 +111,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         rows = _rows(parts, train, epoch)
         losses = [entry["valid/loss"] for entry in history if "valid/loss" in entry]
         rates = [partial(_rate, parts.schedule, settings.epochs, lr, losses) for lr in base]
-        loss = _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report, scaler)
+        loss = _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report, backward)
         steps = math.ceil(rows.n_batches(settings.batch_size) / settings.accumulate)
         steps += int(history[-1]["step"]) if history else 0
         history.append({"epoch": epoch + 1, "step": steps})
@@ -138,6 +140,13 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         report({"kind": "epoch", **history[-1]})
     fold.write_history(history)  # killed between checkpoint and history, the last entry is in the checkpoint alone
     checkpoint.load_weights(fold.weights, parts.model)
+
+
+def _backward(parts: Parts, settings: Settings, device: torch.device, note: Callable[[str], None]) -> Step:
+    """What gives a batch's gradients; its scaler keeps the small ones of float16, and skips steps that overflow."""
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+    step = Step(parts.model, parts.loss, settings.precision, scaler, settings.accumulate > 1)
+    return GraphedStep(step, note) if parts.graphed and device.type == "cuda" else step
 
 
 def _note(report: Report, text: str) -> None:
@@ -205,13 +214,10 @@ def _train_epoch(
     rates: Sequence[Callable[[float], float]],
     ema: Ema | None,
     report: Report,
-    scaler: torch.amp.GradScaler,
+    backward: Step,
 ) -> float:
-    """One pass over the training rows; returns the mean loss over rows. ``rates``: each group's, by epoch.
-
-    ``scaler`` scales the losses of float16 so that small gradients do not vanish, and skips steps that overflow.
-    """
-    model, optimizer = parts.model, parts.optimizer
+    """One pass over the training rows; returns the mean loss over rows. ``rates``: each group's, by epoch."""
+    model, optimizer, scaler = parts.model, parts.optimizer, backward.scaler
     model.train()
     parts.device_half.train()
     torch.manual_seed(epoch_seed(settings.seed, fold.number, epoch))
@@ -226,15 +232,12 @@ def _train_epoch(
         if not gathered:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate(at)
-            optimizer.zero_grad(set_to_none=True)
+            backward.zero_grad(optimizer)
         batch = prepared(batch, parts.device_half, parts.augment, at / settings.epochs)
-        with autocast(train.device, settings.precision):
-            answer = model(batch.x)
-        loss = parts.loss(answer.float(), batch.target, batch.weight)
-        if batch.weight is not None:  # a loss is a batch's mean: rows that count little must not step like others
-            loss = loss * (batch.weight.mean() / batches.mean_weight)
+        # a loss is a batch's mean: rows that count little must not step like others
+        share = None if batch.weight is None else batch.weight.mean() / batches.mean_weight
+        losses[step], sizes[step] = backward(batch, share), len(batch)
         gathered += len(batch)
-        scaler.scale(loss if settings.accumulate == 1 else loss * len(batch)).backward()
         if (step + 1) % settings.accumulate == 0 or step + 1 == n_steps:
             if settings.accumulate > 1:
                 _divide(model, gathered)
@@ -246,7 +249,6 @@ def _train_epoch(
             scaler.update()
             if ema is not None and settings.ema_every == "step":
                 ema.update(model)
-        losses[step], sizes[step] = loss.detach(), len(batch)
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == n_steps:
             _refuse_nan(losses[: step + 1], epoch, n_steps)
         if (now := time.monotonic()) - reported > 0.2:

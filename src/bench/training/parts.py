@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from bench.datasets.base import Dataset
     from bench.features.base import Features
     from bench.spec import InputSpec, Metric
-    from bench.training.loop import Loss
     from bench.training.schedules import Schedule
+    from bench.training.step import Loss
     from bench.training.tta import View
 
 
