@@ -91,12 +91,12 @@ def silent() -> Iterator[io.StringIO]:
         yield text
 
 
-def forked(work: Callable[[], object]) -> int:
+def forked(work: Callable[..., object], *given: Any) -> int:
     pid = os.fork()
     if pid == 0:
         try:
             with silent():
-                work()
+                work(*given)
             os._exit(0)
         except BaseException:
             os._exit(1)
@@ -106,21 +106,23 @@ def forked(work: Callable[[], object]) -> int:
 def kills(count: int, root: Path, folder: Path, chance: random.Random) -> Counter[str]:
     """Killed at a random moment, and killed again in half of the cases; then resumed."""
     told: Counter[str] = Counter()
-    lasts, expected = {}, {}
-    for seeds in ((1,), (1, 2)):
+    lasts: dict[tuple[int, ...], float] = {}
+    expected: dict[tuple[int, ...], list[str]] = {}
+    choices: list[tuple[int, ...]] = [(1,), (1, 2)]
+    for seeds in choices:
         with silent():
             began = time.perf_counter()
             expected[seeds] = [bits(run) for run in train(root, folder / f"whole{len(seeds)}", seeds)]
             lasts[seeds] = time.perf_counter() - began
     for at in range(count):
-        seeds = chance.choice([(1,), (1, 2)])
+        seeds = chance.choice(choices)
         place = folder / f"killed{at}"
         for _ in range(chance.choice([1, 2])):
-            pid = forked(lambda seeds=seeds, place=place: train(root, place, seeds))
+            pid = forked(train, root, place, seeds)
             time.sleep(chance.uniform(0, lasts[seeds]))
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-        pid = forked(lambda seeds=seeds, place=place: train(root, place, seeds))
+        pid = forked(train, root, place, seeds)
         if os.waitpid(pid, 0)[1] != 0:
             told["FAILED to go on"] += 1
             continue
