@@ -120,6 +120,19 @@ def extensions_of(node: Any) -> list[str]:
     return sorted({name for value in node for name in extensions_of(value)}) if isinstance(node, list) else []
 
 
+def modules(node: Any) -> list[str]:
+    """The modules that a config's targets lie in, but for those of extensions, in alphabetical order."""
+    if isinstance(node, dict):
+        path = node.get("_target_")
+        known = isinstance(path, str) and any(
+            path in contract.elsewhere or any(_lies_in(current(path), room) for room in contract.rooms)
+            for contract in CONTRACTS.values()
+        )
+        here = {current(str(path)).rpartition(".")[0]} if known else set()
+        return sorted({*here, *(name for value in node.values() for name in modules(value))})
+    return sorted({name for value in node for name in modules(value)}) if isinstance(node, list) else []
+
+
 def refuse_name(path: str, where: str) -> None:
     """UserError where the name alone shows that the group does not take it; nothing is imported for that."""
     group = group_of(where)
