@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
+import bench
 from bench import build
 from bench.runs.recipe import Recipe
 from bench.spec import UserError
@@ -14,8 +19,11 @@ OF_THE_DATA = {"channels", "size", "classes", "sample_rate", "n_classes", "num_c
 def refuse_unread(recipe: Recipe) -> None:
     """UserError for a key of a group's node that its target does not take, or that stands where nothing is named.
 
-    Of what is composed by list, such as augment, ``build.each`` says so.
+    Of what is composed by list, such as augment, ``build.each`` says so. To ask a target imports it, and torch with it,
+    which takes longer than all else that a finished run's command does: what was accepted before is not asked again.
     """
+    if _mark(recipe).exists():
+        return
     for key in sorted(OF_THE_DATA & set(recipe.model)):
         raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
     for group in parts.GIVEN:
@@ -28,3 +36,16 @@ def refuse_unread(recipe: Recipe) -> None:
             )
     if simulator := recipe.dataset.get("simulator"):
         build.partial(simulator, "dataset.simulator", 1)
+
+
+def accept(recipe: Recipe) -> None:
+    """Remembers, beside the computed features, that the recipe's keys are read."""
+    mark = _mark(recipe)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+
+
+def _mark(recipe: Recipe) -> Path:
+    nodes = {group: getattr(recipe, group) for group in parts.GIVEN}
+    text = json.dumps([bench.__version__, nodes], sort_keys=True, default=str)
+    return Path(recipe.store) / "accepted" / hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -20,7 +20,6 @@ from bench.crossval import forking
 from bench.crossval.progress import Display
 from bench.runs.run import Fold, Run
 from bench.tell import say
-from bench.training.device import choose
 
 LAST_LINES = 12
 
@@ -47,6 +46,8 @@ def side_by_side(parallel: int | None, n_splits: int, device: str) -> tuple[int,
     numbers depend on the command and the machine alone, not on what is left to train: another number of threads
     sums in another order, and a resumed run would end in other bits.
     """
+    from bench.training.device import choose
+
     cores = os.cpu_count() or 1
     on_gpu = choose(device).type == "cuda"
     parallel = parallel or (1 if on_gpu else min(cores, n_splits))
