@@ -113,6 +113,14 @@ def test_the_same_command_again_trains_nothing(finished: tuple[Run, list[str]]) 
     assert [run.fold(k).done.stat().st_mtime_ns for k in range(2)] == before
 
 
+def test_a_finished_runs_command_imports_neither_torch_nor_scikit_learn(finished: tuple[Run, list[str]]) -> None:
+    heavy = "print(sorted({'torch', 'sklearn', 'scipy', 'matplotlib', 'mlflow'} & set(sys.modules)))"
+    code = f"import sys; from bench.cli.door import run; from bench.train import COMMAND; run(COMMAND); {heavy}"
+    done = subprocess.run([sys.executable, "-c", code, *finished[1]], capture_output=True, text=True, check=True)
+    assert "0 of 2 folds to train" in done.stderr
+    assert done.stdout.splitlines()[-2:] == [f"run {finished[0].folder}", "[]"]
+
+
 @pytest.mark.parametrize(
     "change",
     ["seed=1", "loss=ce", "train.epochs=3", "optimizer.lr=0.1", "model.hidden=[8]", "split.seed=1", "optimizer=adamw"],
