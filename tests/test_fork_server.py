@@ -102,6 +102,7 @@ def test_a_fold_that_crashes_harms_no_other_and_is_named(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_EXTENSIONS", "crashing")
+    servers = set[int]()
     for way, why in (("exit", "ended with exit code 7"), ("segv", f"was ended by signal {int(signal.SIGSEGV)}")):
         recipe, names = small("split.n_splits=3", f"outputs={tmp_path / way}")
         loss = {"_target_": "crashing.loss", "way": way}
@@ -111,7 +112,9 @@ def test_a_fold_that_crashes_harms_no_other_and_is_named(
         assert (screen.failed, sorted(screen.finished)) == ({1: why}, [0, 2])
         assert run.fold(1).log.read_text(encoding="utf-8").splitlines()[-1] == "about to crash"
         assert forking._server is not None
+        servers.add(forking._server.process.pid)
         assert forking._server.process.poll() is None
+    assert len(servers) == 1, "one serves all runs of a command"
 
 
 def test_folds_survive_the_fork_servers_death(

@@ -19,7 +19,8 @@ from bench.training import parts
 
 def values(recipe: Recipe) -> None:
     """The values that types alone can't judge."""
-    keys.refuse_unread(recipe)
+    if new := not keys.accepted(recipe):
+        keys.refuse_unread(recipe)
     if "?" in recipe.outputs and recipe.tracking.enabled and recipe.tracking.uri is None:
         raise UserError(f"outputs={recipe.outputs}: MLflow's database can't lie below a folder with '?' in its name")
     if recipe.tracking.enabled:
@@ -37,6 +38,10 @@ def values(recipe: Recipe) -> None:
         raise UserError(f"folds.parallel={recipe.folds.parallel} must be 1 or more")
     if recipe.seed < 0:
         raise UserError(f"seed={recipe.seed} must be 0 or more")
+    if new:  # else where something is trained: ``buildable``
+        from bench.training import device
+
+        device.choose(recipe.device)
 
 
 def wanted_folds(only: tuple[int, ...] | None, n_splits: int) -> list[int]:

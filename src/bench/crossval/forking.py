@@ -28,6 +28,9 @@ from bench.tell import say
 AT_START = ("GLIBC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "MALLOC_", "PYTHON", "LD_", "TORCH")
 """Beginnings of the variables that a process reads when it starts or imports: they have to be the server's, too."""
 
+UNTOUCHED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+"""Of the server alone: a library that asks for GPUs while it is imported starts no CUDA, which no fork survives."""
+
 
 class Process(Protocol):
     """A fold's process: the part of ``subprocess.Popen`` that is used, with an exit code that may stay unknown."""
@@ -206,7 +209,7 @@ def _started(environment: dict[str, str], settings: dict[str, str]) -> Server:
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env={**environment, **UNTOUCHED},
             start_new_session=True,
         )
     atexit.register(end)

@@ -19,11 +19,8 @@ OF_THE_DATA = {"channels", "size", "classes", "sample_rate", "n_classes", "num_c
 def refuse_unread(recipe: Recipe) -> None:
     """UserError for a key of a group's node that its target does not take, or that stands where nothing is named.
 
-    Of what is composed by list, such as augment, ``build.each`` says so. To ask a target imports it, and torch with it,
-    which takes longer than all else that a finished run's command does: what was accepted before is not asked again.
+    Of what is composed by list, such as augment, ``build.each`` says so.
     """
-    if _mark(recipe).exists():
-        return
     for key in sorted(OF_THE_DATA & set(recipe.model)):
         raise UserError(f"model.{key} is decided by the data; leave it out of the model's config")
     for group in parts.GIVEN:
@@ -36,6 +33,15 @@ def refuse_unread(recipe: Recipe) -> None:
             )
     if simulator := recipe.dataset.get("simulator"):
         build.partial(simulator, "dataset.simulator", 1)
+
+
+def accepted(recipe: Recipe) -> bool:
+    """Whether a recipe with these parts has been planned before.
+
+    To ask the parts imports them, and torch with them, which takes longer than all else that a finished run's command
+    does. So what was accepted is not asked again.
+    """
+    return _mark(recipe).exists()
 
 
 def accept(recipe: Recipe) -> None:
