@@ -69,16 +69,15 @@ class Forked:
 
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
-        assert self.stdin is not None
-        self.stdin.close()  # one that is forked later ends by itself
 
     def kill(self) -> None:
-        if not self.pid:
-            self._server.kill()  # it hangs while it imports
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        if (pid := self.pid) and not self._over:
+        pid = self.pid
+        if not pid:  # the server still imports, and nobody waits for that
+            self._server.kill()
+        elif not self._over:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -191,7 +190,7 @@ def _serving(environment: dict[str, str]) -> Server | None:
     if _gone or sys.platform != "linux":
         return None
     settings = {name: value for name, value in environment.items() if name.startswith(AT_START)}
-    if _server is not None and _server.settings != settings:
+    if _server is not None and (_server.settings != settings or _server.process.poll() is not None):
         end()
     if _server is None:
         try:
