@@ -6,7 +6,7 @@ ARGS ?= dataset=hms model=wavenet
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-fast lint bench ui clean
+.PHONY: help setup train test test-fast lint bench gpu ui clean
 
 # Of what a person is likely to write instead: it would be taken by no rule, and the main job would start.
 WRONG := $(foreach name,args Args arguments,$(if $(filter command,$(origin $(name))),$(name)))
@@ -43,7 +43,11 @@ lint: $(VENV)/.ready  ## ruff and mypy
 	$(BIN)/mypy
 
 bench: $(VENV)/.ready  ## Every benchmark; each prints its ratio
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+gpu: $(VENV)/.ready  ## On a GPU: its tests and its benchmark, under nine minutes, into benchmarks/results/
+	$(BIN)/python -m pytest -m cuda
+	$(BIN)/python benchmarks/gpu.py --out benchmarks/results
 
 ui: $(VENV)/.ready  ## MLflow on http://127.0.0.1:$(PORT)
 	@test -f outputs/mlflow.db || { echo "outputs/mlflow.db is not there yet: make train first"; exit 2; }

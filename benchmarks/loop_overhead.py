@@ -64,8 +64,9 @@ def compare(name: str, model: nn.Module, train: Batches, batch_size: int, repeat
     settings = loop.Settings(epochs=1, batch_size=batch_size, eval_batch_size=64, seed=0)
     ready = list(train.in_order(batch_size))
     fold = Fold(Path("unused"), 0)
+    rates, off = [lambda at: 1e-3], torch.amp.GradScaler("cpu", enabled=False)
     ways = {
-        "ours": lambda: loop._train_epoch(parts, train, settings, fold, 0, [lambda at: 1e-3], None, lambda event: None),
+        "ours": lambda: loop._train_epoch(parts, train, settings, fold, 0, rates, None, lambda event: None, off),
         "bare": lambda: bare(model, optimizer, train.shuffled(batch_size, (0, 0, 0))),
         "tensors": lambda: bare(model, optimizer, ready),
     }

@@ -23,28 +23,38 @@ def compose(*overrides: str) -> Composed:
     return composed(Recipe, config, "bench.train"), names
 
 
-def train_here(recipe: Recipe, names: dict[str, str], folds: list[int] | None = None) -> Run:
+def train_here(
+    recipe: Recipe,
+    names: dict[str, str],
+    folds: list[int] | None = None,
+    device: str = "cpu",
+    compiled: str | None = None,
+) -> Run:
     """Plans the run and trains its folds in this process, which spares a new one's start; nothing is collected."""
     from bench.crossval.plan import make_plan
 
     plan = make_plan(recipe, names)
     plan.run.folder.mkdir(parents=True, exist_ok=True)
     plan.write()
-    _train(plan.run, folds or plan.folds)
+    _train_on(plan.run, folds or plan.folds, device, compiled)
     return plan.run
 
 
 def _train(run: Run, numbers: Sequence[int], *_: object) -> list[int]:
     """What ``bench.crossval.processes.train`` does, without processes."""
+    _train_on(run, numbers, "cpu", None)
+    return []
+
+
+def _train_on(run: Run, numbers: Sequence[int], device: str, compiled: str | None) -> None:
     from bench.crossval.fold_training import Options, train_fold
 
     for number in numbers:
         run.fold(number).folder.mkdir(parents=True, exist_ok=True)
         told, threads = io.StringIO(), torch.get_num_threads()
-        train_fold(Options(run.folder, number, device="cpu"), told)
+        train_fold(Options(run.folder, number, device=device, compile=compiled), told)
         torch.set_num_threads(threads)
         run.fold(number).log.write_text(told.getvalue(), encoding="utf-8")
-    return []
 
 
 @pytest.fixture(scope="module")

@@ -499,6 +499,7 @@ def test_help_needs_no_heavy_import() -> None:
     assert not loaded & {"torch", "numpy", "pandas", "hydra", "omegaconf", "mlflow"}
 
 
+@pytest.mark.slow
 def test_two_seeds_are_averaged_by_one_command(small: Callable[..., Composed], tmp_path: Path) -> None:
     seeds = []
     for seed in (1, 2):

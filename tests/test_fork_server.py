@@ -70,7 +70,7 @@ def test_a_forked_fold_ends_in_the_bits_of_one_started_afresh(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warm, fresh = written(small()), written(small(f"outputs={tmp_path / 'fresh'}"))
-    processes.train(warm, [0, 1], 2, "cpu", False, Screen())
+    processes.train(warm, [0, 1], 2, ["cpu"], False, Screen())
     server = forking._server
     assert server is not None
     threads = [(task / "comm").read_text().strip() for task in Path(f"/proc/{server.process.pid}/task").iterdir()]
@@ -79,7 +79,7 @@ def test_a_forked_fold_ends_in_the_bits_of_one_started_afresh(
     first = KEEPING.partition(":")[0]  # glibc cuts the variable where it has read it
     assert f"GLIBC_TUNABLES={first}".encode() in [value[: len(first) + 15] for value in environment]
     monkeypatch.setattr("bench.crossval.forking._gone", True)
-    processes.train(fresh, [0], 2, "cpu", False, Screen())
+    processes.train(fresh, [0], 2, ["cpu"], False, Screen())
     assert warm.identity == fresh.identity
     assert results(warm, 0) == results(fresh, 0)
     assert forking._server is server, "it is kept for what comes next"
@@ -108,7 +108,7 @@ def test_a_fold_that_crashes_harms_no_other_and_is_named(
         loss = {"_target_": "crashing.loss", "way": way}
         run = written((recipe.__class__(**{**vars(recipe), "loss": loss}), names))
         screen = Screen()
-        assert processes.train(run, [0, 1, 2], 2, "cpu", False, screen) == [1]
+        assert processes.train(run, [0, 1, 2], 2, ["cpu"], False, screen) == [1]
         assert (screen.failed, sorted(screen.finished)) == ({1: why}, [0, 2])
         assert run.fold(1).log.read_text(encoding="utf-8").splitlines()[-1] == "about to crash"
         assert forking._server is not None
@@ -122,7 +122,7 @@ def test_folds_survive_the_fork_servers_death(
 ) -> None:
     more = ("train.epochs=30", "split.n_splits=2")
     whole, run = written(small(*more)), written(small(*more, f"outputs={tmp_path / 'other'}"))
-    processes.train(whole, [0, 1], 2, "cpu", False, Screen())
+    processes.train(whole, [0, 1], 2, ["cpu"], False, Screen())
     started: dict[int, forking.Process] = {}
     start = processes._start
 
@@ -138,7 +138,7 @@ def test_folds_survive_the_fork_servers_death(
 
     monkeypatch.setattr("bench.crossval.processes._start", noted)
     screen = Screen(kill)
-    assert processes.train(run, [0, 1], 2, "cpu", False, screen) == []
+    assert processes.train(run, [0, 1], 2, ["cpu"], False, screen) == []
     assert (screen.started, sorted(screen.finished), screen.failed) == ([0, 1], [0, 1], {})
     assert [type(started[k]) is forking.Forked for k in range(2)] == [True, False]
     assert [results(run, k) for k in range(2)] == [results(whole, k) for k in range(2)]

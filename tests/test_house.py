@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
+import itertools
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -141,3 +146,17 @@ def test_no_pickle_is_read() -> None:
         assert "allow_pickle=True" not in text
         assert "pickle.load" not in text
         assert "torch.load(" not in text or "weights_only=True" in text
+
+
+def test_what_src_imports_is_declared_and_nothing_else() -> None:
+    project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lists = [project["dependencies"], project["optional-dependencies"]["export"]]
+    declared = {re.split(r"[<>=!]", line)[0].lower().replace("_", "-") for line in itertools.chain(*lists)}
+    providers = importlib.metadata.packages_distributions()
+    roots = {name.partition(".")[0] for path in FILES for name in imports(path)}
+    used = set()
+    for root in roots - sys.stdlib_module_names - {"bench"}:
+        provided = {name.lower().replace("_", "-") for name in providers.get(root, [root])}
+        used |= provided & declared or provided  # several distributions may share a package, as mlflow's do
+    unseen = {"onnx", "onnxscript"}  # torch.onnx imports them
+    assert used == declared - unseen

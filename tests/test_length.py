@@ -143,16 +143,21 @@ def test_a_log_has_a_line_an_epoch_and_at_most_a_hundred_a_fold(
 @pytest.mark.parametrize(
     ("overrides", "real", "simulated"),
     [
-        (["dataset=hms", "model=wavenet"], 32, 4),
-        (["dataset=hms", "model=wavenet", "train.batch_size=8"], 8, 8),
-        (["+experiments=hms_wavenet_starter"], 32, 32),
-        (["dataset=hms", "model=mlp"], 32, 32),
-        (["dataset=hms", "model=mlp", "train.batch_size=null"], 32, 32),
+        (["dataset=hms", "model=wavenet"], (32, "steps"), (2, "one_cycle")),
+        (["dataset=hms", "model=wavenet", "train.batch_size=8", "scheduler=cosine"], (8, "cosine"), (8, "cosine")),
+        (["+experiments=hms_wavenet_starter"], (32, "steps"), (32, "steps")),
+        (["dataset=hms", "model=mlp"], (32, "constant"), (32, "constant")),
+        (["dataset=hms", "model=mlp", "train.batch_size=null"], (32, "constant"), (32, "constant")),
     ],
 )
-def test_the_pairs_small_batch_is_for_simulated_files_alone(overrides: list[str], real: int, simulated: int) -> None:
+def test_the_pairs_small_batch_and_its_schedule_are_for_simulated_files_alone(
+    overrides: list[str], real: tuple[int, str], simulated: tuple[int, str]
+) -> None:
     recipe, _ = settle(*compose(*overrides))
-    assert [sized(recipe, is_simulated).train.batch_size for is_simulated in (False, True)] == [real, simulated]
+    for is_simulated, (batch_size, schedule) in ((False, real), (True, simulated)):
+        chosen = sized(recipe, is_simulated)
+        assert chosen.train.batch_size == batch_size
+        assert chosen.scheduler["_target_"] == f"bench.training.schedules.{schedule}"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +180,11 @@ def test_pairs_of_keras_write_ups_have_its_eps_in_adam(overrides: list[str], eps
 
 def test_auto_is_mixed_precision_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     auto = compose("dataset=hms", "model=mlp", "train.precision=auto")
-    assert settle(*auto)[0].train.precision == ("bf16" if torch.cuda.is_available() else "float32")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert settle(*auto)[0].train.precision == "float32"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert settle(*auto)[0].train.precision == "bf16"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for has_bf16, precision in ((True, "bf16"), (False, "fp16")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has_bf16: has)
+        assert settle(*auto)[0].train.precision == precision
     assert settle(replace(auto[0], device="cpu"), auto[1])[0].train.precision == "float32"

@@ -168,7 +168,9 @@ def test_a_row_that_counts_little_steps_little_whatever_its_batch(tmp_path: Path
     before = [p.detach().clone() for p in made.model.parameters()]
     light = light.weighted(np.where(np.arange(len(light)) == 0, 1.0, 1e-6).astype(np.float32))
     settings = replace(SETTINGS, batch_size=1, epochs=1)
-    loop._train_epoch(made, light, settings, Fold(tmp_path / "fold", 0), 0, [lambda at: 0.1], None, lambda event: None)
+    off = torch.amp.GradScaler("cpu", enabled=False)
+    fold = Fold(tmp_path / "fold", 0)
+    loop._train_epoch(made, light, settings, fold, 0, [lambda at: 0.1], None, lambda event: None, off)
     moved = [p.detach() - b for p, b in zip(made.model.parameters(), before, strict=True)]
     row = next(light.in_order(1))
     made.model.load_state_dict(dict(zip(made.model.state_dict(), before, strict=True)))

@@ -106,6 +106,8 @@ def _hint(hint: Any) -> Any:
     if hint == Node or hint == Node | None:
         return Any
     if origin in (typing.Union, types.UnionType):
+        if any(typing.get_origin(a) is tuple for a in arguments) and type(None) not in arguments:
+            return Any  # one or a list: OmegaConf has no such type
         return typing.Union[tuple(_hint(a) for a in arguments)]  # noqa: UP007 (its members are known only now)
     if origin is tuple:
         return list[_hint(arguments[0])]  # type: ignore[misc]

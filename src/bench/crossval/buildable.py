@@ -8,23 +8,20 @@ import numpy as np
 import torch
 
 from bench.augment.base import Augmentation
-from bench.crossval import length, warm_start
+from bench.crossval import checks, length, warm_start
 from bench.data.batches import Batch
 from bench.features.base import Features
 from bench.runs.recipe import Node, Recipe
 from bench.spec import InputSpec, UserError
-from bench.training import device, parts
+from bench.training import parts
 
 NOT_BUILT = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AssertionError)
 """What a model or a loss raises of options that it can't be built of."""
 
 
 def check(recipe: Recipe, spec: InputSpec, features: Features) -> None:
-    """Chooses the device and builds all parts, the model without memory or arithmetic, so that a mistake shows at once.
-
-    Raises UserError.
-    """
-    device.choose(recipe.device)
+    """Builds all parts, the model without memory or arithmetic, so that a mistake shows at once."""
+    checks.devices(recipe)
     _model(recipe, spec)
     _changes(recipe, spec, features)
     _numbers(recipe, spec)

@@ -39,9 +39,15 @@ def values(recipe: Recipe) -> None:
     if recipe.seed < 0:
         raise UserError(f"seed={recipe.seed} must be 0 or more")
     if new:  # else where something is trained: ``buildable``
-        from bench.training import device
+        devices(recipe)
 
-        device.choose(recipe.device)
+
+def devices(recipe: Recipe) -> None:
+    """Refuses devices that are not here, and a precision that one lacks."""
+    from bench.training import device
+
+    for name in device.several(recipe.device):
+        device.refuse_precision(recipe.train.precision, device.choose(name))
 
 
 def wanted_folds(only: tuple[int, ...] | None, n_splits: int) -> list[int]:

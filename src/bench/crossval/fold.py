@@ -23,7 +23,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("number", type=int)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--compile", choices=("true", "graph"))
     arguments = parser.parse_args(words)
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints belongs in the log, from its import on

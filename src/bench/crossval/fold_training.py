@@ -43,7 +43,7 @@ class Options:
     number: int
     device: str = "auto"
     threads: int = 1
-    compile: bool = False
+    compile: str | None = None
 
 
 def train_fold(options: Options, events: TextIO) -> None:
@@ -116,8 +116,8 @@ class FoldTraining:
         optimizer = builder.optimizer(recipe.optimizer, model.parameters())
         device_half = self._device_half()
         augment: list[Augmentation] = builder.augment(recipe.augment, self.features)
-        if self.options.compile:
-            model.compile()
+        if self.options.compile and (note := device.compile_model(model, self.options.compile, self.device)):
+            self.note(note)
         parts = loop.Parts(
             model=model,
             device_half=device_half,

@@ -36,7 +36,7 @@ def refuse_unread(recipe: Recipe) -> None:
 
 
 def accepted(recipe: Recipe) -> bool:
-    """Whether a recipe with these parts has been planned before.
+    """Whether a recipe with these parts, of this device and precision, has been planned before.
 
     To ask the parts imports them, and torch with them, which takes longer than all else that a finished run's command
     does. So what was accepted is not asked again.
@@ -53,5 +53,6 @@ def accept(recipe: Recipe) -> None:
 
 def _mark(recipe: Recipe) -> Path:
     nodes = {group: getattr(recipe, group) for group in parts.GIVEN}
-    text = json.dumps([bench.__version__, nodes], sort_keys=True, default=str)
+    known = [bench.__version__, nodes, recipe.device, recipe.train.precision]
+    text = json.dumps(known, sort_keys=True, default=str)
     return Path(recipe.store) / "accepted" / hashlib.sha256(text.encode()).hexdigest()[:32]

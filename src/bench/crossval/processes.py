@@ -39,7 +39,7 @@ def _whole(fold: Fold, test_digest: str) -> bool:
     return fold.outcome().test == test_digest
 
 
-def side_by_side(parallel: int | None, n_splits: int, device: str) -> tuple[int, int]:
+def side_by_side(parallel: int | None, n_splits: int, devices: Sequence[str]) -> tuple[int, int]:
     """Folds at once and threads of each.
 
     Small models gain more from folds side by side than from threads, which wait for each other at every layer. The
@@ -49,27 +49,39 @@ def side_by_side(parallel: int | None, n_splits: int, device: str) -> tuple[int,
     from bench.training.device import choose
 
     cores = os.cpu_count() or 1
-    on_gpu = choose(device).type == "cuda"
-    parallel = parallel or (1 if on_gpu else min(cores, n_splits))
+    on_gpu = choose(devices[0]).type == "cuda"
+    parallel = parallel or (len(devices) if on_gpu else min(cores, n_splits))
     return parallel, max(1, cores // parallel)
 
 
 def train(
-    run: Run, numbers: Sequence[int], parallel: int | None, device: str, compiled: bool, display: Display
+    run: Run,
+    numbers: Sequence[int],
+    parallel: int | None,
+    devices: Sequence[str],
+    compiled: bool | str,
+    display: Display,
 ) -> list[int]:
     """Trains the folds, ``parallel`` side by side (see above); returns those that failed, in order.
 
+    Each fold gets the device on which the fewest others are.
+
     KeyboardInterrupt ends the running folds first; each goes on from its last epoch when the run is started again.
     """
-    parallel, threads = side_by_side(parallel, run.inputs.n_splits, device)
-    options = ["--device", device, "--threads", str(threads)] + (["--compile"] if compiled else [])
+    from bench.training.device import least_busy
+
+    parallel, threads = side_by_side(parallel, run.inputs.n_splits, devices)
+    options = ["--threads", str(threads)] + (["--compile", str(compiled).lower()] if compiled else [])
+    placed: dict[int, str] = {}
     events: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
     waiting, running, failed, started = list(numbers), dict[int, forking.Process](), [], set[int]()
     try:
         while waiting or running:
             while waiting and len(running) < parallel:
                 number = waiting.pop(0)
-                running[number] = _start(run, run.fold(number), options, threads, events)
+                placed[number] = least_busy(devices, [placed[k] for k in running])
+                told = [*options, "--device", placed[number]]
+                running[number] = _start(run, run.fold(number), told, threads, events)
                 if number not in started:
                     display.start(number)
                 started.add(number)

@@ -70,8 +70,11 @@ def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
     run, recipe, metric = plan.run, plan.recipe, plan.dataset.metric
     failed: list[int] = []
     if todo:
+        from bench.training import device
+
+        devices = device.several(recipe.device)
         with display(metric.name, length.intended(recipe)) as screen:
-            failed = processes.train(run, todo, recipe.folds.parallel, recipe.device, recipe.compile, screen)
+            failed = processes.train(run, todo, recipe.folds.parallel, devices, recipe.compile, screen)
     scores = None
     if any(fold.finished for fold in run.folds):
         scores, notes = collect.collect(run, metric)

@@ -56,11 +56,15 @@ def _features(recipe: Recipe, names: Mapping[str, str]) -> tuple[str, Node]:
 
 
 def sized(recipe: Recipe, simulated: bool) -> Recipe:
-    """The recipe with its batch size: as set, else the pair's (it may have one for simulated rows), else 32."""
-    if recipe.train.batch_size is not None:
-        return recipe
-    pair = recipe.recipe or {}
-    size = (pair.get("batch_size_simulated") if simulated else None) or pair.get("batch_size") or BATCH_SIZE
+    """The recipe with its batch size: as set, else the pair's, else 32.
+
+    A pair may have another batch size and another schedule for simulated rows, which are few.
+    """
+    pair, size = recipe.recipe or {}, recipe.train.batch_size
+    if simulated and recipe.scheduler == pair.get("scheduler"):  # nobody chose another
+        recipe = replace(recipe, scheduler=pair.get("scheduler_simulated") or recipe.scheduler)
+    if size is None:
+        size = (pair.get("batch_size_simulated") if simulated else None) or pair.get("batch_size") or BATCH_SIZE
     return replace(recipe, train=replace(recipe.train, batch_size=size))
 
 
@@ -72,13 +76,12 @@ def _optimizer(recipe: Recipe) -> Node:
     return {**recipe.optimizer, "eps": eps}
 
 
-def _precision(recipe: Recipe) -> Literal["float32", "bf16", "auto"]:
-    """Auto is mixed precision on a GPU: a processor without bf16 would be slower with it."""
+def _precision(recipe: Recipe) -> Literal["float32", "bf16", "fp16", "auto"]:
     if recipe.train.precision != "auto":
         return recipe.train.precision
     from bench.training import device
 
-    return "bf16" if device.choose(recipe.device).type == "cuda" else "float32"
+    return device.mixed_precision(device.choose(device.several(recipe.device)[0]))
 
 
 def _whole(node: Node, key: str) -> Node:

@@ -37,7 +37,7 @@ class Train:
     min_steps: int | None = None
     batch_size: int | None
     eval_batch_size: int
-    precision: Literal["float32", "bf16", "auto"]
+    precision: Literal["float32", "bf16", "fp16", "auto"]
     clip: float | None = None
     keep: Literal["last", "loss", "metric", "train_loss"]
     patience: int | None = None
@@ -84,14 +84,23 @@ class Recipe:
     recipe: Node | None = dataclasses.field(
         default=None,
         metadata={
-            "keys": ("adam_eps", "batch_size", "batch_size_simulated", "epochs", "features", "n_splits", "scheduler")
+            "keys": (
+                "adam_eps",
+                "batch_size",
+                "batch_size_simulated",
+                "epochs",
+                "features",
+                "n_splits",
+                "scheduler",
+                "scheduler_simulated",
+            )
         },
     )
     init_from: str | None = None
     pretrain: tuple[str, ...] | None = None
     seed: int = 0
-    device: str = "auto"
-    compile: bool = False
+    device: str | tuple[str, ...] = "auto"
+    compile: bool | Literal["graph"] = False
     outputs: str = "outputs"
     data: str = "data"
     store: str = "data/store"

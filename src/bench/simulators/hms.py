@@ -18,7 +18,7 @@ import pandas as pd
 RATE = 200  # Hz
 CLASSES = ("seizure", "lpd", "gpd", "lrda", "grda", "other")
 CONSENSUS = ("Seizure", "LPD", "GPD", "LRDA", "GRDA", "Other")
-SHARES = (0.16, 0.13, 0.12, 0.09, 0.15, 0.35)
+SHARES = (0.17, 0.15, 0.15, 0.13, 0.16, 0.24)
 CONFUSED = (  # what an expert who is not sure takes a pattern (row) for (column)
     (0.30, 0.28, 0.14, 0.06, 0.06, 0.16),
     (0.14, 0.30, 0.26, 0.12, 0.02, 0.16),
@@ -103,7 +103,7 @@ def _patient(seed: int, index: int) -> Patient:
 def _one_eeg(root: Path, part: str, index: int, patient: Patient, rng: np.random.Generator) -> pd.DataFrame:
     """Writes an EEG and its spectrogram; its rows of ``train.csv``."""
     pattern = patient.pattern if rng.random() < 0.6 else int(rng.choice(len(CLASSES), p=SHARES))
-    clarity = float(rng.beta(2.5, 1.0))
+    clarity = float(rng.beta(5.0, 1.0))
     n_subs = int(rng.choice([1, 2, 3, 4, 6], p=[0.4, 0.25, 0.15, 0.1, 0.1])) if part == "train" else 1
     offsets = np.concatenate([[0], np.cumsum(2 * rng.integers(1, 4, n_subs - 1))]).astype(np.float64)
     eeg_ct = record(pattern, clarity, 50 + int(offsets[-1]), patient, rng)
@@ -181,7 +181,7 @@ def _background(t: int, time: np.ndarray, patient: Patient, rng: np.random.Gener
 def _pattern(pattern: int, clarity: float, time: np.ndarray, rng: np.random.Generator) -> list[Source]:
     focus = (float(rng.choice([-1, 1])) * rng.uniform(0.5, 0.8), rng.uniform(-0.4, 0.5))
     lateral, general = _spread(focus, 0.42), _spread((0, rng.uniform(0.5, 0.9)), 0.85)
-    height = 50 + 200 * clarity
+    height = 100 + 300 * clarity
     match CLASSES[pattern]:
         case "seizure":
             middle = time[-1] / 2
@@ -193,9 +193,9 @@ def _pattern(pattern: int, clarity: float, time: np.ndarray, rng: np.random.Gene
             wave = height * on * (0.5 + progress) * (np.sin(phase) + 0.45 * np.sin(2 * phase + 1))
             return [(lateral, wave), (general, wave * 0.9 * progress)]
         case "lpd":
-            return [(lateral, height * 1.3 * _discharges(time, rng))]
+            return [(lateral, height * 1.3 * _discharges(time, (0.6, 1.2), rng))]
         case "gpd":
-            wave = height * 1.3 * _discharges(time, rng)
+            wave = height * 1.6 * _discharges(time, (1.0, 1.8), rng)
             lag = int(rng.integers(2, 12))  # samples: the wave travels from front to back
             return [(general, wave), (0.5 * _spread((0, -0.6), 0.6), np.roll(wave, lag))]
         case "lrda" | "grda" as name:
@@ -211,9 +211,9 @@ def _smooth(x: np.ndarray) -> np.ndarray:
     return np.asarray(x * x * (3 - 2 * x))
 
 
-def _discharges(time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Periodic sharp waves at 0.6–1.5 Hz: a spike of ~70 ms and the slow wave after it."""
-    period = float(1 / rng.uniform(0.6, 1.5))
+def _discharges(time: np.ndarray, rate: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Periodic sharp waves at ``rate`` in Hz: a spike of ~70 ms and the slow wave after it."""
+    period = float(1 / rng.uniform(*rate))
     gaps = period * (1 + 0.07 * rng.standard_normal(int(time[-1] / period) + 2).clip(-3, 3))
     at = (np.cumsum(gaps) * RATE).astype(int)
     at = at[at < len(time)]

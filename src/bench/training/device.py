@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
 import torch
+from torch import nn
 
 from bench.spec import UserError
 
-NAMES = ("auto", "cpu", "cuda")
+FORM = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 def choose(name: str) -> torch.device:
-    """auto, cpu or cuda → the device; UserError for another name, or where there is no GPU."""
-    if name not in NAMES:
-        raise UserError(f"device={name} is not one of {', '.join(NAMES)}")
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UserError("device=cuda, but torch sees no CUDA device here; use device=cpu or device=auto")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    """auto, cpu, cuda or cuda:<number> → the device; UserError for another name, or a GPU that is not here."""
+    if not FORM.fullmatch(str(name)):
+        raise UserError(f"device={name} is not one of auto, cpu, cuda or cuda:<number>")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name.startswith("cuda") and not count:
+        raise UserError(f"device={name}, but torch sees no CUDA device here; use device=cpu or device=auto")
+    if name.startswith("cuda:") and int(name[5:]) >= count:
+        last = f"the last of {count} is cuda:{count - 1}" if count > 1 else "the only one is cuda:0"
+        raise UserError(f"device={name} is not here: {last}")
+    return torch.device(("cuda" if name == "auto" else name) if count and name != "cpu" else "cpu")
+
+
+def several(names: str | Sequence[str]) -> list[str]:
+    """The devices among which folds are spread, as named: one, or a list of GPUs; UserError as in ``choose``."""
+    listed = [names] if isinstance(names, str) else [str(name) for name in names]
+    if not listed:
+        raise UserError("device=[] names no device; use device=auto, or a list of GPUs as device=[cuda:0,cuda:1]")
+    for name in listed:
+        if len(listed) > 1 and not name.startswith("cuda:"):
+            raise UserError(f"device=[…,{name},…]: a list names GPUs, as device=[cuda:0,cuda:1]")
+        choose(name)
+    return listed
+
+
+def least_busy(devices: Sequence[str], taken: Iterable[str]) -> str:
+    """The device with the fewest folds on it; the first named of equals."""
+    folds = Counter(taken)
+    return min(devices, key=lambda name: folds[name])
+
+
+def mixed_precision(device: torch.device) -> Literal["float32", "bf16", "fp16"]:
+    """What ``train.precision=auto`` is: a processor without bf16 would be slower with it."""
+    if device.type != "cuda":
+        return "float32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def refuse_precision(precision: str, device: torch.device) -> None:
+    """UserError where the device can't train in a precision, or not in a useful time."""
+    if precision == "fp16" and device.type != "cuda":
+        raise UserError("train.precision=fp16 needs a GPU; use train.precision=bf16 or float32 on a processor")
+    if precision == "bf16" and device.type == "cuda" and mixed_precision(device) != "bf16":
+        raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16; use train.precision=fp16 or float32")
+
+
+def compile_model(model: nn.Module, how: Any, device: torch.device) -> str | None:
+    """Compiles the model in place: ``true`` by torch.compile, ``graph`` as CUDA graphs besides.
+
+    Returns a sentence where ``graph`` is compiled as ``true``. What can't be captured, torch runs as it is.
+    """
+    if how == "graph" and device.type == "cuda":
+        model.compile(mode="reduce-overhead")
+        return None
+    model.compile()
+    return "compile=graph needs a GPU; the model is compiled without graphs" if how == "graph" else None

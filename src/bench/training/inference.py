@@ -13,12 +13,14 @@ from bench.augment.base import prepared
 from bench.data.batches import Batches
 from bench.training.tta import PLAIN, View
 
+MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """bf16 mixed precision where asked for; float32 is left alone (a disabled autocast still costs a step 10 %)."""
+    """Mixed precision where asked for; float32 is left alone (a disabled autocast still costs a step 10 %)."""
     from contextlib import nullcontext
 
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    return torch.autocast(device.type, MIXED[precision]) if precision in MIXED else nullcontext()
 
 
 @torch.inference_mode()

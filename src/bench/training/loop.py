@@ -45,7 +45,7 @@ class Settings:
     batch_size: int
     eval_batch_size: int
     seed: int
-    precision: Literal["float32", "bf16", "auto"] = "float32"
+    precision: Literal["float32", "bf16", "fp16", "auto"] = "float32"
     clip: float | None = None  # gradient norm
     keep: Literal["last", "loss", "metric", "train_loss"] = "last"  # whose weights predict: the last's or the best's
     patience: int | None = None  # epochs without a better one after which the fold ends; None: never early
@@ -93,9 +93,11 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
     ema = Ema(parts.model, settings.ema, settings.ema_every == "step") if settings.ema is not None else None
     judged = parts.model if ema is None else ema.model
     history: list[dict[str, float]] = []
+    scaler = torch.amp.GradScaler(train.device.type, enabled=settings.precision == "fp16")
     if state is not None:
         _restore(parts.model, ema, state)
         parts.optimizer.load_state_dict(state["optimizer"])
+        scaler.load_state_dict(state.get("scaler", {}))
         history = state["history"]
         if not weights_are_whole:
             checkpoint.save_weights(fold.weights, judged)
@@ -107,7 +109,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         rows = _rows(parts, train, epoch)
         losses = [entry["valid/loss"] for entry in history if "valid/loss" in entry]
         rates = [partial(_rate, parts.schedule, settings.epochs, lr, losses) for lr in base]
-        loss = _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report)
+        loss = _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report, scaler)
         steps = math.ceil(rows.n_batches(settings.batch_size) / settings.accumulate)
         steps += int(history[-1]["step"]) if history else 0
         history.append({"epoch": epoch + 1, "step": steps})
@@ -126,6 +128,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
             {
                 "model": parts.model.state_dict(),
                 "optimizer": parts.optimizer.state_dict(),
+                "scaler": scaler.state_dict(),
                 "ema": None if ema is None else ema.state(),
                 "base": base,
                 "history": history,
@@ -202,8 +205,12 @@ def _train_epoch(
     rates: Sequence[Callable[[float], float]],
     ema: Ema | None,
     report: Report,
+    scaler: torch.amp.GradScaler,
 ) -> float:
-    """One pass over the training rows; returns the mean loss over rows. ``rates``: each group's, by epoch."""
+    """One pass over the training rows; returns the mean loss over rows. ``rates``: each group's, by epoch.
+
+    ``scaler`` scales the losses of float16 so that small gradients do not vanish, and skips steps that overflow.
+    """
     model, optimizer = parts.model, parts.optimizer
     model.train()
     parts.device_half.train()
@@ -227,14 +234,16 @@ def _train_epoch(
         if batch.weight is not None:  # a loss is a batch's mean: rows that count little must not step like others
             loss = loss * (batch.weight.mean() / batches.mean_weight)
         gathered += len(batch)
-        (loss if settings.accumulate == 1 else loss * len(batch)).backward()
+        scaler.scale(loss if settings.accumulate == 1 else loss * len(batch)).backward()
         if (step + 1) % settings.accumulate == 0 or step + 1 == n_steps:
             if settings.accumulate > 1:
                 _divide(model, gathered)
             gathered = 0
             if settings.clip is not None:
+                scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             if ema is not None and settings.ema_every == "step":
                 ema.update(model)
         losses[step], sizes[step] = loss.detach(), len(batch)
