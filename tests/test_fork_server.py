@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -161,11 +162,13 @@ def test_a_server_that_cannot_be_started_means_fresh_processes(
 
 def test_other_settings_of_the_environment_are_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
     forking.end()
-    started, closed = list[dict[str, str]](), list[int]()
+    started, closed, ended = list[dict[str, str]](), list[int](), dict[int, int]()
 
     class Stub:
         def __init__(self, settings: dict[str, str]) -> None:
             self.settings = settings
+            self.number = len(started)
+            self.process = SimpleNamespace(poll=lambda: ended.get(self.number))
 
         def close(self) -> None:
             closed.append(len(started))
@@ -181,9 +184,11 @@ def test_other_settings_of_the_environment_are_another_server(monkeypatch: pytes
         {"OMP_NUM_THREADS": "2", "HOME": "b"},
     ):
         forking._serving(environment)
+    ended[len(started)] = -9  # between two runs
+    forking._serving(environment)
     forking.end()
-    assert [settings["OMP_NUM_THREADS"] for settings in started] == ["1", "2"]
-    assert closed == [1, 2]
+    assert [settings["OMP_NUM_THREADS"] for settings in started] == ["1", "2", "2"]
+    assert closed == [1, 2, 3]
 
 
 def test_the_server_imports_the_parts_that_bench_holds_alone() -> None:
