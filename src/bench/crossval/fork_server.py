@@ -31,6 +31,7 @@ Request = dict[str, Any]
 def main() -> int:
     """Serves until the socket closes; returns the exit code."""
     channel = socket.socket(fileno=0)
+    gc.disable()  # collecting among so many new objects takes a fifth of the imports' time, and finds none to free
     for module in PRELOADED:
         import_module(module)
     woken, wakes = os.pipe()
@@ -124,6 +125,7 @@ def _fold(request: Request, streams: list[int], status: int) -> None:
         for number, descriptor in enumerate(streams):
             os.dup2(descriptor, number)
             os.close(descriptor)
+        gc.enable()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.environ.clear()
