@@ -51,7 +51,8 @@ gpu: $(VENV)/.ready  ## On a GPU: its tests and its benchmark, under nine minute
 
 ui: $(VENV)/.ready  ## MLflow on http://127.0.0.1:$(PORT)
 	@test -f outputs/mlflow.db || { echo "outputs/mlflow.db is not there yet: make train first"; exit 2; }
-	@echo "http://127.0.0.1:$(PORT)/?workflowType=machine_learning"
+	@$(BIN)/python -c "from pathlib import Path; from bench.tracking.wording import front; \
+		print(front(Path('outputs'), $(PORT)))"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) \
 		--backend-store-uri "sqlite:///$(CURDIR)/outputs/mlflow.db" --default-artifact-root "$(CURDIR)/outputs/mlartifacts"
 

@@ -181,6 +181,7 @@ def main() -> None:
     print("\n".join(lines))
     if given.write:
         path = Path(__file__).parent / "results" / "batch_statistics.md"
+        path.parent.mkdir(exist_ok=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -107,6 +107,6 @@ def test_the_printed_address_opens_on_both_models_means_with_their_folds_grouped
     assert page.figures("cv/kl_mean") == {model: f"{mean:.2f}" for model, mean in means.items()}
     assert len(set(page.figures("cv/kl_mean").values())) == 2
     assert "By model" in page.texts, "the saved view is the one that is open"
-    rows = [text for text in page.texts if re.fullmatch(r"Group: \w+|fold \d", text)]
-    folds = [f"fold {k}" for k in (4, 3, 2, 1, 0)]
-    assert rows == ["Group: wavenet", *folds, "Group: mlp", *folds], "the better model first, its folds below it"
+    rows = [text for text in page.texts if re.fullmatch(r"Group: \w+|\w+ \w{6} fold \d", text)]
+    wavenet, mlp = ([f"{name} fold {k}" for k in (4, 3, 2, 1, 0)] for name in ("wavenet 0f3a90", "mlp 1f3a90"))
+    assert rows == ["Group: wavenet", *wavenet, "Group: mlp", *mlp], "the better model first, its folds below it"

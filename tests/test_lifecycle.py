@@ -13,8 +13,11 @@ from bench.crossval.lifecycle import held
 from bench.datasets.root import MARK, Files
 from bench.runs.recipe import Tracking
 from bench.runs.run import Run
+from bench.runs.selection import problem
 from bench.spec import UserError
 from bench.training import device
+from bench.training.loading import finished_folds
+from fake_run import rewrite, write_run
 
 SILENT = Tracking(enabled=False)
 
@@ -116,9 +119,21 @@ def test_the_files_that_a_run_was_trained_on_are_found_by_the_same_rule(tmp_path
 def test_one_place_chooses_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     for available, wanted in ((False, "cpu"), (True, "cuda")):
         monkeypatch.setattr("torch.cuda.is_available", lambda there=available: there)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
         assert (device.choose("auto").type, device.choose("cpu").type) == (wanted, "cpu")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match="torch sees no CUDA device"):
         device.choose("cuda")
     with pytest.raises(UserError, match="device=tpu is not one of auto, cpu, cuda"):
         device.choose("tpu")
+
+
+def test_what_makes_a_run_of_some_folds_whole_is_the_command_that_does(tmp_path: Path) -> None:
+    whole = write_run(tmp_path / "whole", finished=1)
+    part = rewrite(write_run(tmp_path / "part", finished=1), "config.yaml", folds={"only": [0], "parallel": None})
+    part.write_state(status="partial")
+    whole.write_state(status="killed")
+    for run, words in ((whole, "the command that trained it"), (part, "its command without folds.only")):
+        assert f"{words} makes it whole" in (problem(run) or "")
+        with pytest.raises(UserError, match=rf"fold 1 of 2 not trained to the end; {words} .*with folds=\[0\]"):
+            finished_folds(run, None)

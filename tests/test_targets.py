@@ -41,8 +41,8 @@ def in_conf(node: Any, group: str) -> Iterator[tuple[str, str]]:
         for key, value in node.items():
             if key == "_target_" and value not in targets.PLACEHOLDERS:
                 yield group, value
-            elif key in ("simulator", "dataset", "scheduler", "optimizer"):
-                yield from in_conf(value, key)
+            elif (kind := key.removesuffix("_simulated")) in ("simulator", "dataset", "scheduler", "optimizer"):
+                yield from in_conf(value, kind)
             elif key != "hydra":
                 yield from in_conf(value, group)
 

@@ -64,7 +64,7 @@ def sent(outputs: Path, run: Run) -> tuple[Any, dict[str, Any]]:
     experiments = [e.experiment_id for e in client.search_experiments()]
     found = client.search_runs(experiments, f"tags.identity = '{run.identity}'")
     parents = [r for r in found if "fold" not in r.data.tags]
-    folds = {r.info.run_name: r for r in found if "fold" in r.data.tags}
+    folds = {" ".join(r.info.run_name.split()[-2:]): r for r in found if "fold" in r.data.tags}
     assert (len(parents), len(folds)) == (1, len(found) - 1), "a run was made twice"
     return parents[0], folds
 
@@ -80,6 +80,7 @@ def test_a_run_is_a_parent_with_its_scores_and_a_child_a_fold(outputs: Path) -> 
     send(run, outputs)
     parent, folds = sent(outputs, run)
     assert parent.info.run_name == "wavenet 1f3a90"
+    assert folds["fold 1"].info.run_name == "wavenet 1f3a90 fold 1", "a fold alone in a list says whose it is"
     assert sorted(folds) == ["fold 0", "fold 1"]
     assert parent.info.status == "FINISHED"
     assert {f.info.status for f in folds.values()} == {"FINISHED"}

@@ -1,9 +1,14 @@
-"""Prints a line for the user; formats scores, counts and shares."""
+"""Prints for the user; formats scores, counts and shares."""
 
 from __future__ import annotations
 
 import math
+import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 from bench.addresses import without_secrets
 
@@ -11,6 +16,21 @@ from bench.addresses import without_secrets
 def say(line: str) -> None:
     """A line for the person, beside the result that goes to standard output."""
     print(visible(without_secrets(line)), file=sys.stderr, flush=True)
+
+
+def console(wide: int = 100, *, stderr: bool = False, markup: bool = True) -> Console:
+    """Where tables and bars are printed: as wide as the terminal, or ``wide``; without any style under NO_COLOR."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        stderr=stderr,
+        width=None if stream.isatty() else wide,
+        highlight=False,
+        markup=markup,
+        emoji=False,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
 
 
 def figure(value: float, like: float | None = None) -> str:

@@ -14,6 +14,7 @@ from bench import extensions
 from bench.cli.command import Command
 from bench.cli.errors import FAILED, INTERRUPTED, MISTAKE, code_of, say_mistake, sentence, unknown_key
 from bench.cli.help import help_page
+from bench.cli.streams import safe
 from bench.cli.words import arranged, name_extensions
 from bench.mistake import UserError
 
@@ -27,7 +28,7 @@ TRACEBACK = "BENCH_FULL_ERROR"
 def run(command: Command, words: Sequence[str] | None = None) -> int:
     """Runs a command on ``words``, else on the process's own; returns the exit code."""
     words = list(sys.argv[1:] if words is None else words)
-    with _settings() as in_full:
+    with safe(), _settings() as in_full:
         try:
             name_extensions(words)
             if {"-h", "--help"} & set(words):  # Hydra alone costs 0.7 s, and prints no more than this does
@@ -74,9 +75,12 @@ def _composed(command: Command, words: list[str]) -> int:
     try:
         job()
     except Exception as error:
-        if code_of(error) == MISTAKE:
+        if sweep.conclude(if_begun=True):  # a launcher that lost a worker, say
+            say_mistake(f"the sweep was cut short ({type(error).__name__}: {error})")
+        elif code_of(error) == MISTAKE:
             raise
-        raise UserError(_unexpected(error, overrides)) from error
+        else:
+            raise UserError(_unexpected(error, overrides)) from error
     finally:
         sys.argv = arguments
         signal.signal(signal.SIGTERM, before)
@@ -106,8 +110,7 @@ def _job(work: Callable[[], Outcome | None], command: Command) -> None:
     """One job, and its outcome recorded; nothing but an interruption gets past it, so that a sweep goes on."""
     from bench.cli import sweep
 
-    if sweep.sweeping():
-        print(f"\njob       {sweep.job_name()}", file=sys.stderr, flush=True)
+    sweep.start()
     try:
         outcome = work()
     except Exception as error:

@@ -16,6 +16,7 @@ from bench.cli.grids import table
 from bench.cli.options import Option, asked, defaults, groups, options, own_of, readers, recipes, served
 from bench.runs.recipe import Recipe, composed
 from bench.spec import InputSpec, UserError
+from bench.tell import console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,9 +70,7 @@ def show(words: Sequence[str]) -> None:
 
     Raises UserError, or Hydra's errors, for words that the training command would refuse.
     """
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False, emoji=False)
+    screen = console(markup=False)
     selected = asked(words)
     words = [f"+{word}" if word.startswith("experiments=") else word for word in words]
     recipe, choices = as_recipe(words)
@@ -80,7 +79,7 @@ def show(words: Sequence[str]) -> None:
         if group in choices and group in groups():
             selected.setdefault(group, choices[group])
     if not selected:
-        everything(console, words)
+        everything(screen, words)
         return
     with ExitStack() as stack:
         source = None
@@ -89,11 +88,11 @@ def show(words: Sequence[str]) -> None:
         except UserError as error:
             if set(selected) != {"dataset", "split"}:  # a split needs the table alone
                 raise
-            console.print(f"! {error}")
+            screen.print(f"! {error}")
             del selected["dataset"]
         request = Asked(words, selected, recipe, source)
         for group in sorted(selected, key=groups().index):
-            page(console, Option(group, selected[group]), request)
+            page(screen, Option(group, selected[group]), request)
 
 
 def as_recipe(words: Sequence[str]) -> tuple[Recipe, dict[str, str]]:

@@ -1,17 +1,31 @@
-"""A sweep's jobs: each leaves its outcome in the sweep's folder, and the sweep ends with a table of all of them."""
+"""A sweep's jobs: each leaves its outcome in the sweep's folder, and the sweep ends with a table of all of them.
+
+A job's record is written before its work and again after it, so that one whose process was killed is in the table,
+too. Every record names its sweep: a folder that two sweeps share, or that an earlier one has used, mixes no tables.
+"""
 
 from __future__ import annotations
 
+import os
 import statistics
+import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from bench.addresses import word_without_secrets
 from bench.runs.scores import Scores
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+TOKEN = "BENCH_SWEEP"
+"""The environment variable that names a command's sweep to its jobs, in whatever process they run."""
+
 _exit_code = 0
+_folder: Path | None = None
 
 
 def exit_code() -> int:
@@ -21,8 +35,9 @@ def exit_code() -> int:
 
 def begin() -> None:
     """Forgets how the process's last command ended."""
-    global _exit_code
-    _exit_code = 0
+    global _exit_code, _folder
+    _exit_code, _folder = 0, None
+    os.environ[TOKEN] = uuid.uuid4().hex[:8]
 
 
 def sweeping() -> bool:
@@ -35,32 +50,56 @@ def sweeping() -> bool:
 def job_name() -> str:
     from hydra.core.hydra_config import HydraConfig
 
-    return " ".join(HydraConfig.get().overrides.task)
+    return " ".join(map(word_without_secrets, HydraConfig.get().overrides.task))
+
+
+def start() -> None:
+    """Records that a sweep's job has begun, and prints its name; a job works where the command was typed."""
+    import sys
+
+    if not sweeping():
+        return
+    from hydra.core.hydra_config import HydraConfig
+
+    os.chdir(HydraConfig.get().runtime.cwd)  # hydra.job.chdir would give relative paths another meaning in each job
+    print(f"\njob       {job_name()}", file=sys.stderr, flush=True)
+    _record(None, None, None, "its process ended before it did")
 
 
 def note(code: int, run: Path | None, scores: Scores | None, error: str | None) -> None:
     """Records the job that has just ended: in the sweep's folder where there is one (any launcher may have run it)."""
     global _exit_code
+    if sweeping():
+        _record(code, run, scores, error)
+    else:
+        _exit_code = code
+
+
+def _record(code: int | None, run: Path | None, scores: Scores | None, error: str | None) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    if not sweeping():
-        _exit_code = code
-        return
     from bench.atomic import write_json
     from bench.runs.records import plain
 
     hydra, folder = HydraConfig.get(), str(run) if run else None
     outcome = {"job": job_name(), "code": code, "run": folder, "scores": plain(scores), "error": error}
-    write_json(Path(hydra.sweep.dir) / f"job_{int(hydra.job.num):04d}.json", outcome)
+    path = _records(Path(hydra.runtime.cwd) / hydra.sweep.dir) / f"job_{int(hydra.job.num):04d}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, outcome)
+
+
+def _records(folder: Path) -> Path:
+    """Where the jobs of this command's sweep leave their records."""
+    return folder / f"jobs-{os.environ[TOKEN]}"
 
 
 def _seeds(jobs: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The finished jobs that differ in their seed alone, two or more together."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+    """The finished whole runs that differ in their seed alone, two or more together; a run counts once."""
+    groups: dict[str, dict[str, dict[str, Any]]] = {}
     for job in jobs:
-        if job["scores"] and job["code"] == 0:
-            groups.setdefault(job["scores"].group, []).append(job)
-    return [group for group in groups.values() if len(group) > 1]
+        if job["scores"] and job["code"] == 0 and job["scores"].complete:
+            groups.setdefault(job["scores"].group, {})[job["run"]] = job
+    return [list(group.values()) for group in groups.values() if len(group) > 1]
 
 
 def _job(path: Path) -> dict[str, Any]:
@@ -75,45 +114,63 @@ def _job(path: Path) -> dict[str, Any]:
 class Summary(Callback):
     """Prints the table of jobs and scores when a sweep ends, and makes the command fail where a job did."""
 
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        global _folder
+        _folder = Path.cwd() / config.hydra.sweep.dir
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        global _exit_code
-        from rich.console import Console
-        from rich.table import Table
+        conclude()
 
-        from bench.tell import figure, spread
 
-        jobs = [_job(path) for path in sorted(Path(config.hydra.sweep.dir).glob("job_*.json"))]
-        shared = set.intersection(*(set(job["job"].split()) for job in jobs)) if len(jobs) > 1 else set()
-        for job in jobs:  # what all jobs have in common stands in the command already
-            job["job"] = " ".join(word for word in job["job"].split() if word not in shared)
-        table = Table("job", "metric", "out-of-fold", "mean ± std", "baseline", "accuracy", "run", box=None)
-        simulated = [bool(job["scores"] and job["scores"].simulated) for job in jobs]
-        if any(simulated):
-            table.title, table.title_justify = "SIMULATED data" + " in part" * (not all(simulated)), "left"
-        for job in jobs:
-            scores = job["scores"]
-            figures = ["", "", "", "", ""]
-            if scores:
-                figures = [
-                    scores.metric,
-                    figure(scores.oof),
-                    spread(scores.mean, scores.std),
-                    figure(scores.baseline),
-                    f"{scores.accuracy:.3f}",
-                ]
-            run = Path(job["run"]).name if job["run"] else ""
-            table.add_row(job["job"], *figures, run if job["code"] == 0 else f"failed {run}".strip())
-        for group in _seeds(jobs):
-            seeds: list[Scores] = [job["scores"] for job in group]
-            out_of_fold, mean = ([getattr(scores, key) for scores in seeds] for key in ("oof", "mean"))
-            of_all = spread(statistics.mean(out_of_fold), statistics.pstdev(out_of_fold))
-            table.add_row(f"mean of {len(seeds)} seeds", seeds[0].metric, of_all, figure(statistics.mean(mean)))
-        console = Console(width=None if Console().is_terminal else 160, highlight=False)
-        console.print()
-        console.print(table)
-        for job in jobs:
-            if job["error"]:
-                console.print(f"{job['job']}: {job['error']}", markup=False)
-        failed = sum(job["code"] != 0 for job in jobs)
-        console.print(f"{len(jobs) - failed} of {len(jobs)} jobs finished")
-        _exit_code = 1 if failed else 0
+def conclude(if_begun: bool = False) -> bool:
+    """Prints what the sweep's jobs have left, unless that is done or there is no sweep; sets the exit code first.
+
+    ``if_begun``: only where a job has begun. Returns whether it printed.
+    """
+    global _exit_code, _folder
+    if _folder is None or (if_begun and not any(_records(_folder).glob("job_*.json"))):
+        return False
+    from bench.tell import console
+
+    folder, _folder = _folder, None
+    _exit_code = 1  # until it is known that all went well
+    jobs = [_job(path) for path in sorted(_records(folder).glob("job_*.json"))]
+    failed = sum(job["code"] != 0 for job in jobs)
+    _exit_code = int(failed > 0 or not jobs)
+    screen = console(160, markup=False)
+    screen.print()
+    screen.print(_table(jobs))
+    for job in jobs:
+        if job["error"]:
+            screen.print(f"{job['job']}: {job['error']}", soft_wrap=True)
+    screen.print(f"{len(jobs) - failed} of {len(jobs)} jobs finished" if jobs else f"no job has begun in {folder}")
+    return True
+
+
+def _table(jobs: list[dict[str, Any]]) -> Table:
+    """A row a job, and one for each group of seeds."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from bench.tell import figure, spread
+
+    shared = set.intersection(*(set(job["job"].split()) for job in jobs)) if len(jobs) > 1 else set()
+    for job in jobs:  # what all jobs have in common stands in the command already
+        job["job"] = " ".join(word for word in job["job"].split() if word not in shared)
+    table = Table("job", "metric", "out-of-fold", "mean ± std", "baseline", "accuracy", "run", box=None)
+    simulated = [bool(job["scores"] and job["scores"].simulated) for job in jobs]
+    if any(simulated):
+        table.title, table.title_justify = "SIMULATED data" + " in part" * (not all(simulated)), "left"
+    for job in jobs:
+        scores, figures = job["scores"], ["", "", "", "", ""]
+        if scores:
+            over = scores.over_folds[1] + (f" ({scores.part})" if scores.part else "")
+            figures = [scores.metric, figure(scores.oof), over, figure(scores.baseline), f"{scores.accuracy:.3f}"]
+        run = Path(job["run"]).name if job["run"] else ""
+        table.add_row(Text(job["job"]), *figures, run if job["code"] == 0 else f"failed {run}".strip())
+    for group in _seeds(jobs):
+        seeds: list[Scores] = [job["scores"] for job in group]
+        out_of_fold, mean = ([getattr(scores, key) for scores in seeds] for key in ("oof", "mean"))
+        of_all = spread(statistics.mean(out_of_fold), statistics.pstdev(out_of_fold))
+        table.add_row(f"mean of {len(seeds)} seeds", seeds[0].metric, of_all, figure(statistics.mean(mean)))
+    return table

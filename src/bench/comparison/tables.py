@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from bench.comparison.words import bounds, chance, decimals, differing, labels, 
 from bench.report.tables import Marked, Spread, Table, terminal
 from bench.runs.run import identity
 from bench.spec import Direction
+from bench.tell import console
 
 
 def folds_table(compared: Comparison) -> pd.DataFrame:
@@ -30,24 +30,22 @@ def folds_table(compared: Comparison) -> pd.DataFrame:
 
 def tell(compared: Comparison, more: Sequence[str] = ()) -> None:
     """Prints the tables, the verdicts, and the notes together with ``more``."""
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False, emoji=False)
+    screen = console(140, markup=False)
     mark = "  SIMULATED data" if compared.rows.simulated else ""
     title = f"{compared.runs[0].inputs.dataset}: {compared.metric.name} ({compared.metric.direction.sentence}){mark}"
-    console.print(terminal(score_table(compared), title))
+    screen.print(terminal(score_table(compared), title))
     if len(compared.runs) > 2:
-        console.print(terminal(difference_table(compared), f"\n{labels(compared.runs)[0]}, the best, is ahead"))
-    console.print()
+        screen.print(terminal(difference_table(compared), f"\n{labels(compared.runs)[0]}, the best, is ahead"))
+    screen.print()
     for name, run, words in zip(labels(compared.runs), compared.runs, differing(compared.runs), strict=True):
-        console.print(f"{name}: {run.folder}" + (f"\n    {words}" if words else ""), soft_wrap=True)
-    console.print()
+        screen.print(f"{name}: {run.folder}" + (f"\n    {words}" if words else ""), soft_wrap=True)
+    screen.print()
     for pair in compared.pairs:
-        console.print(
+        screen.print(
             f"{'SIMULATED data: ' if compared.rows.simulated else ''}{sentence(compared, pair)}.", soft_wrap=True
         )
     for note in [*notes(compared), *more]:
-        console.print(f"Note: {note}.", soft_wrap=True)
+        screen.print(f"Note: {note}.", soft_wrap=True)
 
 
 def write(compared: Comparison, outputs: Path) -> Path:

@@ -22,7 +22,7 @@ from bench.runs.recipe import Tracking
 from bench.runs.run import Run
 from bench.runs.scores import Scores
 from bench.spec import UserError
-from bench.tell import figure, say, spread
+from bench.tell import console, figure, say
 from bench.tracking import address
 from bench.tracking.follower import start_mirror
 from bench.tracking.where import tell_where
@@ -92,11 +92,11 @@ class Life:
 
     def conclude(self, scores: Scores | None, rows: Rows, heads: Sequence[str], *sentences: str) -> None:
         """A table of ``rows`` below ``heads`` and of what every run has; sentences; last, where everything is."""
-        from rich.console import Console
-
-        console = Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+        screen = console()
         if scores:
-            console.print(_table(scores, rows, heads))
+            part, mark = f", {scores.part}" if scores.part else "", "  SIMULATED data" if scores.simulated else ""
+            screen.print(f"{scores.metric} ({scores.direction.sentence}{part}){mark}")
+            screen.print(_table(scores, rows, heads))
         for sentence in sentences:
             say(sentence)
         if scores and scores.no_better:
@@ -104,7 +104,7 @@ class Life:
                 f"score     out of fold, this is no better than always predicting the training means: {scores.metric} "
                 f"{figure(scores.oof)} against {figure(scores.baseline)}"
             )
-        tell_where(self.run, self.uri, console)
+        tell_where(self.run, self.uri, screen)
 
 
 @contextmanager
@@ -143,13 +143,13 @@ def _holder(run: Run) -> str:
 def _table(scores: Scores, rows: Rows, heads: Sequence[str]) -> Table:
     from rich.table import Table
 
-    mark = "  SIMULATED data" if scores.simulated else ""
-    table = Table(title=f"{scores.metric} ({scores.direction.sentence}){mark}", box=None, title_justify="left")
+    table = Table(box=None)
     for head in ("", *heads):
         table.add_column(head, justify="right" if head else "left")
     for row in rows:
         table.add_row(*row)
-    table.add_row("mean ± std over folds", spread(scores.mean, scores.std))
+    if len(scores.folds) > 1:
+        table.add_row(*scores.over_folds)
     table.add_row("baseline (training means)", figure(scores.baseline))
     table.add_row("accuracy", f"{scores.accuracy:.4f}")
     for name, score in scores.also.items():

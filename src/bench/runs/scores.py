@@ -10,6 +10,7 @@ from typing import Any
 from bench.atomic import write_json
 from bench.runs import records
 from bench.spec import Direction
+from bench.tell import figure, spread
 
 FILE = "scores.json"
 
@@ -56,6 +57,20 @@ class Scores:
     def no_better(self) -> bool:
         """Whether always predicting the training means scores as well, or better."""
         return self.oof == self.baseline or self.direction.better(self.baseline, self.oof)
+
+    @property
+    def over_folds(self) -> tuple[str, str]:
+        """Name and text of the folds' mean and spread; one fold has no spread."""
+        if len(self.folds) == 1:
+            return f"fold {self.fold_numbers[0]}", figure(self.mean)
+        return "mean ± std over folds", spread(self.mean, self.std)
+
+    @property
+    def part(self) -> str:
+        """The folds that an incomplete score is of: "fold 0 alone"; empty for a complete one."""
+        if self.complete:
+            return ""
+        return f"fold{'s' * (len(self.folds) > 1)} {', '.join(map(str, self.fold_numbers))} alone"
 
 
 def of(content: Any, source: str) -> Scores:

@@ -59,9 +59,20 @@ def select(requested: str | Sequence[str], outputs: Path, key: str = "runs") -> 
     return Selected(runs, left_out)
 
 
+def whole_by(run: Run) -> str:
+    """What makes an unfinished run whole, in words; ``folds.only`` in its command never would."""
+    try:
+        only = run.recipe.folds.only
+    except UserError:  # an ensemble, or a broken config, which is named where it is read
+        only = None
+    if only is None:
+        return "the command that trained it makes it whole"
+    return "its command without folds.only makes it whole"
+
+
 def problem(run: Run) -> str | None:
     """Why a run cannot be used, to follow its folder's name in a sentence; None for a finished run."""
-    again = "the command that trained it makes it whole"
+    again = whole_by(run)
     if not (run.folder / inputs.FILE).exists():
         return "has not begun to train; wait for it"
     if alive(run):

@@ -42,6 +42,8 @@ FILES = ("config.yaml", "environment.json", "scores.json", "submission.csv", "re
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
 TOKEN = "mlflow.bench.token"  # MLflow's page hides tags that begin with mlflow
+LONGEST_TURN = 600.0
+"""Seconds that a writer of a database waits for the others."""
 BLANK = {"sent": 0, "prefix": facts.content([])}
 
 
@@ -75,7 +77,8 @@ class Mirror:
             with quiet(), FileLock(self.run.folder / ".tracking.lock", timeout=60):
                 for _ in range(3):  # a fold may write while we send: look again until there is nothing new
                     before = self.sent.total()
-                    self._send()
+                    with turn(self.uri):
+                        self._send()
                     if self.sent.total() == before:
                         self._complete = now  # taken before reading: a later write changes it
                         return True
@@ -92,7 +95,7 @@ class Mirror:
         note, scores, leaves = self.note, run.scores(), facts.leaves(run.config)
         if "run_id" not in note:
             began = (run.folder / "config.yaml").stat().st_mtime
-            note["run_id"] = self._create(f"{self.inputs.model} {run.identity[:6]}", began, {})
+            note["run_id"] = self._create(wording.run_name(run), began, {})
             self._save("runs")
         self._params(note, note["run_id"], leaves)
         for fold in run.folds:
@@ -100,6 +103,7 @@ class Mirror:
                 self._fold(fold, leaves)
         if scores and note.get("scores") != (digest := self._digest(run.scores_path)):
             self._points(note["run_id"], wording.run_points(scores, run.scores_path.stat().st_mtime))
+            self.client.set_tag(note["run_id"], "mlflow.runName", wording.run_name(run, scores))
             note["scores"] = digest
             self._save("scores")
         pages = [*sorted(run.folder.glob("plots/*.png")), *sorted(run.folder.glob("comparisons/*.html"))]
@@ -120,7 +124,7 @@ class Mirror:
             first = history[0] if history else {}  # its time is the first epoch's end
             began = first.get("time", time.time()) - first.get("seconds", 0)
             tags = {"fold": str(fold.number), "mlflow.parentRunId": self.note["run_id"]}
-            known = {"run_id": self._create(f"fold {fold.number}", began, tags), **BLANK}
+            known = {"run_id": self._create(f"{wording.run_name(self.run)} fold {fold.number}", began, tags), **BLANK}
             self.note["folds"][str(fold.number)] = known
             self._save("runs")
         few = {key: value for key, value in leaves.items() if key.split(".")[0] in wording.FEW}
@@ -143,19 +147,15 @@ class Mirror:
     def _connect(self) -> MlflowClient:
         """Connects a client, creates the experiment if needed, and removes from the note what the server has lost."""
         os.environ.update(QUIET | {name: os.environ.get(name, value) for name, value in PATIENCE.items()})
-        from filelock import FileLock
         from mlflow import MlflowClient
 
         if self.uri.startswith(SQLITE):
             database = Path(self.uri.removeprefix(SQLITE))
-            database.parent.mkdir(parents=True, exist_ok=True)
-            # Processes that create a database's tables at the same time fail, so only one may at once.
-            with FileLock(f"{database}.lock", timeout=120):
-                connection = sqlite3.connect(database, timeout=60)
-                connection.execute("PRAGMA journal_mode=WAL")  # readers and a writer no longer stop each other
-                connection.close()
-                client = MlflowClient(f"{self.uri}?timeout=60")
-                experiment = self._experiment(client, (database.parent / "mlartifacts").as_uri())
+            connection = sqlite3.connect(database, timeout=60)
+            connection.execute("PRAGMA journal_mode=WAL")  # readers and a writer no longer stop each other
+            connection.close()
+            client = MlflowClient(f"{self.uri}?timeout=60")
+            experiment = self._experiment(client, (database.parent / "mlartifacts").as_uri())
         else:
             client = MlflowClient(self.uri)
             experiment = self._experiment(client, None)
@@ -295,6 +295,23 @@ def _is_note(note: Any) -> bool:
     if not isinstance(note, dict) or not re.fullmatch("[0-9a-f]{32}", str(note.get("token"))):
         return False
     return all(isinstance(note.get(key), kind) for key, kind in (("uri", str), ("files", dict), ("folds", dict)))
+
+
+@contextmanager
+def turn(uri: str) -> Iterator[None]:
+    """The turn of this process to write to a database: others wait, since two writers of SQLite disturb each other.
+
+    Above all two that create its tables. A server orders its writers itself.
+    """
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    from filelock import FileLock
+
+    database = Path(uri.removeprefix(SQLITE).split("?")[0])
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock", timeout=LONGEST_TURN):
+        yield
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from bench.runs.facts import alive
 from bench.runs.run import Fold, Run
 from bench.runs.scores import Scores
 from bench.spec import Direction
-from bench.tell import figure, spread
+from bench.tell import figure
 
 VIEW = "bench"
 FEW = ("model", "loss", "optimizer", "seed")  # the run's parameters that a fold's page repeats
@@ -56,7 +56,7 @@ def run_points(scores: Scores, when: float) -> list[Point]:
     metric = scores.metric
     single = {
         f"cv/{metric}_mean": scores.mean,
-        f"cv/{metric}_std": scores.std,
+        f"cv/{metric}_std": scores.std if len(scores.folds) > 1 else None,
         f"oof/{metric}": scores.oof,
         "oof/accuracy": scores.accuracy,
         **{f"oof/{name}": score for name, score in scores.also.items()},
@@ -105,9 +105,15 @@ def headline(scores: Scores | None) -> str:
     """The result in one line of Markdown; empty if no fold has finished."""
     if scores is None:
         return ""
-    mean = spread(scores.mean, scores.std) if scores.std else figure(scores.mean)
+    over = scores.part or f"over {len(scores.folds)} folds"
     rest = f" · out of fold {figure(scores.oof)} · baseline {figure(scores.baseline)}"
-    return f"**{scores.metric} {mean}** over {len(scores.folds)} folds{rest}\n\n"
+    return f"**{scores.metric} {scores.over_folds[1]}** {over}{rest}\n\n"
+
+
+def run_name(run: Run, scores: Scores | None = None) -> str:
+    """A run's name in lists; a run of some folds is told from whole ones."""
+    part = f" ({scores.part})" if scores and scores.part else ""
+    return f"{run.inputs.model} {run.identity[:6]}{part}"
 
 
 def last_sign(folder: Path, names: Iterable[str]) -> float:
@@ -166,6 +172,13 @@ def _note(uri: str, tracking_json: Path) -> dict[str, Any]:
     """What was noted of this very address; of another one nothing, as its pages are not there."""
     note = read_json(tracking_json) if tracking_json.exists() else {}
     return note if isinstance(note, dict) and note.get("uri") in (uri, public(uri)) else {}
+
+
+def front(outputs: Path, port: int) -> str:
+    """The address that ``make ui`` tells: the comparison of the data set that was sent last, else MLflow's own page."""
+    notes = sorted(outputs.glob("*/*/*/tracking.json"), key=lambda path: path.stat().st_mtime)
+    address = comparison(f"sqlite:///{outputs.resolve() / 'mlflow.db'}", notes[-1]) if notes else server("")
+    return address.replace(":5000", f":{port}", 1)
 
 
 def server(uri: str) -> str:

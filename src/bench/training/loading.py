@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from bench.runs.run import Run
+from bench.runs.selection import whole_by
 from bench.spec import UserError
 from bench.training import checkpoint, parts
 
@@ -27,7 +28,7 @@ def finished_folds(run: Run, requested: Sequence[int] | None) -> list[int]:
     if missing:
         some = f", or predict with folds=[{','.join(map(str, done))}]" if done else ""
         names = f"fold{'s' * (len(missing) > 1)} {', '.join(map(str, missing))} of {n}"
-        raise UserError(f"{run.folder}: {names} not trained to the end; train with the same command again{some}")
+        raise UserError(f"{run.folder}: {names} not trained to the end; {whole_by(run)}{some}")
     for k in numbers:
         if not run.fold(k).weights.exists():
             raise UserError(
