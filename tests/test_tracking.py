@@ -23,7 +23,7 @@ from bench.tracking import wording
 from bench.tracking.address import still_has
 from bench.tracking.follower import start_mirror
 from bench.tracking.mirror import Mirror, TrackingError, default_uri, page
-from fake_run import START, epoch, write_run
+from fake_run import START, epoch, scores, write_run
 from mlflow_server import kill, serve, until
 
 if TYPE_CHECKING:
@@ -436,3 +436,37 @@ def _lives(pid: int) -> bool:
     import psutil
 
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_six_runs_that_end_in_one_second_all_reach_a_fresh_database(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    outputs = tmp_path / "outputs"
+    runs = [write_run(outputs, identity=f"{number}f3a90c2d4e5", seed=number) for number in range(6)]
+    with ThreadPoolExecutor(6) as pool:  # each takes its turn: none meets a database that another is writing to
+        assert all(pool.map(lambda run: Mirror(run, default_uri(outputs)).sync(), runs))
+    for run in runs:
+        parent, folds = sent(outputs, run)
+        assert parent.info.status == "FINISHED"
+        assert len(folds) == 2
+
+
+def test_make_ui_opens_on_the_comparison_of_what_was_sent_last(outputs: Path) -> None:
+    from bench.tracking.wording import front
+
+    assert front(outputs, 5000) == "http://127.0.0.1:5000"
+    run = write_run(outputs)
+    send(run, outputs)
+    address = front(outputs, 5001)
+    assert address.startswith("http://127.0.0.1:5001/#/experiments/")
+    assert "compareRunsMode=CHART" in address
+
+
+def test_a_run_of_some_folds_is_marked_and_has_no_spread(outputs: Path) -> None:
+    run = write_run(outputs)
+    write_json(run.folder / "scores.json", scores(folds=[0.5], fold_numbers=[0], std=0.0, complete=False))
+    send(run, outputs)
+    parent, _ = sent(outputs, run)
+    assert parent.info.run_name == "wavenet 1f3a90 (fold 0 alone)"
+    assert "cv/kl_std" not in parent.data.metrics
+    assert parent.data.metrics["cv/kl_mean"] == 0.5

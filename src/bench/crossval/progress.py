@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.tell import figure, say
+from bench.tell import console, figure, say
 
 MOST_LINES = 100
 """Of a fold: epochs of one step are told by the hundreds otherwise."""
+WIDE = 110
+"""Columns of a terminal from which on all figures of an epoch fit."""
 
 
 class Display(Protocol):
@@ -21,10 +25,12 @@ class Display(Protocol):
     def fail(self, fold: int, why: str, last_lines: list[str], log: Path) -> None: ...
 
 
-def describe(event: dict[str, Any], metric: str) -> str:
-    """An epoch's figures on one line."""
+def describe(event: dict[str, Any], metric: str, wide: bool = True) -> str:
+    """An epoch's figures on one line; where it is not ``wide``, the most telling one."""
     if "valid/loss" not in event:
         return f"loss {event['train/loss']:.4f}"
+    if not wide:
+        return f"{metric} {figure(event[f'valid/{metric}'])}"
     return (
         f"loss {event['train/loss']:.4f}  valid {event['valid/loss']:.4f}  "
         f"{metric} {figure(event[f'valid/{metric}'])}  accuracy {event['valid/accuracy']:.3f}"
@@ -59,23 +65,28 @@ class Lines:
 
 
 class Bars:
-    """A progress bar a fold, with the last epoch's figures beside it."""
+    """A progress bar a fold, those that wait too, with the last epoch's figures beside it; one for all folds below."""
 
-    def __init__(self, metric: str, epochs: int) -> None:
-        from rich.console import Console
+    def __init__(self, metric: str, epochs: int, folds: Sequence[int]) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.table import Column
 
-        self.metric, self.epochs = metric, epochs
+        screen = console(stderr=True)
+        self.metric, self.epochs, self.wide = metric, epochs, screen.width >= WIDE
+        whole, rest = Column(no_wrap=True, min_width=7), Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self.progress = Progress(
-            TextColumn("fold {task.fields[fold]}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[epoch]}", justify="right"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=Console(stderr=True),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=6)),
+            BarColumn(bar_width=24 if self.wide else 12),
+            TextColumn("{task.fields[epoch]}", table_column=Column(no_wrap=True, justify="right")),
+            TimeElapsedColumn(table_column=whole),
+            TimeRemainingColumn(table_column=whole),
+            TextColumn("{task.fields[figures]}", table_column=rest, markup=False),
+            console=screen,
+            expand=True,
         )
-        self.tasks: dict[int, Any] = {}
+        add = partial(self.progress.add_task, figures="")
+        self.tasks = {k: add(f"fold {k}", total=epochs, epoch="waiting", start=False) for k in folds}
+        self.all = add("all", total=epochs * len(folds), epoch="", visible=len(folds) > 1)
 
     def __enter__(self) -> Display:
         self.progress.start()
@@ -85,33 +96,34 @@ class Bars:
         self.progress.stop()
 
     def start(self, fold: int) -> None:
-        self.tasks[fold] = self.progress.add_task("", total=self.epochs, fold=fold, epoch="starting", figures="")
+        self.progress.start_task(self.tasks[fold])
+        self.progress.update(self.tasks[fold], epoch="starting")
 
     def event(self, fold: int, event: dict[str, Any]) -> None:
-        task = self.tasks[fold]
         if event["kind"] == "step":
-            done = event["epoch"] - 1 + event["step"] / event["steps"]
-            self.progress.update(task, completed=done, epoch=f"epoch {event['epoch']}/{self.epochs}")
+            self._done(fold, event["epoch"] - 1 + event["step"] / event["steps"], event["epoch"])
         elif event["kind"] == "epoch":
-            self.progress.update(
-                task,
-                completed=event["epoch"],
-                epoch=f"epoch {event['epoch']}/{self.epochs}",
-                figures=describe(event, self.metric),
-            )
+            self._done(fold, event["epoch"], event["epoch"])
+            self.progress.update(self.tasks[fold], figures=describe(event, self.metric, self.wide))
         elif event["kind"] == "note":
-            self.progress.update(task, figures=event["text"])
+            self.progress.update(self.tasks[fold], figures=event["text"])
+
+    def _done(self, fold: int, epochs: float, epoch: int) -> None:
+        self.progress.update(self.tasks[fold], completed=epochs, epoch=f"epoch {epoch}/{self.epochs}")
+        total = sum(self.progress.tasks[task].completed for task in self.tasks.values())
+        self.progress.update(self.all, completed=total)
 
     def finish(self, fold: int) -> None:
-        self.progress.update(self.tasks[fold], completed=self.epochs, epoch="done")
+        self._done(fold, self.epochs, self.epochs)
+        self.progress.update(self.tasks[fold], epoch="done")
 
     def fail(self, fold: int, why: str, last_lines: list[str], log: Path) -> None:
         self.progress.update(self.tasks[fold], epoch="[red]failed")
         _say_failure(fold, why, last_lines, log)
 
 
-def display(metric: str, epochs: int) -> Bars | Lines:
-    return Bars(metric, epochs) if sys.stderr.isatty() else Lines(metric, epochs)
+def display(metric: str, epochs: int, folds: Sequence[int]) -> Bars | Lines:
+    return Bars(metric, epochs, folds) if sys.stderr.isatty() else Lines(metric, epochs)
 
 
 def _say_failure(fold: int, why: str, last_lines: list[str], log: Path) -> None:

@@ -73,7 +73,7 @@ def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
         from bench.training import device
 
         devices = device.several(recipe.device)
-        with display(metric.name, length.intended(recipe)) as screen:
+        with display(metric.name, length.intended(recipe), todo) as screen:
             failed = processes.train(run, todo, recipe.folds.parallel, devices, recipe.compile, screen)
     scores = None
     if any(fold.finished for fold in run.folds):

@@ -193,7 +193,7 @@ def _pattern(pattern: int, clarity: float, time: np.ndarray, rng: np.random.Gene
             wave = height * on * (0.5 + progress) * (np.sin(phase) + 0.45 * np.sin(2 * phase + 1))
             return [(lateral, wave), (general, wave * 0.9 * progress)]
         case "lpd":
-            return [(lateral, height * 1.3 * _discharges(time, (0.6, 1.2), rng))]
+            return [(lateral, height * 1.6 * _discharges(time, (0.6, 1.2), rng))]
         case "gpd":
             wave = height * 1.6 * _discharges(time, (1.0, 1.8), rng)
             lag = int(rng.integers(2, 12))  # samples: the wave travels from front to back
