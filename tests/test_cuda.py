@@ -157,7 +157,7 @@ def test_nothing_waits_for_the_device_at_a_step(
     roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, compiled: str | None
 ) -> None:
     """However many steps an epoch has, the device is waited for as often."""
-    waits = []
+    waits: list[int] = []
     for batch_size in (8, 8, 2):  # the first run of a process waits for what is loaded then
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
