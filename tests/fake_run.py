@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from bench.atomic import read_json, write_json, write_text
 from bench.runs import frames
@@ -57,11 +58,27 @@ def rewrite(run: Run, file: str, **given: Any) -> Run:
     import yaml
 
     path = run.folder / file
+    (run.folder / "checksums.json").unlink(missing_ok=True)  # as a person does whose change it is
     if path.suffix == ".yaml":
         write_text(path, yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), **given}))
     else:
         write_json(path, {**read_json(path), **given})
     return Run(run.folder)
+
+
+_HELD: dict[Path, FileLock] = {}
+
+
+def hold(run: Run) -> None:
+    """Works on the run, as far as others can see, until ``release`` or the process's end."""
+    run.write_state(status="running")
+    _HELD[run.folder] = FileLock(run.folder / ".lock")
+    _HELD[run.folder].acquire()
+
+
+def release(run: Run) -> None:
+    """Leaves the run as one that was killed."""
+    _HELD.pop(run.folder).release()
 
 
 def epoch(number: int, fold: int = 0, of: int = 3) -> dict[str, float]:
@@ -113,6 +130,8 @@ def write_run(
             write_json(fold.done, {"epochs": epochs, "test": "", "test_rows": 0})
     status = "finished" if finished == folds else "running"
     run.write_state(status=status, pid=os.getpid(), host=socket.gethostname(), command="python -m bench.train")
+    if status == "running":
+        hold(run)
     if finished:
         write_oof(run, finished, rows, seed)
     return run

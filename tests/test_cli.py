@@ -145,10 +145,12 @@ def test_a_run_is_trained_again_from_its_own_config(
     config = yaml.safe_load((plan.run.folder / "config.yaml").read_text())
     hostile = {"outputs": "/nowhere", "extensions": ["os"], "hydra": {"callbacks": {"x": {"_target_": "os.abort"}}}}
     (plan.run.folder / "config.yaml").write_text(yaml.safe_dump(config | hostile))
+    (plan.run.folder / "checksums.json").unlink()
     again: list[Composed] = []
     monkeypatch.setattr("bench.crossval.stages.train", lambda recipe, names, _: again.append((recipe, names)))
     folder = ["--config-path", str(plan.run.folder), "--config-name", "config"]
     own = [f"outputs={tmp_path / 'outputs'}", f"store={tmp_path / 'store'}", "tracking.enabled=false", "device=cpu"]
+    own.append(f"dataset.root={plan.recipe.dataset['root']}")
     assert run(train.COMMAND, [*folder, *own]) == 0, capsys.readouterr().err
     assert make_plan(*again[0]).run.folder == plan.run.folder
     assert again[0][0].extensions is None

@@ -366,7 +366,7 @@ def test_trained_runs_show_their_rows_as_the_best_model_sees_them(small: Callabl
         collect.collect(run, Heartbeat.metric)
     of = compared(made, Heartbeat.metric)
     assert labels(of.runs) == [f"mlp seed={run.config['seed']}" for run in of.runs]
-    found = command._inputs(of)
+    found = command._inputs(of, made[0].folder.parents[2])
     rows = comparison_rows.shown_rows(of)[0][1]
     assert (found.run, list(found.by_row)) == (of.runs[0], list(rows))
     raw = pd.read_csv(Path(made[0].recipe.dataset["root"]) / "train.csv").set_index("id")["heartbeat_signals"]
@@ -374,7 +374,9 @@ def test_trained_runs_show_their_rows_as_the_best_model_sees_them(small: Callabl
         signal = np.array(raw[int(of.rows.table["id"][row])].split(","), dtype=np.float32)
         assert np.corrcoef(found.by_row[row].ravel(), signal)[0, 1] > 0.999
     shutil.rmtree(made[0].inputs.stores["train"])
-    assert "the computed features are not there any more" in command._inputs(of).reason_missing
+    assert (
+        "the computed features are not there any more" in command._inputs(of, made[0].folder.parents[2]).reason_missing
+    )
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium or chrome on the PATH")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from bench.comparison import reading
 from bench.crossval import collect, processes
 from bench.ensembling import members
 from bench.report.judged import judge
+from bench.runs import checksums
 from bench.runs.run import Fold, Run
 from bench.spec import UserError
 from bench.training import checkpoint
@@ -154,6 +156,52 @@ def test_a_run_whose_predictions_are_not_what_was_scored_is_named_by_every_reade
     (run.folder / "test.parquet").unlink()
     with pytest.raises(UserError, match=r"test\.parquet is not there any more"):
         run.checked("test.parquet")
+
+
+def test_every_file_that_a_run_leaves_is_held_against_its_checksum_where_it_is_read(small: Small) -> None:
+    from bench.metrics import L1_20K
+
+    run = train_here(*small("train.epochs=1"))
+    collect.collect(run, L1_20K)
+    with checksums.writing(run.folder, "submission.csv", "blend.json"):
+        (run.folder / "submission.csv").write_text("id,label_0\n1,0.5\n")
+        (run.folder / "blend.json").write_text("{}")
+    readers: dict[str, Callable[[], object]] = {
+        "config.yaml": lambda: Run(run.folder).recipe,
+        "inputs.json": lambda: run.inputs,
+        "scores.json": run.scores,
+        "splits.parquet": lambda: judge(run),
+        "test_ids.parquet": lambda: run.checked("test_ids.parquet"),
+        "submission.csv": lambda: run.checked("submission.csv"),
+        "blend.json": lambda: run.checked("blend.json"),
+    }
+    assert sorted(readers) == sorted(checksums.recorded(run.folder))
+    chance = random.Random(4)
+    for name, read in readers.items():
+        path = run.folder / name
+        content = path.read_bytes()
+        for damage in DAMAGE:
+            path.write_bytes(damage(content, chance))
+            with pytest.raises(UserError, match=f"{name} is damaged.*delete .*checksums.json"):
+                read()
+        path.write_bytes(content)
+        read()
+    (run.folder / checksums.FILE).write_bytes(b"[")
+    with pytest.raises(UserError, match=r"checksums\.json is not whole"):
+        run.scores()
+    with checksums.writing(run.folder, "scores.json"):  # as the command that made the run does
+        pass
+    assert list(checksums.recorded(run.folder)) == ["scores.json"]
+
+
+def test_a_kill_while_a_file_is_written_leaves_no_wrong_checksum(tmp_path: Path) -> None:
+    for content in ("first", "second"):
+        with suppress(KeyboardInterrupt), checksums.writing(tmp_path, "config.yaml"):
+            (tmp_path / "config.yaml").write_text(content)
+            if content == "second":
+                raise KeyboardInterrupt
+    assert checksums.recorded(tmp_path) == {}
+    assert checksums.held(tmp_path / "config.yaml").read_text() == "second"
 
 
 def test_folds_of_earlier_versions_have_no_checksums_and_are_whole(small: Small) -> None:

@@ -35,7 +35,7 @@ from bench.runs.selection import select
 from bench.spec import Metric, UserError
 from commands import blended, composed
 from conftest import Composed, compose, train_here
-from fake_run import rewrite, write_member, write_run
+from fake_run import hold, rewrite, write_member, write_run
 from tiny import load, options
 
 
@@ -157,7 +157,7 @@ def _never_collect(run: Run) -> None:
 
 
 def _work(run: Run) -> None:
-    run.write_state(status="running")  # by this very process
+    hold(run)
 
 
 def _begin(run: Run) -> None:

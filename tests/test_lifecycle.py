@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,21 @@ def test_a_run_is_marked_by_how_its_work_ends(tmp_path: Path, error: BaseExcepti
         except (KeyboardInterrupt, ValueError):
             pass
         assert run.state()["status"] == status
+
+
+def test_files_that_a_killed_writer_left_are_removed_by_the_next_command(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    run = Run(tmp_path / "run")
+    folder = run.folder / "folds" / "0"
+    folder.mkdir(parents=True)
+    left = [folder / f".weights.safetensors.{dead.pid}.tmp", run.folder / f".state.json.{dead.pid}.tmp"]
+    kept = [folder / f".oof.parquet.{os.getpid()}.tmp", folder / "mine.1.tmp", folder / ".mine.tmp"]
+    for path in (*left, *kept):
+        path.write_text("")
+    with held(run, SILENT, str(tmp_path), "trained", ""):
+        assert not any(path.exists() for path in left)
+        assert all(path.exists() for path in kept)
 
 
 def test_work_says_itself_which_folds_failed(tmp_path: Path) -> None:

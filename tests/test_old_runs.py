@@ -124,8 +124,16 @@ def test_an_old_run_is_trained_again_from_its_own_config(
     run = folder_of(outputs, THIRD)
     again: list[Recipe] = []
     monkeypatch.setattr("bench.crossval.stages.train", lambda recipe, *_: again.append(recipe))
-    assert run_command(train.COMMAND, ["--config-path", str(run), "--config-name", "config"]) == 0, capsys.readouterr()
-    old = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    words, old = (
+        ["--config-path", str(run), "--config-name", "config"],
+        yaml.safe_load((run / "config.yaml").read_text()),
+    )
+    teacher = "/somewhere/outputs/heartbeat/mlp/54b903e37deb"
+    for word in ("dataset.root=raw/heartbeat", f"init_from={teacher}", f"pseudo.runs=[{teacher}]"):
+        assert run_command(train.COMMAND, words) == 2
+        assert f"where you trust it, add {word}" in capsys.readouterr().err
+        words.append(word)
+    assert run_command(train.COMMAND, words) == 0, capsys.readouterr()
     made = plain(again[0])
     for key in ("model", "augment", "split", "synthetic", "seed", "init_from"):
         assert made[key] == old[key]

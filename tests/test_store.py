@@ -261,3 +261,29 @@ def test_a_flipped_bit_in_a_store_is_found_and_its_features_are_computed_again(
             store.Store(built.folder).refuse_damaged()
         build(numbers, tmp_path / "store").refuse_damaged()
         assert path.read_bytes() == whole
+
+
+def test_raw_files_of_other_content_but_equal_size_and_time_are_named(tmp_path: Path) -> None:
+    numbers = make(tmp_path / "raw", 40)
+    built = build(numbers, tmp_path / "store")
+    store.refuse_changed(built, numbers, Doubled(), "train", 1, lambda *_: None)
+    path = numbers.files("train")[33]
+    content, times = bytearray(path.read_bytes()), path.stat()
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert build(numbers, tmp_path / "store").folder == built.folder
+    with pytest.raises(UserError, match=f"{path.name}.* has other content, but the same size and time") as refused:
+        store.refuse_changed(built, numbers, Doubled(), "train", 1, lambda *_: None)
+    assert str(built.folder) in str(refused.value)
+    assert str(refused.value).count("has other content") == 1
+
+
+@pytest.mark.parametrize("name", ["digests.npy", "flat.npy"])
+def test_an_array_of_a_store_that_says_it_is_huge_is_named(tmp_path: Path, name: str) -> None:
+    built = build(make(tmp_path / "raw", 8), tmp_path / "store")
+    path = built.folder / name
+    content = path.read_bytes().replace(b"(8,", b"(8888888888888,", 1)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        built.digests()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +17,13 @@ import openpyxl
 import pandas as pd
 import pytest
 
-from bench import addresses, build, targets
+from bench import addresses, build, predict, targets, train
 from bench.atomic import read_json, write_json
+from bench.cli import door, repeat, sweep
 from bench.comparison import sending
+from bench.comparison.tables import no_formulas
+from bench.datasets import tables as csv_tables
+from bench.report import plots
 from bench.runs import frames, inputs, recipe, submission
 from bench.runs.environment import write_environment
 from bench.runs.run import Run
@@ -134,6 +143,66 @@ def test_an_address_comes_from_the_person_never_from_the_folder(
         follower._address(Run(run.folder), None)
 
 
+def test_a_line_on_what_waits_says_the_address_that_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path)
+    (run.folder / "comparisons").mkdir()
+    (run.folder / "comparisons" / "c.html").write_text("page")
+    monkeypatch.setattr(sending, "_track", lambda *_: None)
+    for told, uri, expected in (
+        ("http://there", "run", f"{run.folder} --uri run"),
+        ("http://there", "http://mine", f"{run.folder} --uri <that address>"),
+        (addresses.public(own := address.default_uri(tmp_path)), None, str(run.folder)),
+        ("https://***@there", f"https://me:{SECRET}@there", f"{run.folder} --uri <that address>"),
+    ):
+        write_json(run.folder / "tracking.json", {"uri": told, "files": {}})
+        (line,) = sending.send("c", [run], uri, 1.0, tmp_path)
+        assert line.endswith(expected), line
+        assert SECRET not in line
+    assert own
+
+
+@pytest.mark.parametrize(
+    ("answer", "has"),
+    [
+        ((200, '{"run": {"info": {"lifecycle_stage": "active"}}}'), True),
+        ((200, '{"run": {"info": {"lifecycle_stage": "deleted"}}}'), False),
+        ((404, '{"error_code": "RESOURCE_DOES_NOT_EXIST"}'), False),
+        ((500, ""), True),
+        ((200, "<html>"), True),
+    ],
+)
+def test_what_was_deleted_on_a_server_is_noticed(tmp_path: Path, answer: tuple[int, str], has: bool) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["Authorization"]))
+            self.send_response(answer[0])
+            self.end_headers()
+            self.wfile.write(answer[1].encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    run = write_run(tmp_path)
+    write_json(run.folder / "tracking.json", {"run_id": "a b"})
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        port = server.server_address[1]
+        assert address.still_has(f"http://me:p%40s@127.0.0.1:{port}/x/", run) is has
+    assert asked == [("/x/api/2.0/mlflow/runs/get?run_id=a+b", "Basic bWU6cEBz")]
+    assert address.still_has(f"http://127.0.0.1:{port}", run), "nobody answers"
+
+
+def test_a_sweep_s_job_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [f"tracking.uri=http://me:{SECRET}@host", "seed=1"]
+    config = SimpleNamespace(overrides=SimpleNamespace(task=words))
+    monkeypatch.setattr("hydra.core.hydra_config.HydraConfig.get", lambda: config)
+    assert sweep.job_name() == "tracking.uri=http://host seed=1"
+
+
 @pytest.mark.parametrize("note", [[], {}, {"uri": 1, "token": "x"}, {"uri": "u", "token": "' OR 1=1", "files": {}}])
 def test_a_stranger_s_note_names_no_runs_of_ours(tmp_path: Path, note: Any) -> None:
     run = write_run(tmp_path)
@@ -227,6 +296,35 @@ def test_an_id_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
         submission.write_excel(tmp_path / "s.csv", tmp_path / "s.xlsx")
 
 
+def test_a_table_of_a_comparison_holds_no_formula() -> None:
+    ids = ["=1+1", "+x", "-cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "-1.5", "plain", 3, None]
+    frame = pd.DataFrame({"id": ids, "=class": np.arange(9) - 4.0}, index=["=row", *range(1, 9)])
+    plain = no_formulas(frame)
+    assert plain["id"].tolist()[:8] == ["'=1+1", "'+x", "'-cmd|' /C calc'!A0", "'@SUM(1)", "'\t=1", "-1.5", "plain", 3]
+    assert plain["'=class"].tolist() == frame["=class"].tolist()
+    assert plain.index[0] == "'=row"
+    text = plain.to_csv()
+    assert not [cell for row in csv.reader(io.StringIO(text)) for cell in row if cell[:1] in "=+@" and cell]
+
+
+def test_a_table_or_an_array_of_absurd_size_is_named(tmp_path: Path) -> None:
+    for name in ("train.csv", "sample_submission.csv"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(1 << 41)
+    with pytest.raises(UserError, match=r"train\.csv says that it has 2,199,023,255,552 bytes"):
+        csv_tables.read(tmp_path / "train.csv", ["id"])
+    with pytest.raises(UserError, match=r"sample_submission\.csv says that it has"):
+        submission.sample_ids(tmp_path / "sample_submission.csv")
+    fold = write_run(tmp_path).folds[0]
+    np.save(fold.folder / "synthetic_examples.npy", np.zeros((1, 2, 3, 1, 8)))
+    path = fold.folder / "synthetic_examples.npy"
+    for header in ((b"(1, 2", b"(9999999999, 2"), (b"(1, 2", b"((1, 2"), (b"'<f8'", b"'|O'")):
+        np.save(path, np.zeros((1, 2, 3, 1, 8)))
+        path.write_bytes(path.read_bytes().replace(*header))
+        with pytest.raises(UserError, match=r"synthetic_examples\.npy is damaged"):
+            plots.synthetic(fold, {"way": "smote", "classes": ["a"]})
+
+
 def test_a_terminal_obeys_no_id() -> None:
     assert visible("id \x1b[2J\x07é\u202e") == "id \\x1b[2J\\x07é\\u202e"
 
@@ -293,3 +391,68 @@ def test_an_address_that_works_is_taken(uri: str) -> None:
 
 def test_a_relative_database_is_found_from_every_folder() -> None:
     assert address.checked("sqlite:///a.db", "tracking.uri") == f"sqlite:///{Path('a.db').resolve()}"
+
+
+CALLBACKS = "hydra: {callbacks: {x: {_target_: os.mkdir, path: pwned}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--config-path {folder} --config-name config", "it has no inputs.json"),
+        ("-cp {folder}", "it has no inputs.json"),
+        ("--config-dir={folder} --config-name=config", "it has no inputs.json"),
+        ("--config-path={folder} --config-name=train", "it has no inputs.json"),
+        ("--experimental-rerun {folder}/config.pickle", "reads a pickle"),
+    ],
+)
+@pytest.mark.parametrize("command", [train.COMMAND, predict.COMMAND])
+def test_a_config_in_a_stranger_s_folder_is_refused_before_hydra_reads_it(
+    flags: str, sentence: str, command: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for name in ("config.yaml", "train.yaml", "predict.yaml"):
+        (tmp_path / name).write_text(CALLBACKS)
+    assert door.run(command, flags.format(folder=tmp_path).split()) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "group", "value"),
+    [
+        ("init_from", None, "{}"),
+        ("model.weights", "model", "{}"),
+        ("pseudo.runs", "pseudo", ["{}"]),
+        ("dataset.root", "dataset", "{}"),
+    ],
+)
+def test_a_path_that_leads_out_of_the_outputs_of_a_repeated_run_is_given_again(
+    key: str, group: str | None, value: Any, tmp_path: Path
+) -> None:
+    def named(path: Path) -> Path:
+        told = [str(path)] if isinstance(value, list) else str(path)
+        config = {group: {"_target_": "x", key.partition(".")[2]: told}} if group else {key: told}
+        return rewrite(write_run(tmp_path / "outputs"), "config.yaml", **config).folder
+
+    elsewhere = tmp_path / "private"
+    with pytest.raises(UserError, match=f"{key}=.*private, which is not in .*; where you trust it, add {key}="):
+        repeat.register(named(elsewhere), ["seed=1"])
+    repeat.register(named(elsewhere), [f"{key}=/other"])
+    repeat.register(named(tmp_path / "outputs" / "x"), [])
+
+
+def test_paths_of_a_run_outside_of_the_person_s_outputs_are_not_followed(tmp_path: Path) -> None:
+    from bench.prediction.command import own_files
+    from bench.training.model_inputs import model_inputs
+
+    files = tmp_path / "private"
+    files.mkdir()
+    node = {"_target_": "bench.datasets.heartbeat.Heartbeat", "root": str(files)}
+    run = rewrite(write_run(tmp_path / "outputs"), "config.yaml", dataset=node)
+    assert own_files(run, tmp_path, tmp_path / "outputs") == files
+    with pytest.raises(UserError, match="the paths that it names are not followed; say which to predict: input="):
+        own_files(run, tmp_path, tmp_path / "mine")
+    assert "are not followed" in model_inputs(run, [0], tmp_path / "mine")[1]
+    assert "are not there any more" in model_inputs(run, [0], tmp_path / "outputs")[1]

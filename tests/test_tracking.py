@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -17,13 +18,13 @@ import pytest
 from bench import track
 from bench.atomic import read_json, write_json
 from bench.cli.door import run as run_command
-from bench.runs import facts
+from bench.runs import facts, selection
 from bench.runs.run import Run
 from bench.tracking import wording
 from bench.tracking.address import still_has
 from bench.tracking.follower import start_mirror
 from bench.tracking.mirror import Mirror, TrackingError, default_uri, page
-from fake_run import START, epoch, scores, write_run
+from fake_run import START, epoch, hold, release, scores, write_run
 from mlflow_server import kill, serve, until
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def test_a_resumed_run_keeps_its_parameters_and_runs_again(outputs: Path) -> Non
     text = (run.folder / "config.yaml").read_text().replace("lr: 0.001", "lr: 0.5")
     (run.folder / "config.yaml").write_text(text)
     run = Run.open(run.folder)
-    run.write_state(status="running")
+    hold(run)
     send(run, outputs)
     parent, folds = sent(outputs, run)
     assert parent.info.status == folds["fold 1"].info.status == "RUNNING"
@@ -266,13 +267,31 @@ def test_status_on_the_page_is_the_status_in_the_folder(
 
 
 def test_a_training_that_died_without_a_word_is_killed_not_running(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
     run = write_run(tmp_path, finished=1)
-    run.write_state(pid=dead.pid)
-    assert wording.run_status(run, facts.alive(run)) == "KILLED"
-    run.write_state(host="another-machine")  # whose processes nobody can see from here
     assert wording.run_status(run, facts.alive(run)) == "RUNNING"
+    assert "by another command; wait" in str(selection.problem(run))
+    release(run)
+    # a date ahead and a pid that lives elsewhere say nothing: the lock is free
+    run.write_state(pid=1, host="another-machine")
+    os.utime(run.folder / "state.json", (4e9, 4e9))
+    assert wording.run_status(run, facts.alive(run)) == "KILLED"
+    shutil.copytree(run.folder, tmp_path / "copied")
+    assert not facts.alive(Run(tmp_path / "copied"))
+
+
+def test_a_moved_database_sends_files_to_the_folder_beside_it(outputs: Path, tmp_path: Path) -> None:
+    send(write_run(outputs), outputs)
+    shutil.move(outputs, tmp_path / "moved")
+    moved = tmp_path / "moved"
+    again = Run(next((moved / "hms").glob("*/*")))
+    (again.folder / "report.html").write_text("new")
+    send(again, moved)
+    send(new := write_run(moved, identity="f" * 12), moved)
+    assert not outputs.exists(), "the old place is not made again"
+    assert len(list((moved / "mlartifacts").rglob("report.html"))) == 1
+    client, (parent, _) = client_of(moved), sent(moved, again)
+    assert "report.html" in [file.path for file in client.list_artifacts(parent.info.run_id)]
+    assert sent(moved, new)[0].info.artifact_uri.startswith(moved.as_uri())
 
 
 def test_names_and_values_a_server_refuses_are_rewritten() -> None:
@@ -338,6 +357,7 @@ def test_a_mirror_without_a_server_is_given_up_within_the_wait(tmp_path: Path) -
 
 def test_a_mirror_dies_with_its_training(outputs: Path) -> None:
     run = write_run(outputs, finished=1)
+    release(run)
     code = (
         "import sys, os, time; from bench.runs.run import Run; from bench.tracking.follower import start_mirror\n"
         "run = Run.open(sys.argv[1]); run.write_state(pid=os.getpid())\n"

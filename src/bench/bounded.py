@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.mistake import UserError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 LARGEST_JSON = 64 << 20
 LARGEST_YAML = 256 << 10
+LARGEST_CSV = 64 << 30
+"""Bytes; no competition's table has as many, and a file of holes may say any size."""
 LONGEST_NUMBER = 400
 """Characters of a number in YAML: whole numbers of many digits take quadratic time to read."""
 
@@ -24,6 +29,27 @@ def text(path: Path, largest: int) -> str:
     if len(content) > largest:
         raise UserError(f"{path} is larger than {largest:,} bytes, which no such file is; delete it or leave it out")
     return content.decode("utf-8")
+
+
+def table(path: Path) -> Path:
+    """The path of a CSV file; UserError naming it where it is no regular file, or of absurd size."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} is no regular file; put the table itself there")
+    if status.st_size > LARGEST_CSV:
+        raise UserError(f"{path} says that it has {status.st_size:,} bytes, which no such table has; get it again")
+    return path
+
+
+def array(path: Path, advice: str) -> np.ndarray:
+    """The array in a .npy file, mapped, so no header asks for more than the file holds; ``advice`` ends an error."""
+    import numpy as np
+
+    try:
+        values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # a header is parsed as Python, whose errors are of many types
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())[:200]}); {advice}") from error
+    return values
 
 
 def read_json(path: Path) -> Any:

@@ -54,7 +54,9 @@ def _composed(command: Command, words: list[str]) -> int:
     from bench.cli import compose, repeat, sweep
 
     config, repeated = str(command.config), {}
-    if config == "train" and (folder := repeat.run_of(flags)):
+    if folder := repeat.run_of(flags):
+        if config != "train":
+            raise UserError(f"--config-path: a run is repeated by python -m bench.train alone; leave {folder} out")
         flags, repeated = repeat.without_folder(flags), repeat.register(folder, overrides)
 
     @hydra.main(

@@ -16,6 +16,13 @@ from bench.runs.recipe import EnsembleRecipe, Node, Recipe, Tracking
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Registry:
+    """Where MLflow's registry is, for ``register``."""
+
+    uri: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Predict:
     """The keys of conf/predict.yaml, which says what each means."""
 
@@ -33,6 +40,7 @@ class Predict:
     store: str = "data/store"
     workers: int | None = None
     extensions: tuple[str, ...] | None = None
+    tracking: Registry = dataclasses.field(default_factory=Registry)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

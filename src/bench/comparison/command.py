@@ -14,6 +14,7 @@ from bench.comparison.rows import Inputs, shown_rows
 from bench.comparison.words import labels
 from bench.report import figures
 from bench.runs import selection
+from bench.runs.frames import read_frame
 from bench.runs.recipe import Tracking
 from bench.spec import UserError
 from bench.tell import say
@@ -31,7 +32,7 @@ def compare(config: Compare) -> Path:
     compared = comparison.compare(selected.runs, rows, probabilities, metric, config.resamples, config.seed)
     tables.tell(compared, [f"left out: {reason}" for reason in selected.left_out])
     folder = tables.write(compared, outputs)
-    _show(compared, folder, config.tracking)
+    _show(compared, folder, outputs, config.tracking)
     print(f"comparison {folder}", flush=True)
     return folder
 
@@ -53,13 +54,13 @@ def _refuse(config: Compare) -> None:
         raise UserError("runs is not given: name two or more finished runs, as runs=[<folder>,<folder>]")
 
 
-def _show(compared: Comparison, folder: Path, tracking: Tracking) -> None:
+def _show(compared: Comparison, folder: Path, outputs: Path, tracking: Tracking) -> None:
     """Writes figures and the page, and copies it to the runs and to MLflow. An error here does not end the command."""
     try:
         names = labels(compared.runs)
         pictures = figures.inline(drawings := plots.drawings(compared, names))
         figures.save(drawings, folder / "plots", plots.title(compared, names), compared.rows.simulated)
-        page = comparison_page.write(compared, folder, pictures, _inputs(compared))
+        page = comparison_page.write(compared, folder, pictures, _inputs(compared, outputs))
         lines = sending.leave(page, compared.runs)
         if tracking.enabled:
             lines += sending.send(folder.name, compared.runs, tracking.uri, tracking.wait, folder.parents[1])
@@ -69,15 +70,15 @@ def _show(compared: Comparison, folder: Path, tracking: Tracking) -> None:
         say(line)
 
 
-def _inputs(compared: Comparison) -> Inputs:
+def _inputs(compared: Comparison, outputs: Path) -> Inputs:
     """The inputs of the rows that the page shows, as read by the best run whose computed features still exist."""
     rows = list(dict.fromkeys(row for _, inputs in shown_rows(compared) for row in inputs))
     ids, sentences = compared.rows.table["id"].to_numpy()[rows], []
     for run in compared.runs if rows else []:
-        places = pd.Index(pd.read_parquet(run.folder / "splits.parquet", columns=["id"])["id"].astype(str))
+        places = pd.Index(read_frame(run.checked("splits.parquet"), ["id"])["id"].astype(str))
         at = places.get_indexer(ids).tolist()
         try:
-            inputs, reason = model_inputs(run, at)
+            inputs, reason = model_inputs(run, at, outputs)
         except Exception as error:  # a user's own device half may raise anything
             inputs, reason = {}, f"They are not drawn: {type(error).__name__}: {error}."
         if inputs:

@@ -60,11 +60,20 @@ def send(name: str, runs: Sequence[Run], uri: str | None, wait_s: float, outputs
             lines.append(
                 f"tracking  MLflow ({public(to)}) has not taken the page; later: python -m bench.track "
                 + " ".join(waiting)
+                + _how(to, recipients, outputs)
             )
         else:
             whose = f"{len(recipients)} runs" if len(recipients) > 1 else "the run"
             lines.append(f"tracking  MLflow has the page among the artifacts of {whose}: {FOLDER}/{name}.html")
     return lines
+
+
+def _how(to: str, runs: Sequence[Run], outputs: Path) -> str:
+    """What ``bench.track`` is told beside the folders, so that it sends to the same address; nothing where it does."""
+    if to == address.chosen(None, outputs):
+        return ""
+    told = {address.of_folder(run) for run in runs}
+    return " --uri run" if told == {public(to)} and public(to) == to else " --uri <that address>"
 
 
 def _track(folders: Sequence[str], uri: str, seconds: float) -> None:

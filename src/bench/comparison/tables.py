@@ -57,15 +57,35 @@ def write(compared: Comparison, outputs: Path) -> Path:
         "seed": compared.seed,
     }
     folder = outputs.resolve() / "comparisons" / identity(deciding)
-    write_text(folder / "folds.csv", folds_table(compared).to_csv(index_label=compared.metric.name))
+    write_text(folder / "folds.csv", no_formulas(folds_table(compared)).to_csv(index_label=compared.metric.name))
     classes = compared.classes.rename(columns={"score": compared.loss})
-    write_text(folder / "classes.csv", classes.assign(run=[names[i] for i in classes["run"]]).to_csv(index=False))
-    write_text(folder / "disagreements.csv", disagreements(compared).to_csv(index=False))
+    classes = classes.assign(run=[names[i] for i in classes["run"]])
+    write_text(folder / "classes.csv", no_formulas(classes).to_csv(index=False))
+    write_text(folder / "disagreements.csv", no_formulas(disagreements(compared)).to_csv(index=False))
     losses = {f"{compared.loss} {name}": compared.losses[:, i] for i, name in enumerate(names)}
     with replacing(folder / "rows.parquet") as temporary:
         compared.rows.table.join(pd.DataFrame(losses)).to_parquet(temporary, index=False)
     write_json(folder / "comparison.json", summary(compared))
     return folder
+
+
+def no_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before each text, name of a column or of a row that a spreadsheet would compute."""
+    plain = frame.rename(columns=_no_formula, index=_no_formula)
+    for place, dtype in enumerate(frame.dtypes):
+        if not pd.api.types.is_numeric_dtype(dtype):
+            plain.isetitem(place, frame.iloc[:, place].map(_no_formula).to_numpy())
+    return plain
+
+
+def _no_formula(cell: Any) -> Any:
+    if not isinstance(cell, str) or not cell.lstrip().startswith(("=", "+", "-", "@")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell  # a number that is text, such as an id
 
 
 def summary(compared: Comparison) -> dict[str, Any]:

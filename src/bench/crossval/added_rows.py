@@ -7,6 +7,7 @@ trains on the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,10 @@ from bench.crossval.sides import Extra, Sides
 from bench.data.joined import InMemory
 from bench.data.source import Source
 from bench.data.store import Store
-from bench.runs.frames import prediction_frame, predictions, write_frame
+from bench.runs import checksums
+from bench.runs.frames import prediction_frame, predictions, read_frame, write_frame
 from bench.runs.run import Fold, Run
+from bench.spec import UserError
 from bench.synthetic.base import Way, examples, refuse_large
 from bench.training import parts
 
@@ -54,17 +57,18 @@ def _labelled(
         positions = np.flatnonzero(pseudo_labels.candidates(rows, fold.number))
         table, example = rows.iloc[positions], sides.example[positions]
     else:
-        source, table = stores["test"], pd.read_parquet(run.folder / "test_ids.parquet")
+        source, table = stores["test"], read_frame(run.checked("test_ids.parquet"))
         positions = np.flatnonzero(~_seen_in_validation(table, stores, sides))
         table, example = table.iloc[positions], positions + int(sides.example.max()) + 1
     ids, path = table["id"].reset_index(drop=True), fold.folder / "pseudo.parquet"
-    if not (path.exists() and pd.read_parquet(path)["id"].equals(ids)):
+    if not (_usable(path) and read_frame(path)["id"].equals(ids)):
         batch_size = run.recipe.train.eval_batch_size
         probability = pseudo_labels.predicted(
             run.inputs.teachers, fold.number, labels.part, positions, sides.device, batch_size
         )
-        write_frame(prediction_frame(ids, probability, run.spec.classes), path)
-    probability = predictions(pd.read_parquet(path))
+        with checksums.writing(fold.folder, path.name):
+            write_frame(prediction_frame(ids, probability, run.spec.classes), path)
+    probability = predictions(read_frame(path))
     keep, target = labels.chosen(probability, run.spec.classes, example)
     note(f"pseudo-labels for {keep.sum()} of {len(keep)} rows")
     weight = np.full(int(keep.sum()), labels.weight, np.float32)
@@ -85,10 +89,11 @@ def _seen_in_validation(test: pd.DataFrame, stores: dict[str, Store], sides: Sid
 def _made(run: Run, fold: Fold, sides: Sides, way: Way, seed: int, note: Callable[[str], None]) -> Extra:
     path = fold.folder / "synthetic.npz"
     source = parts.name(run.recipe.synthetic)
-    if not path.exists():
+    if not _usable(path):
         x, target = training_rows(sides, source)
         generated, labels = way(x, target, seed)
-        with replacing(path) as temporary, open(temporary, "wb") as stream:
+        saving = checksums.writing(fold.folder, path.name)
+        with saving, replacing(path) as temporary, open(temporary, "wb") as stream:
             np.savez(stream, x=_stored_as(generated, sides.source.dtype), target=labels)
         pictures, classes = examples(x, target, generated, labels, run.spec.classes)
         with replacing(fold.folder / "synthetic_examples.npy") as temporary, open(temporary, "wb") as stream:
@@ -100,6 +105,14 @@ def _made(run: Run, fold: Fold, sides: Sides, way: Way, seed: int, note: Callabl
         note(text)
     note(f"{len(generated)} rows made by {source}")
     return Extra(InMemory(generated), np.arange(len(generated)), labels, np.ones(len(generated), np.float32))
+
+
+def _usable(path: Path) -> bool:
+    """Whether an earlier process wrote the file, and it is as it was written; what is damaged is made again."""
+    try:
+        return path.is_file() and checksums.trouble(path, checksums.recorded(path.parent)) is None
+    except UserError:
+        return False
 
 
 def _stored_as(x: np.ndarray, dtype: np.dtype) -> np.ndarray:

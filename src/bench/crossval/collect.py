@@ -10,7 +10,7 @@ import pandas as pd
 from bench.datasets.base import open_to, serves, targets
 from bench.metrics import accuracy
 from bench.runs import checksums, scores
-from bench.runs.frames import PLAIN, prediction_frame, predictions, write_frame
+from bench.runs.frames import PLAIN, prediction_frame, predictions, read_frame, write_frame
 from bench.runs.run import Run
 from bench.runs.scores import OneView, Scores
 from bench.spec import Metric, UserError
@@ -28,8 +28,8 @@ def collect(run: Run, metric: Metric) -> tuple[Scores | None, list[str]]:
         raise UserError(f"{run.folder} has no whole fold: {'; '.join(damaged.values())}")
     if not inputs.validated:
         return None, _average_test(run, [fold.number for fold in done])
-    oof = pd.concat([pd.read_parquet(fold.oof) for fold in done], ignore_index=True)
-    rows = pd.read_parquet(run.folder / "splits.parquet")
+    oof = pd.concat([read_frame(fold.oof) for fold in done], ignore_index=True)
+    rows = read_frame(run.checked("splits.parquet"))
     order = pd.Series(np.arange(len(rows)), index=rows["id"])
     oof = oof.iloc[np.argsort(order[oof["id"]].to_numpy(), kind="stable")].reset_index(drop=True)
     write_frame(oof, run.folder / "oof.parquet")
@@ -55,7 +55,7 @@ def collect(run: Run, metric: Metric) -> tuple[Scores | None, list[str]]:
         simulated=inputs.simulated,
         identity=run.identity,
         group=inputs.group,
-        checksums=checksums.of_files(run.folder, ("oof.parquet", "test.parquet")),
+        checksums=checksums.of_files(run.folder, scores.TABLES),
     )
     scores.write(run.folder, results)
     return results, notes
@@ -103,10 +103,10 @@ def _average_test(run: Run, numbers: list[int]) -> list[str]:
     """test.parquet: the mean of the probabilities of the folds that saw today's test files; says which did not."""
     path, today = run.folder / "test.parquet", run.inputs.test
     fresh = [k for k in numbers if run.fold(k).test.exists() and run.fold(k).outcome().test == today]
-    if not fresh or not len(pd.read_parquet(run.folder / "test_ids.parquet")):
+    if not fresh or not len(read_frame(run.checked("test_ids.parquet"))):
         path.unlink(missing_ok=True)
         return []
-    frames = [pd.read_parquet(run.fold(k).test) for k in fresh]
+    frames = [read_frame(run.fold(k).test) for k in fresh]
     mean = np.mean([predictions(frame) for frame in frames], axis=0)
     write_frame(prediction_frame(frames[0]["id"], mean, run.spec.classes), path)
     stale = [k for k in numbers if k not in fresh]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import pandas as pd
 import torch
 from filelock import FileLock
 from torch import nn
@@ -91,7 +90,7 @@ class FoldTraining:
 
     @cached_property
     def sides(self) -> Sides:
-        rows, balanced = pd.read_parquet(self.run.folder / "splits.parquet"), self.recipe.train.balanced
+        rows, balanced = frames.read_frame(self.run.checked("splits.parquet")), self.recipe.train.balanced
         return Sides(rows, self.fold.number, self.stores["train"], self.device, self.inputs.window, balanced)
 
     @cached_property
@@ -176,7 +175,7 @@ class FoldTraining:
             none = np.zeros((len(test), len(classes)), np.float32)
             rows = Batches(test, np.arange(len(test)), none, None, self.device, self.inputs.window)
             probability, _ = self._probabilities(parts, views, rows)
-            ids = pd.read_parquet(self.run.folder / "test_ids.parquet")["id"]
+            ids = frames.read_frame(self.run.checked("test_ids.parquet"))["id"]
             frames.write_frame(frames.prediction_frame(ids, probability, classes), self.fold.test)
 
     def _probabilities(

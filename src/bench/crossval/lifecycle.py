@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.addresses import word_without_secrets
-from bench.atomic import read_json, write_json
+from bench.atomic import remove_leftovers, write_json
 from bench.runs import inside
-from bench.runs.facts import content
+from bench.runs.facts import HOLDER, content, holder
 from bench.runs.recipe import Tracking
 from bench.runs.run import Run
 from bench.runs.scores import Scores
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Rows = Sequence[tuple[str, ...]]
-HOLDER = ".holder.json"
-"""Beside the lock, while a command holds the run."""
+PATIENCE = 0.5
+"""Seconds that the lock is asked for: who looks whether the run is held holds it for a moment."""
 IMPATIENT = 10.0
 """Seconds that a person who pressed Ctrl-C waits for the mirror at most."""
 
@@ -117,27 +117,19 @@ def held(run: Run, tracking: Tracking, outputs: str, doing: str, instead: str) -
 
     run.folder.mkdir(parents=True, exist_ok=True)
     inside.refuse_links(run.folder)
-    lock = FileLock(run.folder / ".lock", timeout=0)
+    lock = FileLock(run.folder / ".lock", timeout=PATIENCE)
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(f"{run.folder} is being {doing} by {_holder(run)}; wait for it{instead}") from None
+        raise UserError(f"{run.folder} is being {doing} by {holder(run.folder)}; wait for it{instead}") from None
     try:
+        remove_leftovers(run.folder)
         write_json(run.folder / HOLDER, {"pid": os.getpid(), "host": os.uname().nodename})
         uri = address.chosen(tracking.uri, Path(outputs)) if tracking.enabled else None
         yield Life(run, tracking, uri, run.state())
     finally:
         (run.folder / HOLDER).unlink(missing_ok=True)
         lock.release()
-
-
-def _holder(run: Run) -> str:
-    """The command that holds the run, with its process and host; without them in the moment before it wrote them."""
-    try:
-        holder = read_json(run.folder / HOLDER)
-        return f"another command (pid {holder['pid']} on {holder['host']})"
-    except (OSError, UserError, KeyError, TypeError):
-        return "another command"
 
 
 def _table(scores: Scores, rows: Rows, heads: Sequence[str]) -> Table:

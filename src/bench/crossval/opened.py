@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.crossval.settle import a
-from bench.data import store
-from bench.data.open import open_store
+from bench.data import store as stores
+from bench.data.open import open_store, refuse_changed
 from bench.data.store import Store
 from bench.datasets.base import Dataset
 from bench.datasets.root import is_simulated
@@ -31,11 +31,15 @@ class Opened:
     def computed(self, recipe: Recipe) -> bool:
         """Whether all features are there already."""
         both: tuple[Part, ...] = ("train", "test")
-        return all(store.is_built(self.dataset, self.features, part, Path(recipe.store)) for part in both)
+        return all(stores.is_built(self.dataset, self.features, part, Path(recipe.store)) for part in both)
 
     def store(self, recipe: Recipe, part: Part, features: Features | None = None) -> Store:
         """A part's computed features, or of other ``features``; those that are not there yet are computed now."""
-        return open_store(self.dataset, features or self.features, part, recipe.store, recipe.workers)
+        stored_as = features or self.features
+        store = open_store(self.dataset, stored_as, part, recipe.store, recipe.workers)
+        if recipe.verify:
+            refuse_changed(store, self.dataset, stored_as, part, recipe.workers)
+        return store
 
 
 def open_files(recipe: Recipe, names: Mapping[str, str]) -> Opened:

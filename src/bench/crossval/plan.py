@@ -21,7 +21,7 @@ from bench.data.assignment import Assignment, Splitter, assign, with_copies
 from bench.data.kept_splits import kept
 from bench.data.store import Store
 from bench.datasets.base import Dataset
-from bench.runs import inputs, recipe
+from bench.runs import checksums, inputs, recipe
 from bench.runs.environment import write_environment
 from bench.runs.frames import write_frame
 from bench.runs.inputs import Inputs
@@ -49,11 +49,12 @@ class Plan:
 
     def write(self) -> None:
         folder = self.run.folder
-        inputs.write(folder, self.inputs)
-        write_frame(self.rows, folder / "splits.parquet")
-        write_frame(self.dataset.table("test").filter(["id", "group"]), folder / "test_ids.parquet")
-        write_environment(self.run)
-        recipe.write(folder, self.recipe)
+        with checksums.writing(folder, inputs.FILE, "splits.parquet", "test_ids.parquet", recipe.FILE):
+            inputs.write(folder, self.inputs)
+            write_frame(self.rows, folder / "splits.parquet")
+            write_frame(self.dataset.table("test").filter(["id", "group"]), folder / "test_ids.parquet")
+            write_environment(self.run)
+            recipe.write(folder, self.recipe)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from bench.crossval import warm_start
 from bench.crossval.opened import Opened
 from bench.data.store import Store
 from bench.datasets.base import Dataset, open_to, serves
+from bench.runs.frames import read_frame
 from bench.runs.inputs import Teacher
 from bench.runs.recipe import Recipe
 from bench.runs.run import Run
@@ -161,7 +162,7 @@ def predicted(
 
 def _refuse_trained(path: str, run: Run, rows: pd.DataFrame, folds: list[int]) -> None:
     """Refuses a teacher that was trained on what it would label: it would hand back what it was told."""
-    source = pd.read_parquet(run.folder / "splits.parquet")
+    source = read_frame(run.checked("splits.parquet"))
     trained = serves(source, "trained")
     for fold in folds:
         trained_ids = set(source["id"][trained & open_to(source, fold)].astype(str))

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from bench.crossval import collect, length, processes
 from bench.crossval.lifecycle import Life, held
 from bench.crossval.plan import Plan, make_plan
@@ -15,6 +13,7 @@ from bench.crossval.progress import display
 from bench.data.store import Store
 from bench.report.draw import draw
 from bench.runs import submission
+from bench.runs.frames import read_frame
 from bench.runs.outcome import Outcome
 from bench.runs.recipe import Recipe
 from bench.runs.run import Run
@@ -52,14 +51,16 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
 def _whole(run: Run, state: Mapping[str, Any]) -> bool:
     """Whether the run is finished and all its result files still exist."""
     tables = ["oof.parquet"] * run.inputs.validated
-    tables += ["test.parquet"] * bool(len(pd.read_parquet(run.folder / "test_ids.parquet")))
-    expected = tables + ["scores.json", "plots", "report.html"] * run.inputs.validated
-    expected += ["submission.csv"] * ("test.parquet" in tables)
+    tables += ["test.parquet"] * bool(len(read_frame(run.checked("test_ids.parquet"))))
+    files = ["scores.json"] * run.inputs.validated + ["submission.csv"] * ("test.parquet" in tables)
+    expected = tables + files + ["plots", "report.html"] * run.inputs.validated
     if state.get("status") != "finished" or not all((run.folder / name).exists() for name in expected):
         return False
     try:
+        for name in files:
+            run.checked(name)
         for name in tables:
-            pd.read_parquet(run.checked(name))
+            read_frame(run.checked(name))
     except (UserError, OSError, ValueError) as error:
         say(f"run       {error}")
         return False

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.datasets.base import open_to, serves
+from bench.runs.frames import read_frame
 from bench.runs.run import Fold, Run
 from bench.spec import UserError
 
@@ -134,7 +135,7 @@ def source_run(key: str, source: str, folds: list[int]) -> tuple[Run | None, Fol
 
 
 def _refuse_shared(key: str, path: str, run: Run, alone: Fold | None, rows: pd.DataFrame, folds: list[int]) -> None:
-    source = pd.read_parquet(run.folder / "splits.parquet")
+    source = read_frame(run.checked("splits.parquet"))
     tie = "group" if "group" in source and "group" in rows else "id"  # a patient's rows may have other ids there
     for fold in folds:
         kept_out = alone.number if alone else fold

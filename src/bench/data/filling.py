@@ -58,7 +58,7 @@ class Task:
                     problems.append(str(error))
                     continue
                 except ValueError as error:
-                    problems.append(f"{self._name(row)}: {error}")
+                    problems.append(f"{self.name(row)}: {error}")
                     continue
                 if os.pwrite(file.fileno(), x.data, at * self.dtype.itemsize) != x.nbytes:
                     raise OSError(f"{self.path} could not be written whole")
@@ -85,7 +85,8 @@ class Task:
             raise ValueError(f"{shape[-1]} samples, but its header announced {last - first}")
         return first
 
-    def _name(self, row: int) -> str:
+    def name(self, row: int) -> str:
+        """The row's file, and its id."""
         files = self.dataset.files(self.part)
         name = str(files[row] if len(files) > 1 else files[0])
         return f"{name} (id {self.dataset.table(self.part)['id'].iloc[row]})"

@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.atomic import read_json, write_json
+from bench import bounded
+from bench.atomic import read_json, remove_leftovers, write_json
 from bench.data import filling
 from bench.data.source import Source
 from bench.datasets.base import Dataset, several
@@ -44,7 +45,7 @@ class Store(Source):
         self.manifest: dict[str, Any] = read_json(folder / "manifest.json")
         self.shape = tuple(self.manifest["shape"])
         self.open = self.shape[-1:] == (None,)
-        self.offsets = np.load(folder / "offsets.npy", allow_pickle=False) if self.open else None
+        self.offsets = _array(folder / "offsets.npy") if self.open else None
         self.dtype = np.dtype(self.manifest["dtype"])
         self._file = open(folder / "data.bin", "rb")  # noqa: SIM115 (open as long as the store is)
         weakref.finalize(self, self._file.close)
@@ -74,21 +75,20 @@ class Store(Source):
 
     def digests(self) -> np.ndarray:
         """(rows, 16) uint8, one hash an example; flat examples (no content to share) are all zero."""
-        digests: np.ndarray = np.load(self.folder / "digests.npy", allow_pickle=False)
+        digests = _array(self.folder / "digests.npy")
         digests[self.flat()] = 0
         return digests
 
     def flat(self) -> np.ndarray:
         """(rows,) bool: examples that are one number all over, such as a recording of zeros."""
-        values: np.ndarray = np.load(self.folder / "flat.npy", allow_pickle=False)
-        return values
+        return _array(self.folder / "flat.npy")
 
     def refuse_damaged(self) -> None:
         """UserError where the stored numbers are not those that were computed; they are then computed anew next time.
 
         Reads everything once, some 1 GB a second.
         """
-        expected, n = np.load(self.folder / "digests.npy", allow_pickle=False), len(self)
+        expected, n = _array(self.folder / "digests.npy"), len(self)
         whole = hashlib.sha256(expected.tobytes()).hexdigest()[:32] == self.digest and len(expected) == n
         size = math.prod(k or 0 for k in self.shape)
         ends = np.arange(n + 1) * size if self.offsets is None else self.offsets
@@ -172,6 +172,8 @@ def open_or_build(
     if not _whole(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
+            if folder.is_dir():
+                remove_leftovers(folder)
             if not _whole(folder):
                 _build(dataset, features, part, folder, workers, progress or (lambda done, total: None))
     return Store(folder)
@@ -185,6 +187,28 @@ def is_built(dataset: Dataset, features: Features, part: Part, root: Path) -> bo
 def _folder(dataset: Dataset, features: Features, part: Part, root: Path) -> Path:
     name = features.stored_as or type(features).__module__.rsplit(".", 1)[-1]
     return root / dataset.name / f"{name}-{part}-{_key(dataset, features, part)}"
+
+
+def _array(path: Path) -> np.ndarray:
+    """The array in a store's file, in memory."""
+    return np.array(bounded.array(path, f"delete {path.parent} to compute it again"))
+
+
+def refuse_changed(
+    store: Store, dataset: Dataset, features: Features, part: Part, workers: int, progress: filling.Progress
+) -> None:
+    """UserError where raw files have other content than when the store was filled, under the same size and time.
+
+    Every example is read and computed again, as if to fill the store, and held against its digest.
+    """
+    task = filling.Task(dataset, features, part, Path(os.devnull), store.shape, store.offsets, str(store.dtype))
+    digests, _, problems = filling.run(task, len(store), workers, progress)
+    if problems:
+        raise several(problems, f"{len(problems)} of {len(store)} {part} examples can't be used any more")
+    rows = np.flatnonzero((digests != _array(store.folder / "digests.npy")).any(axis=1)).tolist()
+    if rows:
+        changed = [f"{task.name(row)} has other content, but the same size and time" for row in rows]
+        raise several(changed, f"{store.folder} was computed from other files; delete it to compute it again")
 
 
 def _name(features: Features) -> str:

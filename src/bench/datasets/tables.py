@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench import bounded
 from bench.datasets.base import several
 from bench.spec import UserError
 from bench.tell import say
@@ -150,7 +151,7 @@ def read(path: Path, needed: Sequence[str], optional: Sequence[str] = (), as_it_
 
 def header(path: Path) -> tuple[list[str], int]:
     """The columns' names, and the number of lines down to the first row's."""
-    with path.open("rb") as file:
+    with bounded.table(path).open("rb") as file:
         start = file.read(4)
     if start[:2] == b"PK" or start == b"\xd0\xcf\x11\xe0":
         raise UserError(f"{path} is a spreadsheet or an archive by its content; unpack it, or save it as CSV in UTF-8")
@@ -179,7 +180,7 @@ def rows(path: Path, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(2**31 - 1)  # a recording may be one field, and Python's own limit is 131,072 characters
     columns = before = 0
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with bounded.table(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=strict)
             for fields in reader:
                 if fields and (len(fields) > 1 or columns == 1 or fields[0].strip(SPACES)):

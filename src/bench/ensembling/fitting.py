@@ -11,11 +11,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pandas as pd
 
 from bench.ensembling.hardening import Hardening
 from bench.ensembling.members import Members
 from bench.ensembling.ways import Blend, Way
+from bench.runs.frames import read_frame
 from bench.spec import Metric, UserError
 
 
@@ -44,7 +44,7 @@ def nested(way: Way, harden: Hardening | None, members: Members) -> tuple[np.nda
             same[fold == k] = final.apply(p_mnk[:, fold == k])
         return same, same, [final for _ in numbers], final
 
-    if "trained_from" in pd.read_parquet(members.runs[0].folder / "splits.parquet"):
+    if "trained_from" in read_frame(members.runs[0].checked("splits.parquet")):
         raise UserError(
             "a blend that is fitted learns from the rows of other folds, and with split=time some of them lie in the "
             "future; choose blend=mean, blend=geometric or blend=rank, and no harden that looks for its threshold"

@@ -17,12 +17,13 @@ from bench.ensembling import fitting
 from bench.ensembling.hardening import Hardening
 from bench.ensembling.members import Members
 from bench.ensembling.ways import Blend, Way
-from bench.runs import checksums, frames, inputs, recipe, selection
+from bench.runs import checksums, frames, inputs, inside, recipe, selection
 from bench.runs.environment import write_environment
 from bench.runs.inputs import Inputs, Member
 from bench.runs.recipe import EnsembleRecipe
 from bench.runs.run import FOLD_FILES, Run, identity
 from bench.spec import UserError
+from bench.tell import say
 from bench.training import parts
 
 FORMAT = 1  # raise it when the same blend of the same runs would predict something else
@@ -57,13 +58,14 @@ def write(run: Run, members: Members, settled: EnsembleRecipe, names: Mapping[st
             for member, digest in zip(members.runs, members.digests, strict=True)
         ),
     )
-    inputs.write(run.folder, blended)
-    frames.write_frame(pd.read_parquet(first.folder / "splits.parquet"), run.folder / "splits.parquet")
     ids = members.test_ids if members.test_ids is not None else members.rows["id"][:0]
-    frames.write_frame(pd.DataFrame({"id": ids.to_numpy()}), run.folder / "test_ids.parquet")
-    write_environment(run)
     made_by, folders = first.made_by, [str(member.folder) for member in members.runs]
-    recipe.write(run.folder, replace(settled, dataset=made_by.dataset, data=made_by.data, runs=folders))
+    with checksums.writing(run.folder, inputs.FILE, "splits.parquet", "test_ids.parquet", recipe.FILE):
+        inputs.write(run.folder, blended)
+        frames.write_frame(frames.read_frame(first.checked("splits.parquet")), run.folder / "splits.parquet")
+        frames.write_frame(pd.DataFrame({"id": ids.to_numpy()}), run.folder / "test_ids.parquet")
+        write_environment(run)
+        recipe.write(run.folder, replace(settled, dataset=made_by.dataset, data=made_by.data, runs=folders))
 
 
 def _test_digest(members: Members) -> str:
@@ -94,7 +96,8 @@ def predict(run: Run, members: Members, way: Way, harden: Hardening | None) -> N
     score, target = members.metric.score, members.target
     fitted = way.fitted or (harden is not None and harden.fitted)
     judged = {"fitted": fitted, "honest": score(target, honest), "in_sample": score(target, in_sample)}
-    write_json(run.folder / "blend.json", _summary(run, members, final, judged))
+    with checksums.writing(run.folder, "blend.json"):
+        write_json(run.folder / "blend.json", _summary(run, members, final, judged))
 
 
 def _summary(run: Run, members: Members, final: Blend, judged: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,6 +131,8 @@ def open_dataset(members: Members, settled: EnsembleRecipe) -> Dataset:
     """
     first, simulated = members.runs[0], members.runs[0].inputs.simulated
     node = {**first.made_by.dataset, **({"root": settled.root} if settled.root else {})}
+    if not settled.root and (reason := inside.elsewhere(first.folder, Path(settled.outputs))):
+        raise UserError(reason)
     try:
         dataset = parts.dataset(node, parts.files(node, first.made_by.data).as_trained(simulated))
         known = set(dataset.table("test")["id"].astype(str))
@@ -144,7 +149,14 @@ def open_dataset(members: Members, settled: EnsembleRecipe) -> Dataset:
 def is_complete(run: Run, members: Members) -> bool:
     """Whether an earlier command has blended these members, and all of its files still exist."""
     names = ["oof.parquet", "scores.json", "blend.json"] + ["test.parquet"] * (members.test_ids is not None)
-    return selection.problem(run) is None and all((run.folder / name).exists() for name in names)
+    try:
+        whole = selection.problem(run) is None
+        for name in names if whole else ():
+            run.checked(name)
+    except UserError as error:
+        say(f"run       {error}")
+        return False
+    return whole and all((run.folder / name).exists() for name in names)
 
 
 def run_folder(settled: EnsembleRecipe, members: Members) -> Path:

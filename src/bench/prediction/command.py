@@ -16,7 +16,7 @@ from bench.cli.schema import Predict
 from bench.datasets.base import Dataset
 from bench.datasets.root import is_simulated
 from bench.prediction.blended import named_run, opened
-from bench.runs import submission
+from bench.runs import inside, submission
 from bench.runs.frames import prediction_frame, write_frame
 from bench.runs.outcome import Outcome
 from bench.runs.run import Run, identity
@@ -30,6 +30,8 @@ def predict(config: Predict) -> Outcome:
     if not config.run:
         raise UserError("run= names no run; give a finished run's folder or identity, latest, or a query")
     run = named_run(config.run, Path(config.outputs))
+    if config.tracking.uri and config.register is None:
+        raise UserError("tracking.uri= is where register=<name> registers the run, and nothing else; leave it out")
     if config.register is not None:
         from bench.prediction.registering import register
 
@@ -49,7 +51,7 @@ def _predict(run: Run, config: Predict) -> None:
     say(f"run       {run.folder} (folds {', '.join(map(str, predictor.folds))} on {predictor.device})")
     for member in predictor.members:
         say(f"member    {member.run.folder}")
-    source = Path(config.input) if config.input else own_files(run, Path(config.data))
+    source = Path(config.input) if config.input else own_files(run, Path(config.data), Path(config.outputs))
     dataset = predictor.open(source)
     if config.excel and not dataset.excel:
         raise UserError(f"excel=true: {dataset.name} takes a CSV alone; leave it out")
@@ -91,10 +93,16 @@ def _write(folder: Path, dataset: Dataset, probability: np.ndarray, about: Mappi
         os.replace(complete, folder)
 
 
-def own_files(run: Run, data: Path) -> Path:
-    """The folder of the files that the run was trained on, as training finds it; simulated files are made again."""
+def own_files(run: Run, data: Path, outputs: Path) -> Path:
+    """The folder of the files that the run was trained on, as training finds it; simulated files are made again.
+
+    A folder that the run itself names (``dataset.root``) is used only where the run lies in the person's outputs.
+    """
+    node = run.made_by.dataset
     try:
-        return parts.files(run.made_by.dataset, data).as_trained(run.inputs.simulated)
+        if node.get("root") and (reason := inside.elsewhere(run.folder, outputs)):
+            raise UserError(reason)
+        return parts.files(node, data).as_trained(run.inputs.simulated)
     except UserError as error:
         raise UserError(f"{error}; say which to predict: input=<folder of test files>") from error
 

@@ -35,7 +35,8 @@ def register(run: Run, config: Predict) -> str:
     for number in folds:
         trained_fold(run, number, torch.device("cpu"))  # what does not load here would not load elsewhere
     recipe, known = run.recipe, run.inputs
-    uri = address.chosen(None, run.folder.parents[2])
+    given = config.tracking.uri
+    uri = address.told_by(run, "tracking.uri") if given == address.RUN else address.chosen(given, run.folder.parents[2])
     arrays = parts.dataset_class(recipe.dataset).raw(dict(known.facts), parts.features(recipe.features).reads)
     try:
         version = registry.register(run, uri, name, files(run, folds), marks(run, folds), arrays)

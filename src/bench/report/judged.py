@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.metrics import hits, kl_terms
+from bench.runs.frames import read_frame
 from bench.runs.run import Run
 
 WORST = 12
@@ -47,7 +48,7 @@ class Judged:
 
 def judge(run: Run) -> Judged:
     """Reads the out-of-fold predictions of the run's finished folds."""
-    rows, oof = pd.read_parquet(run.folder / "splits.parquet"), pd.read_parquet(run.checked("oof.parquet"))
+    rows, oof = read_frame(run.checked("splits.parquet")), read_frame(run.checked("oof.parquet"))
     target, probability = (
         oof[[f"{part}_{name}" for name in run.spec.classes]].to_numpy(np.float64) for part in ("target", "pred")
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bench import bounded
 from bench.atomic import read_json
 from bench.report.curves import Curves, curves
 from bench.report.figures import (
@@ -208,8 +209,9 @@ def wilson(share: np.ndarray, count: np.ndarray, z: float = 1.96) -> np.ndarray:
 
 def synthetic(fold: Fold, about: dict[str, Any]) -> Drawing:
     """Real rows above the synthetic rows made of them, by class; the rows of a class share their scale."""
-    # (classes, 2, rows, *stored shape); mapped, so that no header asks for more than the file holds
-    examples = np.load(fold.folder / "synthetic_examples.npy", mmap_mode="r", allow_pickle=False)
+    # (classes, 2, rows, *stored shape)
+    path = fold.folder / "synthetic_examples.npy"
+    examples = bounded.array(path, f"delete {path.with_suffix('.json')} to leave the picture out")
     picture = examples.ndim == 6 or (examples.ndim == 5 and examples.shape[3] > 32)  # else a sequence of few channels
     chart = blank(11, 1.1 + len(examples) * (2.6 if picture else 1.7))
     grid = chart.subplots(2 * len(examples), examples.shape[2], squeeze=False)

@@ -7,11 +7,11 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bench.atomic import read_json
 from bench.report.tables import Table
 from bench.runs.facts import leaves, short_name
+from bench.runs.frames import read_frame
 from bench.runs.records import plain
 from bench.runs.run import Run
 from bench.tell import amount, percent
@@ -22,7 +22,7 @@ FEW = 8
 
 def split(run: Run) -> dict[str, object]:
     """Rows, groups and classes of every fold, and whether any group is in several folds."""
-    rows = pd.read_parquet(run.folder / "splits.parquet")
+    rows = read_frame(run.checked("splits.parquet"))
     target = rows[[f"target_{name}" for name in run.spec.classes]].to_numpy(np.float64)
     fold, classes = rows["fold"].to_numpy(), run.spec.classes
     judged = rows["validated"].to_numpy(bool) if "validated" in rows else np.ones(len(rows), bool)

@@ -1,13 +1,22 @@
-"""Checksums of the files that a fold and a run leave, and the files held against them."""
+"""Checksums of the files that a fold and a run leave, and the files held against them.
+
+A fold's are in its done.json, those of a run's predictions in scores.json, and those of its other files in
+checksums.json, which a person who edits such a file deletes.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from bench.atomic import read_json, write_json
 from bench.runs.records import AGAIN
 from bench.spec import UserError
+
+FILE = "checksums.json"
+"""Name → checksum of a run's other files; absent where an earlier version made the run."""
 
 
 def of(path: Path) -> str:
@@ -41,4 +50,34 @@ def hold(path: Path, recorded: Mapping[str, str]) -> Path:
     """The path; UserError where its content is not what was recorded."""
     if reason := trouble(path, recorded):
         raise UserError(f"{reason}; {AGAIN}")
+    return path
+
+
+def recorded(folder: Path) -> dict[str, str]:
+    """The checksums of a run's other files; UserError where checksums.json is not whole."""
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
+        raise UserError(f"{path} is no mapping of names to checksums; delete it, and {AGAIN}")
+    return content
+
+
+@contextmanager
+def writing(folder: Path, *names: str) -> Iterator[None]:
+    """Files of a run are written in the block; a kill within leaves them without checksums, not with wrong ones."""
+    try:
+        others = {name: value for name, value in recorded(folder).items() if name not in names}
+    except UserError:  # it is damaged, and written again now
+        others = {}
+    write_json(folder / FILE, others)
+    yield
+    write_json(folder / FILE, others | of_files(folder, names))
+
+
+def held(path: Path) -> Path:
+    """The path of one of a run's other files; UserError where its content is not what was written."""
+    if reason := trouble(path, recorded(path.parent)):
+        raise UserError(f"{reason}; {AGAIN}. Where the change is yours, delete {path.parent / FILE}")
     return path

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-import socket
+from pathlib import Path
 from typing import Any
 
+from bench.atomic import read_json
 from bench.runs.run import Run
+from bench.spec import UserError
 
 LONGEST_NAME, LONGEST_PARAMETER = 250, 6000
 """Characters that MLflow takes."""
@@ -35,23 +38,41 @@ def short_name(part: Any) -> str:
     return str(part or "")
 
 
+LOCKS = (".lock",)
+"""Files in a run's folder that a command which works on it holds locked."""
+HOLDER = ".holder.json"
+"""Beside a lock, while a command holds it: its pid and host."""
+
+
 def alive(run: Run) -> bool:
-    """False where the command that held the run is known to be dead: a kill leaves ``running`` behind."""
-    state = run.state()
-    if state.get("status") != "running" or state.get("host") != socket.gethostname() or "pid" not in state:
-        return state.get("status") == "running"
-    import psutil
+    """Whether a command works on the run: it says so, and holds the lock, which ends with it however it ends."""
+    return run.state().get("status") == "running" and any(_is_locked(run.folder / name) for name in LOCKS)
+
+
+def holder(folder: Path) -> str:
+    """The command that holds the folder's lock, with its process and host; without them where it has not said yet."""
+    try:
+        told = read_json(folder / HOLDER)
+        return f"another command (pid {int(told['pid'])} on {told['host']!s:.80})"
+    except (OSError, UserError, KeyError, TypeError, ValueError):
+        return "another command"
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether some process holds the lock, by asking for a shared one; False where the file is not there."""
+    import fcntl
 
     try:
-        process = psutil.Process(int(state["pid"]))
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        # Born after it wrote the state (a minute for clocks that moved): another process under the same number.
-        return process.create_time() < (run.folder / "state.json").stat().st_mtime + 60
-    except psutil.NoSuchProcess:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
         return False
-    except psutil.Error:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
         return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def content(value: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.atomic import write_json
-from bench.runs import inside, records
+from bench.runs import checksums, inside, records
 from bench.spec import Direction, InputSpec, UserError
 
 FILE = "inputs.json"
@@ -68,7 +68,7 @@ class Inputs:
 
 def read(folder: Path) -> Inputs:
     """UserError naming the file where it is not there, or not whole."""
-    inputs = records.from_json(Inputs, folder / FILE)
+    inputs = records.from_json(Inputs, checksums.held(folder / FILE))
     _refuse(inputs, str(folder / FILE))
     return inputs
 

@@ -44,6 +44,13 @@ def outputs_of(folder: Path) -> Path:
     return folder.resolve().parents[2] if len(folder.resolve().parents) > 2 else folder.resolve().parent
 
 
+def elsewhere(folder: Path, outputs: Path) -> str | None:
+    """Why paths that a run's folder says are not followed, in a sentence; None for a run in the person's outputs."""
+    if within(folder, outputs):
+        return None
+    return f"{folder} does not lie in {outputs}, so the paths that it names are not followed"
+
+
 def is_name(value: str) -> bool:
     """Whether a text can be a folder's name and be shown: no separator, nothing invisible, no way up."""
     return (

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from bench import bounded, targets
 from bench.addresses import public, word_without_secrets
 from bench.atomic import write_text
-from bench.runs import records
+from bench.runs import checksums, records
 from bench.spec import UserError
 
 Node = Mapping[str, Any]
@@ -104,6 +104,7 @@ class Recipe:
     outputs: str = "outputs"
     data: str = "data"
     store: str = "data/store"
+    verify: bool = False
     workers: int | None = None
     extensions: tuple[str, ...] | None = None
     train: Train
@@ -111,8 +112,8 @@ class Recipe:
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
     elsewhere: ClassVar[tuple[str, ...]] = (
-        "recipe", "pretrain", "device", "compile", "outputs", "data", "store", "workers", "extensions", "folds",
-        "tracking",
+        "recipe", "pretrain", "device", "compile", "outputs", "data", "store", "verify", "workers", "extensions",
+        "folds", "tracking",
     )  # fmt: skip
     """Keys that do not change the result, or repeat other keys: runs that differ in these alone are one run."""
     within: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -194,7 +195,7 @@ def read(folder: Path) -> Recipe | EnsembleRecipe:
 def mapping(folder: Path) -> dict[str, Any]:
     """The recipe's file as plain containers; targets that have moved get their current names."""
     path = folder / FILE
-    content = records.read(path, lambda path: bounded.read_yaml(path, records.AGAIN))
+    content = records.read(path, lambda path: bounded.read_yaml(checksums.held(path), records.AGAIN))
     if not isinstance(content, dict):
         raise UserError(f"{path} is no mapping of keys to values; {records.AGAIN}")
     named_as_today: dict[str, Any] = targets.renamed(content)

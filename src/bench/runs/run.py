@@ -6,6 +6,7 @@
     environment.json   versions, machine, git state, command of the last call
     splits.parquet     one row an example: id, group, weight, target_<class>, fold
     state.json         status, pid and host of the command that holds the run
+    checksums.json     of config.yaml, inputs.json, the tables, scores.json, submission.csv and blend.json
     folds/<k>/         checkpoint.pt, weights.safetensors, history.json, oof.parquet, test.parquet, log.txt,
                        done.json (written last)
     oof.parquet  test.parquet  scores.json  submission.csv  plots/  report.html  tracking.json
@@ -203,7 +204,9 @@ class Run:
         return self.folder / scores.FILE
 
     def checked(self, name: str) -> Path:
-        """The path of a prediction table; UserError where scores.json has another checksum of it."""
+        """The path of one of the run's files; UserError where its content is not what was written."""
+        if name not in scores.TABLES:
+            return checksums.held(self.folder / name)
         collected = self.scores()
         return checksums.hold(self.folder / name, collected.checksums if collected else {})
 

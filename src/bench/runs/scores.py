@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.atomic import write_json
-from bench.runs import records
+from bench.runs import checksums, records
 from bench.spec import Direction
 from bench.tell import figure, spread
 
 FILE = "scores.json"
+TABLES = ("oof.parquet", "test.parquet")
+"""Those of a run whose checksums scores.json holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +83,9 @@ def of(content: Any, source: str) -> Scores:
 def read(folder: Path) -> Scores | None:
     """Reads scores.json; None where no fold has been collected, UserError for a damaged file."""
     path = folder / FILE
-    return records.from_json(Scores, path) if path.exists() else None
+    return records.from_json(Scores, checksums.held(path)) if path.exists() else None
 
 
 def write(folder: Path, scores: Scores) -> None:
-    write_json(folder / FILE, records.plain(scores))
+    with checksums.writing(folder, FILE):
+        write_json(folder / FILE, records.plain(scores))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.runs import inputs, inside, recipe
-from bench.runs.facts import alive, leaves
+from bench.runs.facts import alive, holder, leaves
 from bench.runs.run import Run
 from bench.spec import UserError
 
@@ -76,7 +76,7 @@ def problem(run: Run) -> str | None:
     if not (run.folder / inputs.FILE).exists():
         return "has not begun to train; wait for it"
     if alive(run):
-        return f"is being worked on by another command (pid {run.state().get('pid')}); wait for it"
+        return f"is being worked on by {holder(run.folder)}; wait for it"
     scores = run.scores()
     unfinished = [fold for fold in run.folds if not fold.finished]
     if unfinished:

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pandas as pd
 
+from bench import bounded
 from bench.atomic import replacing
-from bench.runs import frames
+from bench.runs import checksums, frames
 from bench.runs.run import Run
 from bench.spec import UserError
 
@@ -48,9 +49,10 @@ def submit(run: Run, dataset: Callable[[], Submitting]) -> str | None:
     if not test.exists():
         path.unlink(missing_ok=True)
         return None
-    frame = pd.read_parquet(run.checked("test.parquet"))
+    frame = frames.read_frame(run.checked("test.parquet"))
     try:
-        write(dataset(), path, frame["id"].tolist(), frames.predictions(frame))
+        with checksums.writing(run.folder, path.name):
+            write(dataset(), path, frame["id"].tolist(), frames.predictions(frame))
     except ValueError as error:  # a UserError, or a data set's own on what it is given
         path.unlink(missing_ok=True)
         return f"test      submission.csv is not written: {error}"
@@ -144,7 +146,7 @@ def write_excel(submission: Path, excel: Path) -> None:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        rows = pd.read_csv(bounded.table(path), dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path} can't be read as CSV ({str(error).strip()}); download it again") from error
     return rows

@@ -5,11 +5,16 @@ A run's folder may come from anybody, so what it says is used only where the per
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import sqlite3
 from contextlib import closing
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.error import HTTPError
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
+from urllib.request import Request, urlopen
 
 from bench.addresses import DATABASES, HIDDEN, public
 from bench.atomic import read_json
@@ -18,6 +23,8 @@ from bench.spec import UserError
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 RUN = "run"
+ANSWER_WITHIN = 5.0
+"""Seconds that a server has to say whether it has a run."""
 SQLITE = "sqlite:///"
 FORMS = (
     "write http://<host>:<port> for a server, sqlite:///<folder>/mlflow.db or "
@@ -75,11 +82,16 @@ def checked(uri: str, key: str) -> str:
 
 
 def still_has(uri: str, run: Run) -> bool:
-    """False where a SQLite database was removed, or the run's page or experiment in it was deleted; else True."""
-    if not uri.startswith(SQLITE):
-        return True
+    """False where the run's page or its experiment was deleted, or a SQLite database removed; else True.
+
+    True as well where a server does not answer within some seconds, and for other databases.
+    """
     note = run.folder / "tracking.json"
     content = read_json(note) if note.exists() else {}
+    if uri.startswith(("http://", "https://")):
+        return _server_has(uri, str(content.get("run_id") if isinstance(content, dict) else None))
+    if not uri.startswith(SQLITE):
+        return True
     database = Path(uri.removeprefix(SQLITE).partition("?")[0])
     if not database.is_file() or not isinstance(content, dict):
         return False
@@ -91,6 +103,34 @@ def still_has(uri: str, run: Run) -> bool:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
             return connection.execute(query, [str(content.get("run_id"))]).fetchone() is not None
     except sqlite3.Error:  # it is locked, or of another version
+        return True
+
+
+def _server_has(uri: str, run_id: str) -> bool:
+    """Asks the server itself: mlflow takes seconds to import. Deleting an experiment deletes its runs."""
+    parts = urlsplit(uri)
+    address = parts._replace(
+        netloc=parts.netloc.rpartition("@")[2],
+        path=f"{parts.path.rstrip('/')}/api/2.0/mlflow/runs/get",
+        query=urlencode({"run_id": run_id}),
+        fragment="",
+    )
+    request = Request(urlunsplit(address))
+    user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
+    if parts.username:
+        user, password = unquote(parts.username), unquote(parts.password or "")
+    if user:
+        word = base64.b64encode(f"{user}:{password or ''}".encode()).decode()
+        request.add_header("Authorization", f"Basic {word}")
+    elif token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urlopen(request, timeout=ANSWER_WITHIN) as answer:
+            content = json.loads(answer.read(1 << 24))
+            return bool(content["run"]["info"].get("lifecycle_stage", "active") == "active")
+    except HTTPError as error:
+        return error.code != 404
+    except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError):  # it is down, or no MLflow
         return True
 
 

@@ -28,7 +28,7 @@ from bench.atomic import read_json, write_json
 from bench.runs import facts, inside, records
 from bench.runs.run import Fold, Run
 from bench.runs.scores import Scores
-from bench.tracking import wording
+from bench.tracking import where, wording
 from bench.tracking.address import SQLITE, default_uri
 from bench.tracking.wording import Point, comparison, page
 
@@ -153,9 +153,10 @@ class Mirror:
             database = Path(self.uri.removeprefix(SQLITE))
             connection = sqlite3.connect(database, timeout=60)
             connection.execute("PRAGMA journal_mode=WAL")  # readers and a writer no longer stop each other
+            where.follow_move(connection, database.parent / where.ARTIFACTS)
             connection.close()
             client = MlflowClient(f"{self.uri}?timeout=60")
-            experiment = self._experiment(client, (database.parent / "mlartifacts").as_uri())
+            experiment = self._experiment(client, (database.parent / where.ARTIFACTS).as_uri())
         else:
             client = MlflowClient(self.uri)
             experiment = self._experiment(client, None)

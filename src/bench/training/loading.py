@@ -49,7 +49,7 @@ def trained_fold(run: Run, number: int, device: torch.device) -> tuple[nn.Module
     model = parts.trained_model(run.recipe.model, run.spec)
     device_half = parts.features(run.recipe.features).device_half()
     for path, module in ((fold.weights, model), (fold.features, device_half)):
-        if path == fold.weights or path.exists():
+        if path == fold.weights or path.exists() or path.name in fold.outcome().checksums:
             try:
                 checkpoint.load_weights(fold.checked(path), module)
             except UserError:

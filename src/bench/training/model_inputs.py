@@ -13,11 +13,14 @@ DEEPEST = 10
 """Ensembles of ensembles that are followed: a folder may name itself."""
 
 
-def model_inputs(run: Run, rows: list[int]) -> tuple[dict[int, np.ndarray], str]:
+def model_inputs(run: Run, rows: list[int], outputs: Path | None = None) -> tuple[dict[int, np.ndarray], str]:
     """The model's inputs (C, T) or (C, H, W) of these rows of splits.parquet, or a sentence why there are none.
 
-    An ensemble's are those of its first member.
+    An ensemble's are those of its first member. ``outputs`` is the person's folder where the run may be a stranger's,
+    whose computed features are not looked for.
     """
+    if outputs is not None and (reason := inside.elsewhere(run.folder, outputs)):
+        return {}, f"They are not drawn: {reason}."
     outputs = inside.outputs_of(run.folder)
     for _ in range(DEEPEST):
         if not (run.folder / inputs.FILE).exists() or not run.inputs.members:
@@ -38,7 +41,7 @@ def model_inputs(run: Run, rows: list[int]) -> tuple[dict[int, np.ndarray], str]
     from bench.training import checkpoint, parts
 
     device_half = parts.features(run.recipe.features).device_half().eval()
-    fitted = next((fold.features for fold in run.folds if fold.features.exists()), None)
+    fitted = next((fold.checked(fold.features) for fold in run.folds if fold.features.exists()), None)
     if fitted:
         checkpoint.load_weights(fitted, device_half)
     none = np.zeros((len(rows), run.spec.n_classes), np.float32)
