@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +92,12 @@ def silent() -> Iterator[io.StringIO]:
         yield text
 
 
-def forked(work: Callable[..., object], *given: Any) -> int:
+def forked(work: Callable[[], object]) -> int:
     pid = os.fork()
     if pid == 0:
         try:
             with silent():
-                work(*given)
+                work()
             os._exit(0)
         except BaseException:
             os._exit(1)
@@ -106,23 +107,22 @@ def forked(work: Callable[..., object], *given: Any) -> int:
 def kills(count: int, root: Path, folder: Path, chance: random.Random) -> Counter[str]:
     """Killed at a random moment, and killed again in half of the cases; then resumed."""
     told: Counter[str] = Counter()
-    lasts: dict[tuple[int, ...], float] = {}
-    expected: dict[tuple[int, ...], list[str]] = {}
-    choices: list[tuple[int, ...]] = [(1,), (1, 2)]
-    for seeds in choices:
+    lasts, expected = {}, {}
+    sweeps: list[tuple[int, ...]] = [(1,), (1, 2)]
+    for seeds in sweeps:
         with silent():
             began = time.perf_counter()
             expected[seeds] = [bits(run) for run in train(root, folder / f"whole{len(seeds)}", seeds)]
             lasts[seeds] = time.perf_counter() - began
     for at in range(count):
-        seeds = chance.choice(choices)
+        seeds = chance.choice(sweeps)
         place = folder / f"killed{at}"
         for _ in range(chance.choice([1, 2])):
-            pid = forked(train, root, place, seeds)
+            pid = forked(partial(train, root, place, seeds))
             time.sleep(chance.uniform(0, lasts[seeds]))
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-        pid = forked(train, root, place, seeds)
+        pid = forked(partial(train, root, place, seeds))
         if os.waitpid(pid, 0)[1] != 0:
             told["FAILED to go on"] += 1
             continue

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data.batches import Batch, Batches, cut
+from bench.data.batches import Batch, Batches
 from bench.data.joined import InMemory
+from bench.data.ranges import cut
 
 CPU = torch.device("cpu")
 MANY = [0] * 60 + [1] * 7 + [3] * 20  # class 2 is absent

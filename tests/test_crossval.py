@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from bench.crossval.plan import make_plan
@@ -112,6 +113,14 @@ def test_the_same_command_again_trains_nothing(finished: tuple[Run, list[str]]) 
     assert [run.fold(k).done.stat().st_mtime_ns for k in range(2)] == before
 
 
+def test_a_finished_runs_command_imports_neither_torch_nor_scikit_learn(finished: tuple[Run, list[str]]) -> None:
+    heavy = "print(sorted({'torch', 'sklearn', 'scipy', 'matplotlib', 'mlflow'} & set(sys.modules)))"
+    code = f"import sys; from bench.cli.door import run; from bench.train import COMMAND; run(COMMAND); {heavy}"
+    done = subprocess.run([sys.executable, "-c", code, *finished[1]], capture_output=True, text=True, check=True)
+    assert "0 of 2 folds to train" in done.stderr
+    assert done.stdout.splitlines()[-2:] == [f"run {finished[0].folder}", "[]"]
+
+
 @pytest.mark.parametrize(
     "change",
     ["seed=1", "loss=ce", "train.epochs=3", "optimizer.lr=0.1", "model.hidden=[8]", "split.seed=1", "optimizer=adamw"],
@@ -198,6 +207,8 @@ def test_killed_mid_fold_the_same_command_ends_with_the_same_bits(
     killed = [*small_overrides(beats, tmp_path), *LONG]
     process = start(killed)
     history = wait_for(tmp_path / "outputs", "*/*/*/folds/*/history.json", 3)  # of whichever is first
+    below = psutil.Process(process.pid).children(recursive=True)
+    assert len(below) >= 2, "the fork server and at least one fold"
     process.send_signal(sign)
     assert process.wait(30) == (130 if sign == signal.SIGINT else -sign)
     run = Run.open(history.parents[2])
@@ -206,19 +217,12 @@ def test_killed_mid_fold_the_same_command_ends_with_the_same_bits(
     if sign == signal.SIGINT:
         assert run.state()["status"] == "killed"
     time.sleep(1)
-    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(run.folder).encode() in _read(p)], "orphans"
+    assert not [p for p in below if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], "orphans"
     assert len(fold.history()) < 60
     again = by_command(killed)
     assert again.identity == undisturbed.identity
     assert oof_bytes(again) == oof_bytes(undisturbed)
     assert (again.folder / "submission.csv").read_bytes() == (undisturbed.folder / "submission.csv").read_bytes()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
 
 
 def test_simulated_files_are_made_once_marked_and_kept_apart(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

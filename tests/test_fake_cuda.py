@@ -6,6 +6,7 @@ do not run there; ``test_cuda.py`` holds those where there is a GPU.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -38,11 +39,13 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def _a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.manual_seed(0)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (1 << 40, 1 << 40))
     monkeypatch.setattr(Tensor, "pin_memory", lambda x: x)
     monkeypatch.setattr(nn.RNNBase, "flatten_parameters", lambda layer: None)  # it looks where weights lie
+    with torch.backends.cudnn.flags(enabled=False):  # whose recurrent layers ask the driver
+        yield
 
 
 def rows(features: Features, dataset: Dataset, share: float, monkeypatch: pytest.MonkeyPatch) -> Batches:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.augment.mixup import Mixup
 from bench.augment.specaugment import SpecAugment
-from bench.data.batches import cut
+from bench.data.ranges import cut
 from bench.losses.kl import kl
 from bench.metrics import KL
 from bench.runs.run import Fold

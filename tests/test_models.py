@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,6 +31,7 @@ from bench.models.tinyvit import TinyViT
 from bench.models.wavenet import WaveNet
 from bench.paths import conf
 from bench.spec import InputSpec, UserError
+from bench.training.parts import takes
 
 
 def spec_of(channels: int, size: tuple[int, ...], classes: int) -> InputSpec:
@@ -242,6 +244,18 @@ def test_every_model_predicts_a_row_alone_as_in_a_batch(name: str) -> None:
     with torch.no_grad():
         together, alone = model(x), torch.cat([model(row[None]) for row in x])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_model_takes_is_read_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith("bench.models.")]:
+        monkeypatch.delitem(sys.modules, module)
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.build.importlib.import_module", None)
+        assert {name: takes(node) for name, node in NODES.items()} == KINDS
+    with pytest.raises(UserError, match="is refused: model takes"):
+        takes({"_target_": "os.path.MLP"})
+    with pytest.raises(UserError, match="can't be found"):
+        takes({"_target_": "bench.models.mlp.Perceptron"})
 
 
 @pytest.mark.parametrize("name", NODES)

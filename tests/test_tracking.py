@@ -281,6 +281,9 @@ def test_a_training_that_died_without_a_word_is_killed_not_running(tmp_path: Pat
 
 def test_a_moved_database_sends_files_to_the_folder_beside_it(outputs: Path, tmp_path: Path) -> None:
     send(write_run(outputs), outputs)
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()  # it is a process's, which no folder is moved under
     shutil.move(outputs, tmp_path / "moved")
     moved = tmp_path / "moved"
     again = Run(next((moved / "hms").glob("*/*")))

@@ -15,7 +15,7 @@ from bench import build
 from bench.paths import conf
 
 RAW: dict[str, dict[str, Any]] = {
-    "hms": {"n_eegs": 10, "n_patients": 5, "n_test": 2, "seed": 0},
+    "hms": {"n_eegs": 10, "n_patients": 5, "n_test": 2, "seed": 3},
     "heartbeat": {"n_train": 40, "n_test": 3, "length": 140, "seed": 0},
     "freesound": {"n_train": 12, "n_test": 2, "n_classes": 4, "longest": 1.0, "seed": 0},
     "seti": {"n_train": 8, "n_test": 2, "n_old": 0, "height": 16, "width": 32, "seed": 0},

@@ -120,19 +120,35 @@ def extensions_of(node: Any) -> list[str]:
     return sorted({name for value in node for name in extensions_of(value)}) if isinstance(node, list) else []
 
 
+def modules(node: Any) -> list[str]:
+    """The modules that a config's targets lie in, but for those of extensions, in alphabetical order."""
+    if isinstance(node, dict):
+        path = node.get("_target_")
+        known = isinstance(path, str) and any(
+            path in contract.elsewhere or any(_lies_in(current(path), room) for room in contract.rooms)
+            for contract in CONTRACTS.values()
+        )
+        here = {current(str(path)).rpartition(".")[0]} if known else set()
+        return sorted({*here, *(name for value in node.values() for name in modules(value))})
+    return sorted({name for value in node for name in modules(value)}) if isinstance(node, list) else []
+
+
+def allowed(path: str, where: str) -> bool:
+    """Whether the group may take a target of this name; nothing is imported for that."""
+    contract, module = CONTRACTS.get(group_of(where)), path.rpartition(".")[0]
+    if contract is None or not PATH.fullmatch(path):
+        return False
+    in_bench = path in contract.elsewhere or any(_lies_in(module, room) for room in contract.rooms)
+    return in_bench or extensions.owner(module) is not None
+
+
 def refuse_name(path: str, where: str) -> None:
-    """UserError where the name alone shows that the group does not take it; nothing is imported for that."""
+    """UserError where the name alone shows that the group does not take it."""
     group = group_of(where)
-    contract = CONTRACTS.get(group)
-    if contract is None:
+    if group not in CONTRACTS:
         raise UserError(f"{where}._target_={path} is refused: {where} names nothing to build; leave it out")
-    module = path.rpartition(".")[0]
-    if PATH.fullmatch(path):
-        if path in contract.elsewhere or any(_lies_in(module, room) for room in contract.rooms):
-            return
-        if extensions.owner(module):
-            return
-    raise UserError(f"{where}._target_={path} is refused: {takes(group)}{_instead(path, group)}")
+    if not allowed(path, where):
+        raise UserError(f"{where}._target_={path} is refused: {takes(group)}{_instead(path, group)}")
 
 
 def refuse_kind(target: Any, path: str, where: str) -> None:

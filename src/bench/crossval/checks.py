@@ -1,30 +1,26 @@
-"""Checks of a recipe before anything is computed: values, parts that fit each other, row weights."""
+"""Checks of a recipe before anything is computed: values, row weights, and what validation rows are asked for.
+
+They import no torch; ``buildable`` has those that do.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
 
-from bench.augment.base import Augmentation
-from bench.crossval import keys, length, warm_start
-from bench.data.batches import Batch
+from bench.crossval import keys, length
 from bench.datasets.base import open_to, serves
-from bench.features.base import Features
 from bench.runs.recipe import Node, Recipe
 from bench.spec import InputSpec, UserError
 from bench.tracking import address
-from bench.training import batch_statistics, device, parts
-
-NOT_BUILT = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AssertionError)
-"""What a model or a loss raises of options that it can't be built of."""
+from bench.training import parts
 
 
 def values(recipe: Recipe) -> None:
     """The values that types alone can't judge."""
-    keys.refuse_unread(recipe)
+    if new := not keys.accepted(recipe):
+        keys.refuse_unread(recipe)
     if "?" in recipe.outputs and recipe.tracking.enabled and recipe.tracking.uri is None:
         raise UserError(f"outputs={recipe.outputs}: MLflow's database can't lie below a folder with '?' in its name")
     if recipe.tracking.enabled:
@@ -42,85 +38,16 @@ def values(recipe: Recipe) -> None:
         raise UserError(f"folds.parallel={recipe.folds.parallel} must be 1 or more")
     if recipe.seed < 0:
         raise UserError(f"seed={recipe.seed} must be 0 or more")
+    if new:  # else where something is trained: ``buildable``
+        devices(recipe)
+
+
+def devices(recipe: Recipe) -> None:
+    """Refuses devices that are not here, and a precision that one lacks."""
+    from bench.training import device
+
     for name in device.several(recipe.device):
-        device.refuse_precision(train.precision, device.choose(name))
-
-
-def buildable(recipe: Recipe, spec: InputSpec, features: Features) -> None:
-    """Builds all parts, the model without memory or arithmetic, so that a mistake shows at once."""
-    _model(recipe, spec)
-    _changes(recipe, spec, features)
-    _numbers(recipe, spec)
-
-
-def _model(recipe: Recipe, spec: InputSpec) -> None:
-    node, source = recipe.model, recipe.init_from
-    if (weights := node.get("weights")) and (Path(weights).is_dir() or warm_start.of_a_run(weights)):
-        raise UserError(f"model.weights={weights} is of a run, and may leak; start from it with init_from={weights}")
-    if source:
-        warm_start.digest("init_from", source)  # all files are there, and finished
-    with torch.device("meta"):
-        try:
-            model = parts.model(node, spec)
-            if source:
-                warm_start.load(model, warm_start.file_for(source, 0), spec.n_classes)
-        except NOT_BUILT as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"the model can't be built of {_told(node)}: {error}; change its options") from error
-        try:
-            answer = model.eval()(torch.empty(2, *spec.shape))
-        except (RuntimeError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(
-                f"the model does not take {spec.kind} input of shape {spec.shape}: {str(error).splitlines()[0]}; "
-                "choose another model, its options or other features"
-            ) from error
-    if tuple(answer.shape) != (2, spec.n_classes):
-        raise UserError(f"the model answers {tuple(answer.shape)} for 2 rows of {spec.n_classes} classes")
-
-
-def _changes(recipe: Recipe, spec: InputSpec, features: Features) -> None:
-    """Augmentation, views, and rows that are added."""
-    batch = Batch(torch.zeros(2, *spec.shape), torch.full((2, spec.n_classes), 1 / spec.n_classes))
-    augment = parts.augment(recipe.augment, features)
-    for change in augment:
-        if not isinstance(change, Augmentation):
-            raise UserError(f"augment: {type(change).__name__} is no subclass of bench.augment.base.Augmentation")
-        if not change.on_stored:
-            batch = change(batch, 0.0)
-    parts.views(recipe.tta, features, augment)
-    if parts.synthetic(recipe.synthetic) is not None and not features.between:
-        raise UserError(
-            "synthetic rows lie between stored ones, and these features store codes; choose others or leave it out"
-        )
-    if labels := parts.pseudo_labels(recipe.pseudo):
-        labels.chosen(np.zeros((0, spec.n_classes)), spec.classes, np.zeros(0))
-
-
-def _numbers(recipe: Recipe, spec: InputSpec) -> None:
-    """Loss and learning rates."""
-    loss, schedule = parts.loss(recipe.loss), parts.schedule(recipe.scheduler)
-    target = torch.full((2, spec.n_classes), 1 / spec.n_classes)
-    epochs, where, node = length.intended(recipe), "optimizer", recipe.optimizer
-    try:
-        optimizer = parts.optimizer(node, [torch.nn.Parameter(torch.zeros(1))])
-        where, node = "scheduler", recipe.scheduler
-        rates = [schedule(epoch, epochs, optimizer.param_groups[0]["lr"], ()) for epoch in range(epochs)]
-        where, node = "loss", recipe.loss
-        value = loss(torch.zeros(2, spec.n_classes), target, None)
-    except NOT_BUILT as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{where} can't be used with {_told(node)}: {error}; change its options") from error
-    if not all(rate >= 0 for rate in rates) or not torch.isfinite(value):
-        raise UserError(f"the learning rates {rates[:5]} or the loss {float(value)} are not numbers to train with")
-
-
-def _told(node: Node) -> str:
-    """A config node as a person wrote it."""
-    return ", ".join(f"{key.replace('_target_', 'target')}={value}" for key, value in node.items())
+        device.refuse_precision(recipe.train.precision, device.choose(name))
 
 
 def wanted_folds(only: tuple[int, ...] | None, n_splits: int) -> list[int]:
@@ -180,6 +107,10 @@ def single_rows(recipe: Recipe, spec: InputSpec, rows: pd.DataFrame) -> None:
     lone = [k for k, n in examples.items() if n == 1]
     if recipe.train.batch_size != 1 and not lone:
         return
+    import torch
+
+    from bench.training import batch_statistics
+
     with torch.device("meta"):
         model = parts.model(recipe.model, spec).train()
         for layer in batch_statistics.once(model) if lone else ():

@@ -10,19 +10,21 @@ import errno
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.spec import UserError
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
+    """Trains the fold that ``words`` name, else those of the process; returns its exit code."""
     parser = argparse.ArgumentParser(prog="bench.crossval.fold")
     parser.add_argument("run", type=Path)
     parser.add_argument("number", type=int)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", choices=("true", "graph"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints belongs in the log, from its import on
     threading.Thread(target=_end_with_parent, daemon=True).start()

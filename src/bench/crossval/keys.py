@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
+import bench
 from bench import build
 from bench.runs.recipe import Recipe
 from bench.spec import UserError
@@ -28,3 +33,26 @@ def refuse_unread(recipe: Recipe) -> None:
             )
     if simulator := recipe.dataset.get("simulator"):
         build.partial(simulator, "dataset.simulator", 1)
+
+
+def accepted(recipe: Recipe) -> bool:
+    """Whether a recipe with these parts, of this device and precision, has been planned before.
+
+    To ask the parts imports them, and torch with them, which takes longer than all else that a finished run's command
+    does. So what was accepted is not asked again.
+    """
+    return _mark(recipe).exists()
+
+
+def accept(recipe: Recipe) -> None:
+    """Remembers, beside the computed features, that the recipe's keys are read."""
+    mark = _mark(recipe)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+
+
+def _mark(recipe: Recipe) -> Path:
+    nodes = {group: getattr(recipe, group) for group in parts.GIVEN}
+    known = [bench.__version__, nodes, recipe.device, recipe.train.precision]
+    text = json.dumps(known, sort_keys=True, default=str)
+    return Path(recipe.store) / "accepted" / hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from bench.data.batches import cut
+from bench.data.ranges import cut
 from bench.datasets.base import open_to, serves
 from bench.runs.recipe import Recipe
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.crossval.settle import a
+from bench.data import store as stores
 from bench.data.open import open_store, refuse_changed
 from bench.data.store import Store
 from bench.datasets.base import Dataset
@@ -25,6 +27,11 @@ class Opened:
     simulated: bool
     features: Features
     spec: InputSpec
+
+    def computed(self, recipe: Recipe) -> bool:
+        """Whether all features are there already."""
+        both: tuple[Part, ...] = ("train", "test")
+        return all(stores.is_built(self.dataset, self.features, part, Path(recipe.store)) for part in both)
 
     def store(self, recipe: Recipe, part: Part, features: Features | None = None) -> Store:
         """A part's computed features, or of other ``features``; those that are not there yet are computed now."""
@@ -52,7 +59,7 @@ def _refuse_misfits(features: Features, dataset: Dataset, recipe: Recipe, names:
             f"features={names.get('features')} reads {' or '.join(features.datasets)}, not {dataset.name}; "
             f"leave features out, or choose one that python -m bench.catalog dataset={names.get('dataset')} lists"
         )
-    takes = parts.model_class(recipe.model).takes
+    takes = parts.takes(recipe.model)
     if features.kind != takes:
         fitting = dataset.fitting(takes) or "none yet"
         raise UserError(

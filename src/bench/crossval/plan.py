@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.crossval import checks, length, pseudo_labels, warm_start
+from bench.crossval import checks, keys, length, pseudo_labels, warm_start
 from bench.crossval.opened import Opened, open_files
 from bench.crossval.settle import settle, sized
-from bench.data.assignment import Assignment, assign, with_copies
+from bench.data.assignment import Assignment, Splitter, assign, with_copies
+from bench.data.kept_splits import kept
 from bench.data.store import Store
 from bench.datasets.base import Dataset
 from bench.runs import checksums, inputs, recipe
@@ -76,10 +77,11 @@ def make_plan(recipe: Recipe, names: Mapping[str, str]) -> Plan:
     settled, names = settle(recipe, names)
     opened = open_files(settled, names)
     settled = sized(settled, opened.simulated)
-    checks.buildable(settled, opened.spec, opened.features)
     early, folds = _first_look(settled, opened)
+    if computes := not opened.computed(settled):
+        _refuse_unbuildable(settled, opened)
     store = opened.store(settled, "train")
-    split = _split(settled, opened.dataset.table("train"), store, early, folds)
+    split = _split(settled, opened.dataset, store, early, folds)
     _refuse_leaks(settled, opened, split)
     settled, raised = length.settled(settled, split.rows)
     if raised:
@@ -88,7 +90,18 @@ def make_plan(recipe: Recipe, names: Mapping[str, str]) -> Plan:
     checks.row_weights(settled, split.rows)
     checks.single_rows(settled, opened.spec, split.rows)
     stores = {"train": store, "test": opened.store(settled, "test")}
-    return _identify(settled, names, opened, stores, split)
+    plan = _identify(settled, names, opened, stores, split)
+    if not computes and not all(plan.run.fold(k).done.exists() for k in folds):
+        _refuse_unbuildable(settled, opened)
+    keys.accept(recipe)
+    return plan
+
+
+def _refuse_unbuildable(settled: Recipe, opened: Opened) -> None:
+    """Tries to build all parts. What has been trained was built; torch, which takes a second, is not imported then."""
+    from bench.crossval import buildable
+
+    buildable.check(settled, opened.spec, opened.features)
 
 
 def _first_look(settled: Recipe, opened: Opened) -> tuple[Assignment, list[int]]:
@@ -99,7 +112,7 @@ def _first_look(settled: Recipe, opened: Opened) -> tuple[Assignment, list[int]]
         dataset.also_read(part, **features.reads)
     checks.lengths(features.stored_shape(dataset)[-1:] == (None,), settled.tta, settled.synthetic)
     table = dataset.table("train")
-    splitter, strict = parts.split(settled.split)
+    splitter, strict = _splitter(settled, dataset)
     early = assign(table, np.zeros((len(table), 16), np.uint8), splitter, strict)
     folds = checks.wanted_folds(settled.folds.only, early.n_splits)
     if settled.init_from:
@@ -108,9 +121,15 @@ def _first_look(settled: Recipe, opened: Opened) -> tuple[Assignment, list[int]]
     return early, folds
 
 
-def _split(settled: Recipe, table: pd.DataFrame, store: Store, early: Assignment, folds: list[int]) -> Split:
+def _splitter(settled: Recipe, dataset: Dataset) -> tuple[Splitter, bool]:
+    splitter, strict = parts.split(settled.split)
+    return kept(splitter, Path(settled.store) / dataset.name / "splits"), strict
+
+
+def _split(settled: Recipe, dataset: Dataset, store: Store, early: Assignment, folds: list[int]) -> Split:
     """The early assignment, in which copies, which the store alone knows, move to one side; says what is notable."""
-    assignment = with_copies(early, table, store.digests(), *parts.split(settled.split))
+    table = dataset.table("train")
+    assignment = with_copies(early, table, store.digests(), *_splitter(settled, dataset))
     notes = list(assignment.notes)
     if level := int(store.flat().sum()):
         notes.append(f"{level} training examples are one number all over; they are not tied as copies of each other")

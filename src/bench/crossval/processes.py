@@ -11,16 +11,15 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
 
-from bench.allocator import ALLOCATOR
+from bench import targets
+from bench.crossval import forking
 from bench.crossval.progress import Display
 from bench.runs.run import Fold, Run
 from bench.tell import say
-from bench.training.device import choose, least_busy
 
 LAST_LINES = 12
 
@@ -47,6 +46,8 @@ def side_by_side(parallel: int | None, n_splits: int, devices: Sequence[str]) ->
     numbers depend on the command and the machine alone, not on what is left to train: another number of threads
     sums in another order, and a resumed run would end in other bits.
     """
+    from bench.training.device import choose
+
     cores = os.cpu_count() or 1
     on_gpu = choose(devices[0]).type == "cuda"
     parallel = parallel or (len(devices) if on_gpu else min(cores, n_splits))
@@ -67,11 +68,13 @@ def train(
 
     KeyboardInterrupt ends the running folds first; each goes on from its last epoch when the run is started again.
     """
+    from bench.training.device import least_busy
+
     parallel, threads = side_by_side(parallel, run.inputs.n_splits, devices)
     options = ["--threads", str(threads)] + (["--compile", str(compiled).lower()] if compiled else [])
     placed: dict[int, str] = {}
     events: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
-    waiting, running, failed = list(numbers), dict[int, subprocess.Popen[bytes]](), []
+    waiting, running, failed, started = list(numbers), dict[int, forking.Process](), [], set[int]()
     try:
         while waiting or running:
             while waiting and len(running) < parallel:
@@ -79,13 +82,18 @@ def train(
                 placed[number] = least_busy(devices, [placed[k] for k in running])
                 told = [*options, "--device", placed[number]]
                 running[number] = _start(run, run.fold(number), told, threads, events)
-                display.start(number)
+                if number not in started:
+                    display.start(number)
+                started.add(number)
             number, event = events.get()
             if event is not None:
                 display.event(number, event)
                 continue
             code = _ended(running.pop(number))
-            if code == 0:
+            if code is None and missing(run, [number], run.inputs.test):  # it died with the fork server, or unseen
+                forking.give_up()
+                waiting.insert(0, number)
+            elif not code:
                 display.finish(number)
             else:
                 failed.append(number)
@@ -97,17 +105,11 @@ def train(
 
 def _start(
     run: Run, fold: Fold, options: list[str], threads: int, events: queue.Queue[tuple[int, dict[str, Any] | None]]
-) -> subprocess.Popen[bytes]:
+) -> forking.Process:
     fold.folder.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
     with open(fold.log, "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.crossval.fold", str(run.folder), str(fold.number), *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=environment,
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends the folds in order
+        process = forking.start(
+            [str(run.folder), str(fold.number), *options], targets.modules(run.config), threads, log
         )
 
     def listen() -> None:
@@ -121,7 +123,7 @@ def _start(
     return process
 
 
-def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+def _stop(processes: list[forking.Process]) -> None:
     for process in processes:
         process.terminate()
     for process in processes:
@@ -132,7 +134,7 @@ def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
         _ended(process)
 
 
-def _ended(process: subprocess.Popen[bytes]) -> int:
+def _ended(process: forking.Process) -> int | None:
     code = process.wait()
     assert process.stdin is not None
     process.stdin.close()

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 
 from bench.crossval import warm_start
 from bench.crossval.opened import Opened
-from bench.data.batches import Batches
 from bench.data.store import Store
 from bench.datasets.base import Dataset, open_to, serves
 from bench.runs.frames import read_frame
@@ -25,9 +23,11 @@ from bench.runs.inputs import Teacher
 from bench.runs.recipe import Recipe
 from bench.runs.run import Run
 from bench.spec import Part, UserError
-from bench.training import inference, parts
-from bench.training.loading import trained_fold
+from bench.training import parts
 from bench.training.seeds import VIEWS, epoch_seed
+
+if TYPE_CHECKING:
+    import torch
 
 PARTS: tuple[Part, ...] = ("train", "test")
 
@@ -139,6 +139,10 @@ def predicted(
 
     Each teacher predicts as it predicts its own test rows, with the views of its own test-time augmentation.
     """
+    from bench.data.batches import Batches
+    from bench.training import inference
+    from bench.training.loading import trained_fold
+
     probabilities = []
     for teacher in teachers:
         run = Run.open(teacher.run)

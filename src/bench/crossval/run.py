@@ -20,7 +20,6 @@ from bench.runs.run import Run
 from bench.runs.scores import Scores
 from bench.spec import UserError
 from bench.tell import figure, say
-from bench.training import device
 
 
 def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
@@ -72,8 +71,10 @@ def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
     run, recipe, metric = plan.run, plan.recipe, plan.dataset.metric
     failed: list[int] = []
     if todo:
+        from bench.training import device
+
+        devices = device.several(recipe.device)
         with display(metric.name, length.intended(recipe), todo) as screen:
-            devices = device.several(recipe.device)
             failed = processes.train(run, todo, recipe.folds.parallel, devices, recipe.compile, screen)
     scores = None
     if any(fold.finished for fold in run.folds):

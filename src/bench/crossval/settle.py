@@ -10,7 +10,7 @@ from typing import Literal
 from bench import extensions
 from bench.runs.recipe import CONSTANT, Node, Recipe
 from bench.spec import UserError
-from bench.training import device, parts
+from bench.training import parts
 
 BATCH_SIZE = 32
 """Where neither the command nor the pair's recipe says how many."""
@@ -44,7 +44,7 @@ def _features(recipe: Recipe, names: Mapping[str, str]) -> tuple[str, Node]:
         return names.get("features", "custom"), recipe.features
     import yaml
 
-    defaults, takes = parts.dataset_class(recipe.dataset).features, parts.model_class(recipe.model).takes
+    defaults, takes = parts.dataset_class(recipe.dataset).features, parts.takes(recipe.model)
     name = (recipe.recipe or {}).get("features") or defaults.get(takes)
     if name is None:
         kinds = " or ".join(map(a, defaults))
@@ -79,6 +79,8 @@ def _optimizer(recipe: Recipe) -> Node:
 def _precision(recipe: Recipe) -> Literal["float32", "bf16", "fp16", "auto"]:
     if recipe.train.precision != "auto":
         return recipe.train.precision
+    from bench.training import device
+
     return device.mixed_precision(device.choose(device.several(recipe.device)[0]))
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor, nn
 
 from bench.datasets.base import open_to, serves
 from bench.runs.frames import read_frame
 from bench.runs.run import Fold, Run
 from bench.spec import UserError
-from bench.training import checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 def file_for(source: str, fold: int) -> Path:
@@ -76,11 +77,15 @@ def load(model: nn.Module, file: Path, n_classes: int) -> list[str]:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
+    import torch
+
+    from bench.training import checkpoint
+
     try:
         if file.suffix == ".safetensors":
             return checkpoint.read_weights(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
-        return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+        return {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
     except Exception as error:
         raise UserError(
             f"init_from: {file} can't be read as a state dict ({type(error).__name__}); give a run's folder, or a "

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bench.data.ranges import cut
 from bench.data.source import Source
 from bench.spec import UserError
 
@@ -209,11 +209,3 @@ class Batches:
             self.store.gather_one(position, row)
             out.copy_(torch.from_numpy(row))
         return x
-
-
-def cut(n: int, size: int) -> list[tuple[int, int]]:
-    """Ranges of ``size`` over n rows. A last batch of one row joins the one before: BatchNorm can't train on one."""
-    edges = [*range(0, n, size), n]
-    if len(edges) > 2 and edges[-1] - edges[-2] == 1:
-        del edges[-2]
-    return [(a, b) for a, b in pairwise(edges) if b > a]

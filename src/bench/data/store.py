@@ -168,8 +168,7 @@ def open_or_build(
     """The part's store below ``root``, built first where it is not there; waits for a build under way elsewhere."""
     from filelock import FileLock
 
-    name = features.stored_as or type(features).__module__.rsplit(".", 1)[-1]
-    folder = root / dataset.name / f"{name}-{part}-{_key(dataset, features, part)}"
+    folder = _folder(dataset, features, part, root)
     if not _whole(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
@@ -178,6 +177,16 @@ def open_or_build(
             if not _whole(folder):
                 _build(dataset, features, part, folder, workers, progress or (lambda done, total: None))
     return Store(folder)
+
+
+def is_built(dataset: Dataset, features: Features, part: Part, root: Path) -> bool:
+    """Whether the part's store lies below ``root``, so that opening it computes nothing."""
+    return _whole(_folder(dataset, features, part, root))
+
+
+def _folder(dataset: Dataset, features: Features, part: Part, root: Path) -> Path:
+    name = features.stored_as or type(features).__module__.rsplit(".", 1)[-1]
+    return root / dataset.name / f"{name}-{part}-{_key(dataset, features, part)}"
 
 
 def _array(path: Path) -> np.ndarray:

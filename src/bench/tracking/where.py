@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 def tell_where(run: Run, uri: str | None, console: Console) -> None:
     """Prints the run's page in MLflow, and on the last line its folder."""
     if uri is not None:
-        from bench.tracking.mirror import comparison, page
-        from bench.tracking.wording import before_looking
+        from bench.tracking.wording import before_looking, comparison, page
 
         tracking = run.folder / "tracking.json"
         if tracking.exists():

@@ -5,11 +5,14 @@ Checking, training, predicting, loading and listing build with these. Nothing he
 
 from __future__ import annotations
 
+import ast
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import build
+from bench import build, targets
 from bench.datasets.root import Files
 from bench.runs.recipe import Node
 from bench.targets import PLACEHOLDERS
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from bench.data.row_weights import RowWeights
     from bench.datasets.base import Dataset
     from bench.features.base import Features
-    from bench.spec import InputSpec, Metric
+    from bench.spec import InputSpec, Kind, Metric
     from bench.training.schedules import Schedule
     from bench.training.step import Loss
     from bench.training.tta import View
@@ -98,6 +101,29 @@ def features(node: Node) -> Features:
 def model_class(node: Node) -> Any:
     """The class, which says what it ``takes``."""
     return build.locate(node, "model")
+
+
+def takes(node: Node) -> Kind:
+    """What the model takes. It is read in the source of a module that is not imported yet: torch takes a second."""
+    path = targets.current(str(node.get("_target_")))
+    module, _, name = path.rpartition(".")
+    if module in sys.modules or not targets.allowed(path, "model"):
+        return model_class(node).takes  # type: ignore[no-any-return]
+    return _literal(module, name, "takes") or model_class(node).takes  # type: ignore[return-value]
+
+
+def _literal(module: str, name: str, attribute: str) -> str | None:
+    """A string that a class's body gives an attribute; None where its module does not say it so."""
+    spec = find_spec(module)
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return None
+    for node in ast.parse(Path(spec.origin).read_bytes()).body:
+        for line in node.body if isinstance(node, ast.ClassDef) and node.name == name else ():
+            target = line.target if isinstance(line, ast.AnnAssign) else None
+            value = line.value if isinstance(line, ast.AnnAssign) else None
+            if isinstance(target, ast.Name) and target.id == attribute and isinstance(value, ast.Constant):
+                return str(value.value)
+    return None
 
 
 def model(node: Node, spec: InputSpec) -> nn.Module:
