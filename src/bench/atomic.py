@@ -36,11 +36,19 @@ def remove_leftovers(folder: Path) -> None:
     Others may write beside the lock's holder, such as a mirror: a file whose writer lives is left.
     """
     for path in folder.rglob(".*.tmp"):
-        import psutil  # only now: nearly no folder has one
-
         pid = path.name.split(".")[-2]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+        if pid.isdigit() and not _lives(int(pid)):
             path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
