@@ -18,8 +18,10 @@ from bench.runs.run import Run
 
 
 def command(folder: Path, *overrides: str) -> Predict:
-    """The keys of ``python -m bench.predict <overrides>``, everything below ``folder``."""
-    here = [f"outputs={folder}/outputs", f"data={folder}/data", f"store={folder}/store", "device=cpu", "workers=1"]
+    """The keys of ``python -m bench.predict <overrides>``, everything but a run named by its path below ``folder``."""
+    named = next((Path(word.removeprefix("run=")) for word in overrides if word.startswith("run=/")), None)
+    outputs = named.parents[2] if named and named.parent.parent.parent.is_dir() else folder / "outputs"
+    here = [f"outputs={outputs}", f"data={folder}/data", f"store={folder}/store", "device=cpu", "workers=1"]
     return parse(Predict, compose("predict", [*here, *overrides])[0], None)
 
 

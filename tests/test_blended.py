@@ -166,6 +166,7 @@ def test_a_member_that_predicts_otherwise_by_now_is_named(here: Path) -> None:
     write_frame(frame, changed / "oof.parquet")
     with pytest.raises(UserError, match=r"oof\.parquet is damaged"):
         bench.load(run.folder, device="cpu")
+    (changed / "checksums.json").unlink()
     write_json(changed / "scores.json", {**read_json(changed / "scores.json"), "checksums": {}})
     with pytest.raises(UserError, match=f"^{changed} no longer predicts what was blended in {run.folder}"):
         bench.load(run.folder, device="cpu")
