@@ -178,7 +178,7 @@ def test_a_mistake_in_the_command_is_a_sentence(run: Run, tmp_path: Path, overri
 
 def test_an_unfinished_run_says_which_folds_there_are(copied: Run, tmp_path: Path) -> None:
     copied.fold(1).done.unlink()
-    with pytest.raises(UserError, match=r"fold 1 of 2 not trained to the end; train .*, or predict with folds=\[0\]$"):
+    with pytest.raises(UserError, match=r"fold 1 of 2 not trained to the end; .*, or predict with folds=\[0\]$"):
         predict(command(tmp_path, f"run={copied.folder}"))
     predict(command(tmp_path, f"run={copied.folder}", "folds=[0]"))
 
