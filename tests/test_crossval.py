@@ -96,7 +96,15 @@ def test_a_run_holds_all_that_design_promises(finished: tuple[Run, list[str]]) -
     fold = {f"folds/{k}/{f}" for k in range(2) for f in (
         "checkpoint.pt", "weights.safetensors", "history.json", "oof.parquet", "test.parquet", "log.txt", "done.json"
     )}  # fmt: skip
-    wanted = {"config.yaml", "environment.json", "inputs.json", "state.json", "splits.parquet", "test_ids.parquet"}
+    wanted = {
+        "checksums.json",
+        "config.yaml",
+        "environment.json",
+        "inputs.json",
+        "state.json",
+        "splits.parquet",
+        "test_ids.parquet",
+    }
     wanted |= {"oof.parquet", "scores.json", "test.parquet", "submission.csv", "report.html"} | fold
     assert wanted <= names
     assert {n for n in names - wanted if not n.startswith("plots/")} == set()
@@ -328,6 +336,7 @@ def test_what_is_said_of_the_split_is_kept_and_changes_no_identity(
     assert "split     a < b" in capsys.readouterr().err
     told = Run(Path(shutil.copytree(run.folder, tmp_path / "told")))
     inputs.write(told.folder, plan.inputs)
+    (told.folder / "checksums.json").unlink()  # as the person who changes a file does
     page = report.write(told, plan.dataset.metric, judge(told), {}, {}).read_text(encoding="utf-8")
     assert "<li>a &lt; b</li>" in page
     assert "<li>" not in (run.folder / "report.html").read_text(encoding="utf-8")
