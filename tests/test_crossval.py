@@ -92,7 +92,11 @@ def test_test_predictions_are_the_folds_mean(finished: tuple[Run, list[str]]) ->
 
 def test_a_run_holds_all_that_design_promises(finished: tuple[Run, list[str]]) -> None:
     run, _ = finished
-    names = {str(p.relative_to(run.folder)) for p in run.folder.rglob("*") if p.is_file() and p.name != ".lock"}
+    names = {
+        str(p.relative_to(run.folder))
+        for p in run.folder.rglob("*")
+        if p.is_file() and p.name not in (".lock", ".claim")
+    }
     fold = {f"folds/{k}/{f}" for k in range(2) for f in (
         "checkpoint.pt", "weights.safetensors", "history.json", "oof.parquet", "test.parquet", "log.txt", "done.json"
     )}  # fmt: skip

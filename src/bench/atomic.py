@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, in_use: Callable[[Path], bool] = lambda folder: False) -> None:
     """Deletes the temporary files of writers that were killed; the caller holds the folder's lock.
 
-    Others may write beside the lock's holder, such as a mirror: a file whose writer lives is left.
+    Others may write beside the lock's holder, such as a mirror: a file whose writer lives is left, and so are those in
+    a folder that is ``in_use``, perhaps by a process of another machine.
     """
     for path in folder.rglob(".*.tmp"):
         pid = path.name.split(".")[-2]
-        if pid.isdigit() and not _lives(int(pid)):
+        if pid.isdigit() and not in_use(path.parent) and not _lives(int(pid)):
             path.unlink(missing_ok=True)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bench.addresses import word_without_secrets
 from bench.atomic import remove_leftovers, write_json
 from bench.runs import inside
-from bench.runs.facts import HOLDER, content, holder
+from bench.runs.facts import CLAIM, HOLDER, content, holder, is_locked
 from bench.runs.recipe import Tracking
 from bench.runs.run import Run
 from bench.runs.scores import Scores
@@ -108,22 +108,25 @@ class Life:
 
 
 @contextmanager
-def held(run: Run, tracking: Tracking, outputs: str, doing: str, instead: str) -> Iterator[Life]:
+def held(
+    run: Run, tracking: Tracking, outputs: str, doing: str, instead: str, patience: float = PATIENCE
+) -> Iterator[Life]:
     """Creates the run's folder if needed and locks it until the block ends.
 
-    UserError where another command holds it: ``doing`` it, and what a person can do ``instead``.
+    UserError where another command holds it for more than ``patience`` seconds (-1: waits until it ends): ``doing`` it,
+    and what a person can do ``instead``.
     """
     from filelock import FileLock, Timeout
 
     run.folder.mkdir(parents=True, exist_ok=True)
     inside.refuse_links(run.folder)
-    lock = FileLock(run.folder / ".lock", timeout=PATIENCE)
+    lock = FileLock(run.folder / ".lock", timeout=patience)
     try:
         lock.acquire()
     except Timeout:
         raise UserError(f"{run.folder} is being {doing} by {holder(run.folder)}; wait for it{instead}") from None
     try:
-        remove_leftovers(run.folder)
+        remove_leftovers(run.folder, lambda folder: is_locked(folder / CLAIM))
         write_json(run.folder / HOLDER, {"pid": os.getpid(), "host": os.uname().nodename})
         uri = address.chosen(tracking.uri, Path(outputs)) if tracking.enabled else None
         yield Life(run, tracking, uri, run.state())

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.crossval import collect, length, processes
-from bench.crossval.lifecycle import Life, held
+from bench.crossval.claims import claimed
+from bench.crossval.lifecycle import PATIENCE, Life, held
 from bench.crossval.plan import Plan, make_plan
 from bench.crossval.progress import display
 from bench.data.store import Store
 from bench.report.draw import draw
 from bench.runs import submission
+from bench.runs.facts import holder, is_locked
 from bench.runs.frames import read_frame
 from bench.runs.outcome import Outcome
 from bench.runs.recipe import Recipe
@@ -20,6 +23,9 @@ from bench.runs.run import Run
 from bench.runs.scores import Scores
 from bench.spec import UserError
 from bench.tell import figure, say
+
+LONGEST_BEGINNING = 5.0
+"""Seconds after which a command that holds a run has written its files."""
 
 
 def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
@@ -29,18 +35,19 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
     """
     plan = make_plan(recipe, names)
     run = plan.run
-    with held(run, recipe.tracking, recipe.outputs, "trained", ", or change the recipe or the seed") as life:
+    patience = -1 if _trained_beside(plan) else PATIENCE
+    with held(run, recipe.tracking, recipe.outputs, "trained", ", or change the recipe or the seed", patience) as life:
         plan.write()  # only now: another command may be training from these files
         todo = processes.missing(run, plan.folds, plan.inputs.test)
         kept = f", {len(plan.folds) - len(todo)} done before" if len(todo) < len(plan.folds) else ""
         say(f"run       {run.folder} ({len(todo)} of {len(plan.folds)} folds to train{kept})")
-        for path in plan.inputs.stores.values() if todo else ():
-            Store(Path(path)).refuse_damaged()
         if not todo and _whole(run, life.before) and life.mirrored:
             outcome = Outcome(run, run.scores(), [], None)
         else:
-            with life.working() as work:
-                outcome = _train_and_collect(plan, todo)
+            with life.working() as work, claimed(run, todo) as mine:
+                if others := [str(number) for number in todo if number not in mine]:
+                    say(f"run       another command trains {_folds(others)}; whichever ends last collects all")
+                outcome = _train_and_collect(plan, mine)
                 scores, work.failed = outcome.scores, outcome.failed
                 complete = scores.complete if scores else not plan.inputs.validated
                 work.status = "failed" if work.failed else "finished" if complete else "partial"
@@ -67,15 +74,44 @@ def _whole(run: Run, state: Mapping[str, Any]) -> bool:
     return True
 
 
-def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
-    run, recipe, metric = plan.run, plan.recipe, plan.dataset.metric
-    failed: list[int] = []
-    if todo:
-        from bench.training import device
+def _trained_beside(plan: Plan) -> bool:
+    """Trains those of the folds on which nobody works while another command holds the run; whether there were any."""
+    run, waited = plan.run, 0.0
+    while is_locked(run.folder / ".lock") and not (run.folder / "inputs.json").exists():
+        if waited > LONGEST_BEGINNING:
+            return False
+        waited += 0.1
+        time.sleep(0.1)
+    if not is_locked(run.folder / ".lock"):
+        return False
+    with claimed(run, processes.missing(run, plan.folds, plan.inputs.test)) as mine:
+        if not mine:
+            return False
+        say(f"run       {run.folder} is held by {holder(run.folder)}; {_folds(map(str, mine))} trained beside it")
+        _train(plan, mine)
+    if is_locked(run.folder / ".lock"):
+        say(f"run       waits for {holder(run.folder)} to end, and collects then")
+    return True
 
-        devices = device.several(recipe.device)
-        with display(metric.name, length.intended(recipe), todo) as screen:
-            failed = processes.train(run, todo, recipe.folds.parallel, devices, recipe.compile, screen)
+
+def _folds(numbers: Iterable[str]) -> str:
+    return f"folds {', '.join(numbers)}"
+
+
+def _train(plan: Plan, todo: list[int]) -> list[int]:
+    """Trains the folds; returns those that failed."""
+    from bench.training import device
+
+    for path in plan.inputs.stores.values():
+        Store(Path(path)).refuse_damaged()
+    recipe, devices = plan.recipe, device.several(plan.recipe.device)
+    with display(plan.dataset.metric.name, length.intended(recipe), todo) as screen:
+        return processes.train(plan.run, todo, recipe.folds.parallel, devices, recipe.compile, screen)
+
+
+def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
+    run, metric = plan.run, plan.dataset.metric
+    failed = _train(plan, todo) if todo else []
     scores = None
     if any(fold.finished for fold in run.folds):
         scores, notes = collect.collect(run, metric)

@@ -40,13 +40,15 @@ def short_name(part: Any) -> str:
 
 LOCKS = (".lock",)
 """Files in a run's folder that a command which works on it holds locked."""
+CLAIM = ".claim"
+"""In a fold's folder; a command that trains the fold holds it locked, from before its process starts."""
 HOLDER = ".holder.json"
 """Beside a lock, while a command holds it: its pid and host."""
 
 
 def alive(run: Run) -> bool:
     """Whether a command works on the run: it says so, and holds the lock, which ends with it however it ends."""
-    return run.state().get("status") == "running" and any(_is_locked(run.folder / name) for name in LOCKS)
+    return run.state().get("status") == "running" and any(is_locked(run.folder / name) for name in LOCKS)
 
 
 def holder(folder: Path) -> str:
@@ -58,7 +60,7 @@ def holder(folder: Path) -> str:
         return "another command"
 
 
-def _is_locked(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether some process holds the lock, by asking for a shared one; False where the file is not there."""
     import fcntl
 
