@@ -14,6 +14,7 @@ from bench.atomic import read_json, write_text
 from bench.runs.facts import content
 from bench.runs.run import Run
 from bench.tracking import address
+from bench.tracking.waiting import SQLITE
 
 FOLDER = "comparisons"
 """The subfolder of a run's folder, and of its artifacts."""
@@ -53,7 +54,7 @@ def send(name: str, runs: Sequence[Run], uri: str | None, wait_s: float, outputs
     until = time.monotonic() + wait_s
     for to, recipients in by_uri.items():
         folders = [str(run.folder) for run in recipients]
-        if not to.startswith(address.SQLITE) or Path(to.removeprefix(address.SQLITE)).exists():  # else it was moved
+        if not to.startswith(SQLITE) or Path(to.removeprefix(SQLITE)).exists():  # else it was moved
             _track(folders, to, max(1.0, until - time.monotonic()))
         waiting = [folder for run, folder in zip(recipients, folders, strict=True) if _waits(run, name)]
         if waiting:

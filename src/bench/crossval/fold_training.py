@@ -17,7 +17,6 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from bench.atomic import write_json
 from bench.augment.base import Augmentation
 from bench.crossval import sides, warm_start
 from bench.crossval.added_rows import extra_rows
@@ -25,9 +24,9 @@ from bench.crossval.sides import Extra, Sides
 from bench.data.batches import Batches
 from bench.data.store import Store
 from bench.features.base import Features
-from bench.runs import checksums, frames
+from bench.runs import frames
 from bench.runs.recipe import Recipe
-from bench.runs.run import FOLD_FILES, Fold, Run
+from bench.runs.run import Fold, Run
 from bench.training import checkpoint, device, inference, loop
 from bench.training import parts as builder
 from bench.training.seeds import EXTRA, VIEWS, epoch_seed
@@ -188,16 +187,14 @@ class FoldTraining:
 
     def mark_done(self, kept_epoch: int) -> None:
         """Written last: whoever finds it may take the rest as whole."""
-        done = {
-            "kept_epoch": kept_epoch,
-            "epochs": len(self.fold.history()),
-            "test": self.inputs.test,
-            "test_rows": len(self.stores["test"]),
-            "device": str(self.device),
-            "peak_memory_mb": peak_memory(),
-            "checksums": checksums.of_files(self.fold.folder, FOLD_FILES),
-        }
-        write_json(self.fold.done, done)
+        self.fold.mark_done(
+            kept_epoch=kept_epoch,
+            epochs=len(self.fold.history()),
+            test=self.inputs.test,
+            test_rows=len(self.stores["test"]),
+            device=str(self.device),
+            peak_memory_mb=peak_memory(),
+        )
 
 
 def settings(recipe: Recipe) -> loop.Settings:

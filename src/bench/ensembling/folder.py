@@ -21,7 +21,7 @@ from bench.runs import checksums, frames, inputs, inside, recipe, selection
 from bench.runs.environment import write_environment
 from bench.runs.inputs import Inputs, Member
 from bench.runs.recipe import EnsembleRecipe
-from bench.runs.run import FOLD_FILES, Run, identity
+from bench.runs.run import Run, identity
 from bench.spec import UserError
 from bench.tell import say
 from bench.training import parts
@@ -90,8 +90,7 @@ def predict(run: Run, members: Members, way: Way, harden: Hardening | None) -> N
         frames.write_frame(frames.oof_frame(members.rows[validated], honest[validated], None, classes), fold.oof)
         if test is not None:
             frames.write_frame(test, fold.test)
-        done = {"test": digest, "test_rows": rows, "weights": blend.weights, "found": blend.parameters}
-        write_json(fold.done, {**done, "checksums": checksums.of_files(fold.folder, FOLD_FILES)})
+        fold.mark_done(test=digest, test_rows=rows, weights=blend.weights, found=blend.parameters)
     collect.collect(run, members.metric)
     score, target = members.metric.score, members.target
     fitted = way.fitted or (harden is not None and harden.fitted)

@@ -7,9 +7,11 @@ checksums.json, which a person who edits such a file deletes.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bench.atomic import read_json, write_json
 from bench.runs.records import AGAIN
@@ -23,6 +25,12 @@ def of(path: Path) -> str:
     """32 hex digits of a hash of the file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
+
+
+def of_json(content: Any) -> str:
+    """The same of what JSON holds, whatever the order of its keys."""
+    text = json.dumps(json.loads(json.dumps(content)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def of_files(folder: Path, names: Iterable[str]) -> dict[str, str]:

@@ -70,6 +70,10 @@ class Done:
     checksums: Mapping[str, str] = field(default_factory=dict)
 
 
+SIGNED = "checksum"
+"""The key in done.json of the checksum of all its other keys."""
+
+
 @dataclass(frozen=True)
 class Fold:
     """One fold's folder."""
@@ -113,7 +117,15 @@ class Fold:
 
     def outcome(self) -> Done:
         """What done.json says; UserError naming it where it is not whole."""
-        return records.from_json(Done, self.done)
+        content = records.read(self.done, read_json)
+        if isinstance(content, dict) and content.pop(SIGNED, None) not in (None, checksums.of_json(content)):
+            raise UserError(f"{self.done} is damaged: its content is not what was written; {records.AGAIN}")
+        return records.parse(Done, content, str(self.done))
+
+    def mark_done(self, **content: Any) -> None:
+        """Writes done.json with checksums of the fold's files and of its own content."""
+        content["checksums"] = checksums.of_files(self.folder, FOLD_FILES)
+        write_json(self.done, {**content, SIGNED: checksums.of_json(content)})
 
     def checked(self, path: Path) -> Path:
         """The path of one of the fold's files; UserError where done.json has another checksum of it."""

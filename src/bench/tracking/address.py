@@ -20,12 +20,12 @@ from bench.addresses import DATABASES, HIDDEN, public
 from bench.atomic import read_json
 from bench.runs.run import Run
 from bench.spec import UserError
+from bench.tracking.waiting import SQLITE, in_time
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 RUN = "run"
 ANSWER_WITHIN = 5.0
 """Seconds that a server has to say whether it has a run."""
-SQLITE = "sqlite:///"
 FORMS = (
     "write http://<host>:<port> for a server, sqlite:///<folder>/mlflow.db or "
     "postgresql://<user>:<password>@<host>/<database> for a database, or databricks"
@@ -124,12 +124,18 @@ def _server_has(uri: str, run_id: str) -> bool:
         request.add_header("Authorization", f"Basic {word}")
     elif token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
         request.add_header("Authorization", f"Bearer {token}")
+
+    def ask() -> bool:
+        try:
+            with urlopen(request, timeout=ANSWER_WITHIN) as answer:
+                content = json.loads(answer.read(1 << 24))
+                return bool(content["run"]["info"].get("lifecycle_stage", "active") == "active")
+        except HTTPError as error:
+            with error:
+                return error.code != 404
+
     try:
-        with urlopen(request, timeout=ANSWER_WITHIN) as answer:
-            content = json.loads(answer.read(1 << 24))
-            return bool(content["run"]["info"].get("lifecycle_stage", "active") == "active")
-    except HTTPError as error:
-        return error.code != 404
+        return in_time(ask, ANSWER_WITHIN)
     except (OSError, HTTPException, ValueError, KeyError, TypeError, AttributeError):  # it is down, or no MLflow
         return True
 

@@ -21,15 +21,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.addresses import public
 from bench.atomic import read_json, write_json
 from bench.runs import facts, inside, records
 from bench.runs.run import Fold, Run
 from bench.runs.scores import Scores
-from bench.tracking import artifacts, wording
-from bench.tracking.address import SQLITE, default_uri
+from bench.tracking import artifacts, waiting, wording
+from bench.tracking.address import default_uri
+from bench.tracking.waiting import SQLITE, InTurns, in_time, turn
 from bench.tracking.wording import Point, comparison, page
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ FILES = ("config.yaml", "environment.json", "scores.json", "submission.csv", "re
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
 TOKEN = "mlflow.bench.token"  # MLflow's page hides tags that begin with mlflow
-LONGEST_TURN = 600.0
-"""Seconds that a writer of a database waits for the others."""
 BLANK = {"sent": 0, "prefix": facts.content([])}
 
 
@@ -77,8 +76,10 @@ class Mirror:
             with quiet(), FileLock(self.run.folder / ".tracking.lock", timeout=60):
                 for _ in range(3):  # a fold may write while we send: look again until there is nothing new
                     before = self.sent.total()
-                    with turn(self.uri):
+                    if self.uri.startswith(SQLITE):
                         self._send()
+                    else:
+                        in_time(self._send, waiting.STALLED, self.sent.total)
                     if self.sent.total() == before:
                         self._complete = now  # taken before reading: a later write changes it
                         return True
@@ -91,7 +92,9 @@ class Mirror:
         run, self.note = self.run, self._read_note()
         self.inputs, self.state, self.alive = run.inputs, run.state(), facts.alive(run)
         if self._client is None:
-            self._client = self._connect()
+            with turn(self.uri):
+                client = self._connect()
+            self._client = cast("MlflowClient", InTurns(client, self.uri))
         note, scores, leaves = self.note, run.scores(), facts.leaves(run.config)
         if "run_id" not in note:
             began = (run.folder / "config.yaml").stat().st_mtime
@@ -296,23 +299,6 @@ def _is_note(note: Any) -> bool:
     if not isinstance(note, dict) or not re.fullmatch("[0-9a-f]{32}", str(note.get("token"))):
         return False
     return all(isinstance(note.get(key), kind) for key, kind in (("uri", str), ("files", dict), ("folds", dict)))
-
-
-@contextmanager
-def turn(uri: str) -> Iterator[None]:
-    """The turn of this process to write to a database: others wait, since two writers of SQLite disturb each other.
-
-    Above all two that create its tables. A server orders its writers itself.
-    """
-    if not uri.startswith(SQLITE):
-        yield
-        return
-    from filelock import FileLock
-
-    database = Path(uri.removeprefix(SQLITE).split("?")[0])
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{database}.lock", timeout=LONGEST_TURN):
-        yield
 
 
 @contextmanager
