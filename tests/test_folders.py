@@ -118,3 +118,21 @@ def test_a_table_that_is_a_folder_and_a_folder_that_is_a_file_are_told(roots: Pa
     (roots / "hms/train_eegs").write_bytes(b"")
     with pytest.raises(UserError, match="train_eegs is a file, expected a folder; unpack it"):
         HMS(roots / "hms")
+
+
+def test_names_with_a_folder_in_them_have_their_files_there(roots: Path) -> None:
+    root = roots / "freesound"
+    table = (root / "train.csv").read_text(encoding="utf-8").splitlines()
+    first = table[1].partition(",")[0]
+    (root / "audio_train/chirp").mkdir()
+    (root / "audio_train" / first).rename(root / "audio_train/chirp" / first)
+    with pytest.raises(UserError, match="holds the folder chirp"):
+        Freesound(root).table("train")
+    (root / "train.csv").write_text("\n".join([table[0], f"chirp/{table[1]}", *table[2:]]) + "\n", encoding="utf-8")
+    data = Freesound(root)
+    assert f"chirp/{first}" in set(data.table("train")["id"])
+    position = list(data.table("train")["id"]).index(f"chirp/{first}")
+    assert len(data.read("train", position)) > 0
+    (root / "audio_train/chirp/other.wav").write_bytes(b"")
+    with pytest.raises(UserError, match=r"chirp/other\.wav has no row"):
+        Freesound(root).table("train")

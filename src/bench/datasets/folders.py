@@ -12,22 +12,30 @@ IGNORED = ("__MACOSX", "Thumbs.db", "desktop.ini")
 """What operating systems leave in folders, besides names that begin with a dot."""
 
 
-def names(folder: Path) -> set[str]:
+def names(folder: Path, expected: Iterable[str] = ()) -> set[str]:
     """Names of a folder's files, in one look: thousands of questions are slow on a network. None where it is not there.
 
-    Raises UserError where a folder lies among them: an archive that was unpacked one level too deep.
+    ``expected`` names with a folder in them (``chirp/00.wav``) have their files there. Raises UserError where any other
+    folder lies among the files: an archive that was unpacked one level too deep.
     """
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
         kept = [entry for entry in entries if not (entry.name.startswith(".") or entry.name in IGNORED)]
-    if inner := sorted(entry.name for entry in kept if entry.is_dir()):
+    named: dict[str, list[str]] = {}
+    for name in expected:
+        if "/" in name:
+            first, _, rest = name.partition("/")
+            named.setdefault(first, []).append(rest)
+    if inner := sorted(entry.name for entry in kept if entry.is_dir() and entry.name not in named):
         name = folder.name if folder.name in inner else inner[0]
         raise UserError(
             f"{folder} holds the folder {name} where files are expected; move what is in {folder / name} one level up, "
             f"into {folder}, and remove the empty folder"
         )
-    return {entry.name for entry in kept}
+    files = {entry.name for entry in kept if not entry.is_dir()}
+    below = [entry.name for entry in kept if entry.is_dir()]
+    return files | {f"{name}/{file}" for name in below for file in names(folder / name, named[name])}
 
 
 def unmatched(expected: Iterable[str], present: set[str]) -> tuple[list[str], list[str]]:

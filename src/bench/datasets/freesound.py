@@ -173,7 +173,7 @@ class Freesound(Dataset):
             spaced = sorted({label for label in table["label"] if len(label.split()) > 1})
             problems += [f"the label {s!r} has a space, which parts labels in a submission" for s in spaced]
         if not self.tables_alone:
-            present = folders.names(folder)
+            present = folders.names(folder, table["id"])
             missing, _ = folders.unmatched((name for name in kept["id"] if name), present)
             _, extra = folders.unmatched(table["id"], present)
             problems += [f"{name} has no file" for name in missing] + [f"{name} has no row" for name in extra]
@@ -198,7 +198,7 @@ class Freesound(Dataset):
 
     def _read_test(self) -> pd.DataFrame:
         folder, sample = self._folder("test"), self._sample()
-        present = folders.names(folder)
+        present = folders.names(folder, sample or ())
         if sample is None or not folder.is_dir():
             return pd.DataFrame({"id": np.array(sorted(present), dtype=object)})
         missing, extra = folders.unmatched(sample, present)
