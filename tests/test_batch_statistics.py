@@ -236,6 +236,7 @@ def test_rocket_standardises_once_and_exactly(tmp_path: Path, stats: Any) -> Non
     assert torch.equal(training, predicting)
 
 
+@pytest.mark.slow
 def test_rocket_that_died_ends_with_the_same_bits(tmp_path: Path) -> None:
     whole = fit(tmp_path / "whole", made=parts(rocket()))
     fit(tmp_path / "resumed", replace(SETTINGS, epochs=1), parts(rocket()))

@@ -25,7 +25,7 @@ from bench.spec import UserError
 from commands import blended, command, made, write_sample
 from conftest import compose, small_overrides, train_here
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 WAYS = {
     "weights": ["blend=weights"],

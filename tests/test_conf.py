@@ -25,7 +25,6 @@ MODELS, DATASETS = options("model"), options("dataset")
 RECIPES = options("recipe")
 BLENDS = ("freesound_pair", "heartbeat_stacking")  # these are bench.ensemble's
 EXPERIMENTS = [name for name in options("experiments") if name not in BLENDS]
-DEEP = ("efficientnetv2", "tinyvit")  # captured in more than ten seconds
 
 
 def takes(model: str) -> Kind:
@@ -80,7 +79,8 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, InputSpec]:
     }
 
 
-@pytest.mark.parametrize("model", [pytest.param(m, marks=[pytest.mark.slow] if m in DEEP else []) for m in MODELS])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
 def test_every_model_is_captured_as_a_graph(specs: dict[str, InputSpec], model: str) -> None:
     """tests/test_matrix.py trains it on every data set; this is what torch.compile asks of its code besides."""
     spec = specs[takes(model)]

@@ -70,6 +70,7 @@ def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path: Path, damage: Callabl
             assert all(torch.equal(state["model"][name], tensor) for name, tensor in whole["model"].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["last", "loss"])
 def test_a_fold_with_damaged_files_ends_with_the_same_bits(tmp_path: Path, keep: Literal["last", "loss"]) -> None:
     settings = replace(tiny_fold.SETTINGS, keep=keep)

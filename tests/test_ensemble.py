@@ -401,6 +401,7 @@ def test_what_reads_runs_reads_an_ensemble(three: Three) -> None:
     assert [r["name"].split()[0] for r in read_json(further.folder / "blend.json")["members"]].count("ensemble") == 1
 
 
+@pytest.mark.slow
 def test_mlflow_shows_an_ensemble_beside_the_models(three: Three) -> None:
     from bench import track
 

@@ -40,6 +40,7 @@ def test_an_experiment_opens_with_its_command_and_what_was_measured(name: str) -
     assert f"`{name}`" in (FOLDER / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_an_experiment_is_a_run_that_could_start(name: str, roots: dict[str, Path], tmp_path: Path) -> None:
     """All that is checked before the first step passes on small files: parts fit each other, options are right."""

@@ -27,6 +27,8 @@ from bench.training.tta import PLAIN
 from fake_cuda import fake_cuda
 from tiny import node, options, raw_files
 
+pytestmark = pytest.mark.slow
+
 CUDA = torch.device("cuda")
 DATASETS, FEATURES = options("dataset"), [f for f in options("features") if f != "default"]
 N = 6  # rows

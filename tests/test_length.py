@@ -71,6 +71,7 @@ def test_the_fold_with_the_fewest_examples_decides() -> None:
     assert length.trained_examples(one_sided) == {0: 15, 1: 15}
 
 
+@pytest.mark.slow
 def test_a_run_knows_its_epochs_and_they_alone_decide(small: Small, capfd: pytest.CaptureFixture[str]) -> None:
     plan = make_plan(*small("train.epochs=null"))  # 80 rows a fold
     assert plan.recipe.train.epochs == 200

@@ -294,6 +294,7 @@ def test_the_recipe_says_what_was_chosen_and_how_to_run_it_again(tmp_path: Path)
     assert ["device", "cpu"] in page.tables["environment"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [[2000], [640, 1920]])
 def test_the_page_stays_below_a_megabyte(tmp_path: Path, size: list[int]) -> None:
     spec = {"channels": 8 if len(size) == 1 else 1, "size": size, "classes": [f"class {k}" for k in range(41)]}
@@ -362,6 +363,7 @@ def test_an_ensemble_shows_its_members(tmp_path: Path) -> None:
     assert 'id="curves"' not in page.html
 
 
+@pytest.mark.slow
 def test_a_training_writes_the_page_with_its_worst_rows_as_the_model_sees_them(
     small: Callable[..., Composed], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

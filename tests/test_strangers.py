@@ -103,6 +103,7 @@ def test_a_link_within_the_folder_is_a_file_of_it_and_a_pipe_is_none(tmp_path: P
         Run.open(run.folder)
 
 
+@pytest.mark.slow
 def test_a_link_made_while_a_run_is_mirrored_is_not_sent(tmp_path: Path, private: Path) -> None:
     run = write_run(tmp_path, folds=1)
     (run.folder / "submission.csv").symlink_to(private)
