@@ -185,7 +185,7 @@ def test_an_unfinished_run_says_which_folds_there_are(copied: Run, tmp_path: Pat
 
 def _forget_checksums(run: Run) -> None:
     """Fold 1 as an earlier version left it."""
-    write_json(run.fold(1).done, {**read_json(run.fold(1).done), "checksums": {}})
+    write_json(run.fold(1).done, {**read_json(run.fold(1).done), "checksums": {}, "checksum": None})
 
 
 def test_deleted_or_foreign_weights_are_named(copied: Run, tmp_path: Path) -> None:
