@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,6 +75,7 @@ class Bars:
 
         screen = console(stderr=True)
         self.metric, self.epochs, self.wide = metric, epochs, screen.width >= WIDE
+        self.quiet = _without_echo()
         whole, rest = Column(no_wrap=True, min_width=7), Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self.progress = Progress(
             TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=6)),
@@ -89,11 +92,13 @@ class Bars:
         self.all = add("all", total=epochs * len(folds), epoch="", visible=len(folds) > 1)
 
     def __enter__(self) -> Display:
+        self.quiet.__enter__()
         self.progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
+        self.quiet.__exit__(None, None, None)
 
     def start(self, fold: int) -> None:
         self.progress.start_task(self.tasks[fold])
@@ -120,6 +125,34 @@ class Bars:
     def fail(self, fold: int, why: str, last_lines: list[str], log: Path) -> None:
         self.progress.update(self.tasks[fold], epoch="[red]failed")
         _say_failure(fold, why, last_lines, log)
+
+
+@contextmanager
+def _without_echo() -> Iterator[None]:
+    """Ctrl-C leaves no ``^C`` between the bars: it would move them a line down, and one would be seen twice."""
+    try:
+        import termios
+
+        number = sys.stdin.fileno()
+        before = termios.tcgetattr(number)
+        if not _in_front(number):
+            raise OSError("who changes the terminal in the background is stopped")
+    except Exception:  # there is no terminal to type on, or no such module
+        yield
+        return
+    flags = [*before]
+    flags[3] &= ~termios.ECHOCTL
+    termios.tcsetattr(number, termios.TCSANOW, flags)
+    try:
+        yield
+    finally:
+        if _in_front(number):
+            termios.tcsetattr(number, termios.TCSANOW, before)
+
+
+def _in_front(number: int) -> bool:
+    """Whether this process is what the terminal's keys go to."""
+    return os.tcgetpgrp(number) == os.getpgrp()
 
 
 def display(metric: str, epochs: int, folds: Sequence[int]) -> Bars | Lines:

@@ -125,17 +125,10 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         history[-1] |= {"seconds": round(time.perf_counter() - started, 3), "time": round(time.time(), 3)}
         if best_epoch(history, settings, parts.metric) == epoch:
             checkpoint.save_weights(fold.weights, judged)
-        checkpoint.save(
-            fold.checkpoint,
-            {
-                "model": parts.model.state_dict(),
-                "optimizer": parts.optimizer.state_dict(),
-                "scaler": scaler.state_dict(),
-                "ema": None if ema is None else ema.state(),
-                "base": base,
-                "history": history,
-            },
-        )
+        states: dict[str, Any] = {"model": parts.model, "optimizer": parts.optimizer, "scaler": scaler}
+        kept = {name: part.state_dict() for name, part in states.items()}
+        kept |= {"ema": None if ema is None else ema.state(), "base": base, "history": history}
+        checkpoint.save(fold.checkpoint, kept)
         fold.write_history(history)
         report({"kind": "epoch", **history[-1]})
     fold.write_history(history)  # killed between checkpoint and history, the last entry is in the checkpoint alone
