@@ -117,3 +117,25 @@ def test_secrets_in_a_job_s_words_are_hidden(jobs: Any, capsys: pytest.CaptureFi
     jobs("tracking.uri=http://me:secret@host seed=1", run="a", found=of_group())
     assert "secret" not in capsys.readouterr().err
     assert not any("secret" in line for line in concluded(capsys)[1])
+
+
+def test_a_sweep_that_is_cut_short_has_failed(
+    jobs: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.cli import door
+    from bench.train import COMMAND
+
+    def main(**_: object) -> Any:
+        def cut_short() -> None:
+            config: Any = SimpleNamespace(hydra=SimpleNamespace(sweep=SimpleNamespace(dir="sweep")))
+            sweep.Summary().on_multirun_start(config)
+            jobs("seed=1", run="a", found=of_group())
+            raise RuntimeError("a worker is gone")
+
+        return lambda job: cut_short
+
+    monkeypatch.setattr("hydra.main", main)
+    assert door.run(COMMAND, ["-m", "seed=1,2"]) == 1
+    told = capsys.readouterr()
+    assert "1 of 1 jobs finished" in told.out
+    assert "the sweep was cut short (RuntimeError: a worker is gone)" in told.err

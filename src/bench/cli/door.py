@@ -79,10 +79,10 @@ def _composed(command: Command, words: list[str]) -> int:
     except Exception as error:
         if sweep.conclude(if_begun=True):  # a launcher that lost a worker, say
             say_mistake(f"the sweep was cut short ({type(error).__name__}: {error})")
-        elif code_of(error) == MISTAKE:
+            return FAILED  # whatever the jobs that began came to
+        if code_of(error) == MISTAKE:
             raise
-        else:
-            raise UserError(_unexpected(error, overrides)) from error
+        raise UserError(_unexpected(error, overrides)) from error
     finally:
         sys.argv = arguments
         signal.signal(signal.SIGTERM, before)

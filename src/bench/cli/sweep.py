@@ -57,11 +57,11 @@ def start() -> None:
     """Records that a sweep's job has begun, and prints its name; a job works where the command was typed."""
     import sys
 
-    if not sweeping():
-        return
     from hydra.core.hydra_config import HydraConfig
 
     os.chdir(HydraConfig.get().runtime.cwd)  # hydra.job.chdir would give relative paths another meaning in each job
+    if not sweeping():
+        return
     print(f"\njob       {job_name()}", file=sys.stderr, flush=True)
     _record(None, None, None, "its process ended before it did")
 
