@@ -36,7 +36,7 @@ def test_a_command_trains_folds_beside_another_and_collects_after_it(
     assert outcomes[0].scores.complete
     assert run.state()["status"] == "finished"
     told = capsys.readouterr().err
-    assert "folds 1 trained beside it" in told
+    assert "this command trains fold 1 beside it" in told
     assert "to end, and collects then" in told
 
 
@@ -49,7 +49,7 @@ def test_folds_that_another_command_trains_are_left_to_it(
         assert outcome.scores is not None
         assert outcome.scores.fold_numbers == (0,)
         assert run.state()["status"] == "partial"
-        assert "another command trains folds 1" in capsys.readouterr().err
+        assert "another command trains fold 1;" in capsys.readouterr().err
         with FileLock(run.folder / ".lock"), pytest.raises(UserError, match="is being trained by another command"):
             cross_validate(*small())
     assert not run.fold(1).done.exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
             outcome = Outcome(run, run.scores(), [], None)
         else:
             with life.working() as work, claimed(run, todo) as mine:
-                if others := [str(number) for number in todo if number not in mine]:
+                if others := [number for number in todo if number not in mine]:
                     say(f"run       another command trains {_folds(others)}; whichever ends last collects all")
                 outcome = _train_and_collect(plan, mine)
                 scores, work.failed = outcome.scores, outcome.failed
@@ -87,15 +87,15 @@ def _trained_beside(plan: Plan) -> bool:
     with claimed(run, processes.missing(run, plan.folds, plan.inputs.test)) as mine:
         if not mine:
             return False
-        say(f"run       {run.folder} is held by {holder(run.folder)}; {_folds(map(str, mine))} trained beside it")
+        say(f"run       {run.folder} is held by {holder(run.folder)}; this command trains {_folds(mine)} beside it")
         _train(plan, mine)
     if is_locked(run.folder / ".lock"):
         say(f"run       waits for {holder(run.folder)} to end, and collects then")
     return True
 
 
-def _folds(numbers: Iterable[str]) -> str:
-    return f"folds {', '.join(numbers)}"
+def _folds(numbers: Sequence[int]) -> str:
+    return f"fold{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def _train(plan: Plan, todo: list[int]) -> list[int]:
