@@ -18,6 +18,7 @@ from bench.crossval.plan import make_plan
 from bench.runs.run import Run
 from bench.targets import modules
 from conftest import Composed
+from screens import Screen
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,25 +34,6 @@ def begins_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     if forking._gone:
         forking.end()
-
-
-class Screen:
-    """A display that remembers what it is told, and hands each event to ``react`` first."""
-
-    def __init__(self, react: Callable[[int, dict[str, Any]], None] = lambda fold, event: None) -> None:
-        self.react, self.started, self.finished, self.failed = react, list[int](), list[int](), dict[int, str]()
-
-    def start(self, fold: int) -> None:
-        self.started.append(fold)
-
-    def event(self, fold: int, event: dict[str, Any]) -> None:
-        self.react(fold, event)
-
-    def finish(self, fold: int) -> None:
-        self.finished.append(fold)
-
-    def fail(self, fold: int, why: str, last_lines: list[str], log: Path) -> None:
-        self.failed[fold] = why
 
 
 def written(composed: Composed) -> Run:
@@ -127,9 +109,9 @@ def test_folds_survive_the_fork_servers_death(
     started: dict[int, forking.Process] = {}
     start = processes._start
 
-    def noted(run: Run, fold: Any, *rest: Any) -> forking.Process:
-        started[fold.number] = start(run, fold, *rest)
-        return started[fold.number]
+    def noted(run: Run, group: tuple[int, ...], *rest: Any) -> forking.Process:
+        started[group[0]] = start(run, group, *rest)
+        return started[group[0]]
 
     def kill(fold: int, event: dict[str, Any]) -> None:
         """The server when the first fold has trained an epoch, and the second with it."""

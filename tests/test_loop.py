@@ -18,7 +18,7 @@ from bench.data.ranges import cut
 from bench.losses.kl import kl
 from bench.metrics import KL
 from bench.runs.run import Fold
-from bench.training import loop, schedules
+from bench.training import loop, schedules, together
 from bench.training.checkpoint import load_weights
 from tiny_fold import SETTINGS, fit, parts, sides, weights
 
@@ -169,7 +169,7 @@ def test_a_row_that_counts_little_steps_little_whatever_its_batch(tmp_path: Path
     light = light.weighted(np.where(np.arange(len(light)) == 0, 1.0, 1e-6).astype(np.float32))
     settings = replace(SETTINGS, batch_size=1, epochs=1)
     fold, backward = Fold(tmp_path / "fold", 0), loop._backward(made, settings, light.device, print)
-    loop._train_epoch(made, light, settings, fold, 0, [lambda at: 0.1], None, lambda event: None, backward)
+    together.alone(loop._train_epoch(made, light, settings, fold, 0, [lambda at: 0.1], None, print, backward))
     moved = [p.detach() - b for p, b in zip(made.model.parameters(), before, strict=True)]
     row = next(light.in_order(1))
     made.model.load_state_dict(dict(zip(made.model.state_dict(), before, strict=True)))

@@ -36,6 +36,10 @@ def values(recipe: Recipe) -> None:
         raise UserError("train.patience waits for a better epoch: say of what, train.keep=loss, metric or train_loss")
     if recipe.folds.parallel is not None and recipe.folds.parallel < 1:
         raise UserError(f"folds.parallel={recipe.folds.parallel} must be 1 or more")
+    if recipe.folds.fused is True and recipe.folds.parallel is not None:
+        raise UserError("folds.fused=true trains all folds in one process; leave folds.parallel out, or folds.fused")
+    if recipe.folds.fused is True and recipe.compile is True:
+        raise UserError("folds.fused=true batches the model itself; leave out compile=true, or take compile=graph")
     if recipe.seed < 0:
         raise UserError(f"seed={recipe.seed} must be 0 or more")
     if new:  # else where something is trained: ``buildable``

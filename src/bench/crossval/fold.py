@@ -1,4 +1,4 @@
-"""One fold's process, started by ``processes.py``; nobody types it.
+"""A fold's process, or that of folds which train together, started by ``processes.py``; nobody types it.
 
 Standard output carries JSON events, the rest goes to the fold's log.
 """
@@ -17,35 +17,47 @@ from bench.spec import UserError
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Trains the fold that ``words`` name, else those of the process; returns its exit code."""
+    """Trains the folds that ``words`` name, else those of the process; returns its exit code."""
     parser = argparse.ArgumentParser(prog="bench.crossval.fold")
     parser.add_argument("run", type=Path)
-    parser.add_argument("number", type=int)
+    parser.add_argument("numbers", type=int, nargs="+")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", choices=("true", "graph"))
+    parser.add_argument("--fused", choices=("true", "auto"))
     arguments = parser.parse_args(words)
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints belongs in the log, from its import on
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from bench.crossval.fold_training import Options, train_fold
-    from bench.training.loop import LossIsNaN
 
+    given = (arguments.device, arguments.threads, arguments.compile)
+    options = Options(arguments.run, arguments.numbers[0], *given)
     try:
-        train_fold(Options(**vars(arguments)), events)
-    except (UserError, LossIsNaN) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if arguments.fused:
+            from bench.crossval.fused import train_folds
+
+            return min(1, train_folds(options, arguments.numbers, arguments.fused == "true", events, _sentence))
+        train_fold(options, events)
+    except Exception as error:
+        told = _sentence(error)
+        if told is None:
             raise
-        where = error.filename or arguments.run
-        print(
-            f"the disk is full ({where}); free some space, the same command goes on from the last epoch",
-            file=sys.stderr,
-        )
+        print(told, file=sys.stderr)
         return 1
     return 0
+
+
+def _sentence(error: BaseException) -> str | None:
+    """An error that may be expected, in words; None for others, of which the whole traceback is wanted."""
+    from bench.training.loop import LossIsNaN
+
+    if isinstance(error, UserError | LossIsNaN):
+        return f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"the disk is full{where}; free some space, the same command goes on from the last epoch"
+    return None
 
 
 def _end_with_parent() -> None:

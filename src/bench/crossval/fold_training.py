@@ -30,6 +30,8 @@ from bench.runs.run import Fold, Run
 from bench.training import checkpoint, device, inference, loop
 from bench.training import parts as builder
 from bench.training.seeds import EXTRA, VIEWS, epoch_seed
+from bench.training.step import Training
+from bench.training.together import alone
 from bench.training.tta import View
 
 
@@ -50,6 +52,11 @@ def train_fold(options: Options, events: TextIO) -> None:
     Raises UserError, and ``loop.LossIsNaN``.
     """
     torch.set_num_threads(options.threads)
+    alone(fold_in_training(options, events))
+
+
+def fold_in_training(options: Options, events: TextIO) -> Training:
+    """The same, asking for each batch's gradients: of whoever trains this fold, or several together."""
     run = Run.open(options.run)
     fold = run.fold(options.number)
     with FileLock(fold.folder / ".lock", timeout=60):  # a predecessor that is being ended may still hold it
@@ -57,7 +64,7 @@ def train_fold(options: Options, events: TextIO) -> None:
         training = FoldTraining(run, fold, options, events)
         train, valid, weights = training.rows()
         parts, views = training.parts(weights)
-        loop.fit(parts, train, valid, training.settings, fold, training.report)
+        yield from loop.fitting(parts, train, valid, training.settings, fold, training.report)
         kept = training.kept_epoch(parts)
         training.predict(parts, views, valid)
         training.mark_done(kept)
@@ -74,7 +81,7 @@ class FoldTraining:
         self.settings = settings(self.recipe)
 
     def report(self, event: dict[str, Any]) -> None:
-        self.events.write(json.dumps(event) + "\n")
+        self.events.write(json.dumps({"fold": self.fold.number, **event}) + "\n")
         self.events.flush()
 
     def note(self, text: str) -> None:

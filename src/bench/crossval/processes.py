@@ -1,6 +1,6 @@
-"""Trains each fold of a run in its own process and returns those that failed.
+"""Trains each fold of a run in its own process, or several together, and returns those that failed.
 
-A crash, an out-of-memory kill or a leak in one fold harms no other. A fold's process talks JSON lines on its
+A crash, an out-of-memory kill or a leak in one process harms no other. A fold's process talks JSON lines on its
 standard output, writes everything else to its log, and ends when its standard input closes: a killed parent leaves
 no orphan that trains on beside its successor.
 """
@@ -13,7 +13,7 @@ import queue
 import subprocess
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from bench import targets
 from bench.crossval import forking
@@ -39,8 +39,10 @@ def _whole(fold: Fold, test_digest: str) -> bool:
     return fold.outcome().test == test_digest
 
 
-def side_by_side(parallel: int | None, n_splits: int, devices: Sequence[str]) -> tuple[int, int]:
-    """Folds at once and threads of each.
+def side_by_side(
+    parallel: int | None, n_splits: int, devices: Sequence[str], together: bool = False
+) -> tuple[int, int]:
+    """Processes at once and threads of each; ``together``: one process a device.
 
     Small models gain more from folds side by side than from threads, which wait for each other at every layer. The
     numbers depend on the command and the machine alone, not on what is left to train: another number of threads
@@ -50,8 +52,28 @@ def side_by_side(parallel: int | None, n_splits: int, devices: Sequence[str]) ->
 
     cores = os.cpu_count() or 1
     on_gpu = choose(devices[0]).type == "cuda"
-    parallel = parallel or (len(devices) if on_gpu else min(cores, n_splits))
+    parallel = parallel or (len(devices) if on_gpu or together else min(cores, n_splits))
     return parallel, max(1, cores // parallel)
+
+
+Fused = bool | Literal["auto"]
+
+
+def start_together(fused: Fused, parallel: int | None, devices: Sequence[str], compiled: bool | str) -> bool:
+    """Whether folds start in one process: where that is asked for, and with ``auto`` on a GPU.
+
+    On a processor one batched model has been slower than folds side by side for every network that was measured.
+    """
+    from bench.training.device import choose
+
+    if fused != "auto":
+        return fused
+    return choose(devices[0]).type == "cuda" and compiled is not True and parallel is None
+
+
+Group = tuple[int, ...]
+"""Folds of one process."""
+Events = queue.Queue[tuple[Group, dict[str, Any] | None]]
 
 
 def train(
@@ -61,63 +83,107 @@ def train(
     devices: Sequence[str],
     compiled: bool | str,
     display: Display,
+    fused: Fused = False,
 ) -> list[int]:
     """Trains the folds, ``parallel`` side by side (see above); returns those that failed, in order.
 
-    Each fold gets the device on which the fewest others are.
+    Each process gets the device on which the fewest others are.
 
     KeyboardInterrupt ends the running folds first; each goes on from its last epoch when the run is started again.
     """
     from bench.training.device import least_busy
 
-    parallel, threads = side_by_side(parallel, run.inputs.n_splits, devices)
+    together = start_together(fused, parallel, devices, compiled)
+    parallel, threads = side_by_side(parallel, run.inputs.n_splits, devices, together)
     options = ["--threads", str(threads)] + (["--compile", str(compiled).lower()] if compiled else [])
-    placed: dict[int, str] = {}
-    events: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
-    waiting, running, failed, started = list(numbers), dict[int, forking.Process](), [], set[int]()
+    groups = _groups(numbers, len(devices) if together else len(numbers))
+    fan = _Fan(run, groups, display)
     try:
-        while waiting or running:
-            while waiting and len(running) < parallel:
-                number = waiting.pop(0)
-                placed[number] = least_busy(devices, [placed[k] for k in running])
-                told = [*options, "--device", placed[number]]
-                running[number] = _start(run, run.fold(number), told, threads, events)
-                if number not in started:
-                    display.start(number)
-                started.add(number)
-            number, event = events.get()
-            if event is not None:
-                display.event(number, event)
-                continue
-            code = _ended(running.pop(number))
-            if code is None and missing(run, [number], run.inputs.test):  # it died with the fork server, or unseen
-                forking.give_up()
-                waiting.insert(0, number)
-            elif not code:
-                display.finish(number)
-            else:
-                failed.append(number)
-                display.fail(number, _why(code), _tail(run.fold(number)), run.fold(number).log)
+        while fan.waiting or fan.running:
+            while fan.waiting and len(fan.running) < parallel:
+                group = fan.waiting.pop(0)
+                device = least_busy(devices, fan.placed.values())
+                told = [*options, "--device", device]
+                told += ["--fused", str(fused).lower()] if len(group) > 1 else []
+                fan.start(group, device, told, threads)
+            fan.take(*fan.events.get())
     finally:
-        _stop(list(running.values()))
-    return sorted(failed)
+        _stop(list(fan.running.values()))
+    return sorted(fan.failed)
 
 
-def _start(
-    run: Run, fold: Fold, options: list[str], threads: int, events: queue.Queue[tuple[int, dict[str, Any] | None]]
-) -> forking.Process:
+class _Fan:
+    """The processes of folds, and what has become of each fold."""
+
+    def __init__(self, run: Run, waiting: list[Group], display: Display) -> None:
+        self.run, self.waiting, self.display = run, waiting, display
+        self.events: Events = queue.Queue()
+        self.running, self.placed = dict[Group, forking.Process](), dict[Group, str]()
+        self.failed, self._started = list[int](), set[int]()
+        self._settled = set[int]()  # folds that have ended while their process goes on, or that it has given back
+
+    def start(self, group: Group, device: str, told: list[str], threads: int) -> None:
+        self.placed[group] = device
+        self.running[group] = _start(self.run, group, told, threads, self.events)
+        self._settled -= set(group)
+        for number in group:
+            if number not in self._started:
+                self.display.start(number)
+            self._started.add(number)
+
+    def take(self, group: Group, event: dict[str, Any] | None) -> None:
+        """What a process tells; None: it has ended."""
+        if event is None:
+            self._end(group)
+        elif event["kind"] == "apart":
+            self._settled |= set(group[1:])
+            self.waiting[:0] = [(number,) for number in group[1:]]
+        elif event["kind"] == "ended":
+            self._settled.add(event["fold"])
+            self._tell(event["fold"], int(event["failed"]), event["fold"])
+        else:
+            self.display.event(event["fold"], event)
+
+    def _end(self, group: Group) -> None:
+        code = _ended(self.running.pop(group))
+        del self.placed[group]
+        for number in group:
+            if number in self._settled:
+                continue
+            if code is None and missing(self.run, [number], self.run.inputs.test):  # it died with the fork server
+                forking.give_up()
+                self.waiting.insert(0, (number,))
+            else:
+                self._tell(number, code or 0, group[0])
+
+    def _tell(self, number: int, code: int, log: int) -> None:
+        """How a fold has ended; ``log``: the fold in whose log its last words are."""
+        if not code:
+            self.display.finish(number)
+            return
+        self.failed.append(number)
+        fold = self.run.fold(log)
+        self.display.fail(number, _why(code), _tail(fold), fold.log)
+
+
+def _groups(numbers: Sequence[int], n: int) -> list[Group]:
+    """The folds dealt to ``n`` processes at most."""
+    return [tuple(numbers[i::n]) for i in range(min(n, len(numbers)))]
+
+
+def _start(run: Run, group: Group, options: list[str], threads: int, events: Events) -> forking.Process:
+    fold = run.fold(group[0])
     fold.folder.mkdir(parents=True, exist_ok=True)
     with open(fold.log, "ab") as log:
-        process = forking.start(
-            [str(run.folder), str(fold.number), *options], targets.modules(run.config), threads, log
-        )
+        words = [str(run.folder), *map(str, group), *options]
+        process = forking.start(words, targets.modules(run.config), threads, log)
 
     def listen() -> None:
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
-                events.put((fold.number, json.loads(line)))
-        events.put((fold.number, None))
+                events.put((group, json.loads(line)))
+        events.put((group, None))
 
     threading.Thread(target=listen, daemon=True).start()
     return process

@@ -106,7 +106,8 @@ def _train(plan: Plan, todo: list[int]) -> list[int]:
         Store(Path(path)).refuse_damaged()
     recipe, devices = plan.recipe, device.several(plan.recipe.device)
     with display(plan.dataset.metric.name, length.intended(recipe), todo) as screen:
-        return processes.train(plan.run, todo, recipe.folds.parallel, devices, recipe.compile, screen)
+        folds, compiled = recipe.folds, recipe.compile
+        return processes.train(plan.run, todo, folds.parallel, devices, compiled, screen, folds.fused)
 
 
 def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:

@@ -56,6 +56,7 @@ class WaveNet(nn.Module):
                 f"WaveNet got filters {list(filters)}, layers {list(layers)} and kernel_size {kernel_size}: "
                 "give as many filters as layers, at least one layer a block, and an odd kernel size."
             )
+        self.plain = False  # True: convolutions everywhere, for what transforms the forward pass
         widths = [1, *filters]
         self.blocks = nn.ModuleList(
             WaveBlock(p, f, n, kernel_size) for p, f, n in zip(widths[:-1], filters, layers, strict=True)
@@ -68,7 +69,7 @@ class WaveNet(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x_bct: Tensor) -> Tensor:
-        products = x_bct.device.type == "cpu" and x_bct.dtype in (torch.float32, torch.float64)
+        products = not self.plain and x_bct.device.type == "cpu" and x_bct.dtype in (torch.float32, torch.float64)
         if products and not torch.compiler.is_compiling():
             features_bcf = self.extract_by_products(x_bct)
         else:

@@ -50,10 +50,11 @@ class Train:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Folds:
-    """Which folds a command trains (None: all), and how many side by side (None: as the machine has it)."""
+    """Which folds a command trains (None: all), how many side by side (None: as the machine has it), or together."""
 
     only: tuple[int, ...] | None = None
     parallel: int | None = None
+    fused: bool | Literal["auto"] = "auto"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

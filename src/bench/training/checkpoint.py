@@ -20,8 +20,19 @@ CHECKSUM = "checksum"
 def save(path: Path, state: dict[str, Any]) -> None:
     """Tensors and plain containers only, so that it loads with ``weights_only=True``."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(_own(state), buffer)
     _write(path, buffer.getvalue())
+
+
+def _own(state: Any) -> Any:
+    """The same with a copy of each tensor that is a slice of a larger one, which torch would write whole."""
+    if isinstance(state, dict):
+        return type(state)((key, _own(value)) for key, value in state.items())
+    if isinstance(state, list | tuple):
+        return type(state)(_own(value) for value in state)
+    if isinstance(state, torch.Tensor) and state.untyped_storage().nbytes() > state.nbytes:
+        return state.clone()
+    return state
 
 
 def load(path: Path, device: torch.device, keys: set[str], note: Callable[[str], None]) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -26,7 +26,8 @@ from bench.training.ema import Ema
 from bench.training.inference import logits, probabilities
 from bench.training.schedules import Schedule
 from bench.training.seeds import MEASURED, epoch_seed
-from bench.training.step import GraphedStep, Loss, Step
+from bench.training.step import Ask, GraphedStep, Loss, Step, Training
+from bench.training.together import alone
 
 Report = Callable[[dict[str, Any]], None]
 HINT = "try a smaller optimizer.lr, train.clip=1.0 or train.precision=float32"
@@ -77,7 +78,12 @@ class Parts:
 
 
 def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: Fold, report: Report) -> None:
-    """Trains to the last epoch, from the fold's checkpoint where there is one.
+    """Trains as ``fitting`` does, by itself."""
+    alone(fitting(parts, train, valid, settings, fold, report))
+
+
+def fitting(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: Fold, report: Report) -> Training:
+    """Trains to the last epoch, from the fold's checkpoint where there is one; asks for each batch's gradients.
 
     Leaves in the fold's folder: history.json (an entry an epoch), checkpoint.pt (the last epoch) and
     weights.safetensors (what ``settings.keep`` chose), and in ``parts.model`` the kept weights. With a moving average
@@ -111,7 +117,7 @@ def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: 
         rows = _rows(parts, train, epoch)
         losses = [entry["valid/loss"] for entry in history if "valid/loss" in entry]
         rates = [partial(_rate, parts.schedule, settings.epochs, lr, losses) for lr in base]
-        loss = _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report, backward)
+        loss = yield from _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report, backward)
         steps = math.ceil(rows.n_batches(settings.batch_size) / settings.accumulate)
         steps += int(history[-1]["step"]) if history else 0
         history.append({"epoch": epoch + 1, "step": steps})
@@ -208,7 +214,7 @@ def _train_epoch(
     ema: Ema | None,
     report: Report,
     backward: Step,
-) -> float:
+) -> Generator[Ask, Tensor, float]:
     """One pass over the training rows; returns the mean loss over rows. ``rates``: each group's, by epoch."""
     model, optimizer, scaler = parts.model, parts.optimizer, backward.scaler
     model.train()
@@ -229,7 +235,7 @@ def _train_epoch(
         batch = prepared(batch, parts.device_half, parts.augment, at / settings.epochs)
         # a loss is a batch's mean: rows that count little must not step like others
         share = None if batch.weight is None else batch.weight.mean() / batches.mean_weight
-        losses[step], sizes[step] = backward(batch, share), len(batch)
+        losses[step], sizes[step] = (yield Ask(backward, batch, share)), len(batch)
         gathered += len(batch)
         if (step + 1) % settings.accumulate == 0 or step + 1 == n_steps:
             if settings.accumulate > 1:

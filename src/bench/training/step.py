@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +34,39 @@ class Step:
     def __call__(self, batch: Batch, share: Tensor | None) -> Tensor:
         with autocast(batch.x.device, self.precision):
             answer = self.model(batch.x)
-        loss = self.loss(answer.float(), batch.target, batch.weight)
-        if share is not None:
-            loss = loss * share
-        self.scaler.scale(loss * len(batch) if self.summed else loss).backward()
+        loss = self.judge(answer, batch, share)
+        self.scaled(loss, batch).backward()
         return loss.detach()
+
+    def judge(self, answer: Tensor, batch: Batch, share: Tensor | None) -> Tensor:
+        """The loss () of the model's answer (B, K)."""
+        loss = self.loss(answer.float(), batch.target, batch.weight)
+        return loss if share is None else loss * share
+
+    def scaled(self, loss: Tensor, batch: Batch) -> Tensor:
+        """What gradients are taken of."""
+        return self.scaler.scale(loss * len(batch) if self.summed else loss)
+
+    def on(self, model: nn.Module) -> Step:
+        """The same step of another model."""
+        return Step(model, self.loss, self.precision, self.scaler, self.summed)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A batch whose loss and gradients a fold in training waits for."""
+
+    step: Step
+    batch: Batch
+    share: Tensor | None
+
+    def answer(self) -> Tensor:
+        """The loss () on the device; the gradients are with the parameters then."""
+        return self.step(self.batch, self.share)
+
+
+Training = Generator[Ask, Tensor, None]
+"""A fold in training: it asks for a batch's gradients, is sent the loss, and goes on."""
 
 
 class GraphedStep(Step):
@@ -53,6 +81,9 @@ class GraphedStep(Step):
         self._note = note
         self._graph: torch.cuda.CUDAGraph | None = None
         self._failed = False
+
+    def on(self, model: nn.Module) -> Step:
+        return GraphedStep(super().on(model), self._note)
 
     def zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
         """In place: the graph adds to the gradients that it was captured with."""
