@@ -8,8 +8,8 @@ after 20 that warm up, of modes that take turns three times. *eager*, *compiled*
 (``compile=graph``: forward, loss and backward as a CUDA graph) are what ``bench.train`` offers. The data path is
 batches of 32 from rows held on the device, and from rows gathered and copied. HMS 5 × 5 is five folds of five epochs on
 a fifth of the competition's 17,089 examples, noise in the real shape, by ``bench.training.loop`` in one process,
-validation included, no reading of raw files: what epochs cost, and no score. Five folds are commands:
-``bench.train dataset=hms`` on simulated files, one fold, five in turn, five at once.
+validation included, no reading of raw files: what epochs cost, and no score. Five folds are those of
+``fused_folds.py``.
 """
 
 from __future__ import annotations
@@ -213,21 +213,12 @@ def five_by_five(folder: Path, rows: int) -> dict[str, float]:
     return seconds
 
 
-def five_folds(folder: Path) -> dict[str, float]:
-    """Wall seconds of a whole command on simulated files: one fold, five in turn, five at once."""
-    seconds = {}
-    common = ["dataset=hms", "model=wavenet", f"data={folder}/data", "device=cuda", "tracking.enabled=false"]
-    common += ["train.batch_size=4", "train.precision=bf16", "train.epochs=5"]
-    for name, words in (
-        ("prepared", ["folds.only=[0]", "train.epochs=1"]),
-        ("one", ["folds.only=[0]"]),
-        ("in turn", ["folds.parallel=1"]),
-        ("side by side", ["folds.parallel=5"]),
-    ):
-        started = time.perf_counter()
-        command = [sys.executable, "-m", "bench.train", *common, f"outputs={folder}/{name.replace(' ', '_')}", *words]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        seconds[name] = round(time.perf_counter() - started, 1)
+def five_folds(folder: Path) -> dict[str, dict[str, float]]:
+    """Wall seconds of five folds in turn, side by side and together, by model: ``fused_folds.py``."""
+    script, answer = Path(__file__).with_name("fused_folds.py"), folder / "folds.json"
+    words = [sys.executable, str(script), "--rows", "2000", "--epochs", "5", "--repeats", "1", "--json", str(answer)]
+    subprocess.run(words, check=True)
+    seconds: dict[str, dict[str, float]] = json.loads(answer.read_text(encoding="utf-8"))
     return seconds
 
 
@@ -255,9 +246,10 @@ def table(results: dict[str, Any]) -> str:
     if "five_folds_s" not in results:
         return "\n".join([*lines, ""])
     folds = results["five_folds_s"]
-    ratio = {name: round(folds[name] / folds["one"], 2) for name in ("in turn", "side by side")}
-    lines += [f"- five folds of simulated HMS, whole commands: {folds} s; beside one fold {ratio}", ""]
-    return "\n".join(lines)
+    ways = list(next(iter(folds.values())))
+    lines += ["", f"| five folds, wall seconds | {' | '.join(ways)} |", "|---" * (1 + len(ways)) + "|"]
+    lines += [f"| {model} | {' | '.join(str(taken[way]) for way in ways)} |" for model, taken in folds.items()]
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":
