@@ -23,7 +23,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("numbers", type=int, nargs="+")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--compile", choices=("true", "graph"))
+    parser.add_argument("--compile", choices=("true", "graph", "auto"))
     parser.add_argument("--fused", choices=("true", "auto"))
     arguments = parser.parse_args(words)
     events = os.fdopen(os.dup(1), "w")

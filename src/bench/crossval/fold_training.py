@@ -29,6 +29,7 @@ from bench.runs.recipe import Recipe
 from bench.runs.run import Fold, Run
 from bench.training import checkpoint, device, inference, loop
 from bench.training import parts as builder
+from bench.training.compiling import WhereItPays
 from bench.training.seeds import EXTRA, VIEWS, epoch_seed
 from bench.training.step import Training
 from bench.training.together import alone
@@ -137,8 +138,14 @@ class FoldTraining:
             valid_loss=builder.judging_loss(recipe.loss),
             augment=augment,
             graphed=graphed,
+            before_epoch=self._compiling(device_half),
         )
         return parts, builder.views(recipe.tta, self.features, augment)
+
+    def _compiling(self, device_half: nn.Module) -> WhereItPays | None:
+        if self.options.compile != "auto":
+            return None
+        return WhereItPays(self.fold.folder / "compiled.json", self.settings, device_half, self.note)
 
     def _model(self) -> nn.Module:
         source, spec = self.recipe.init_from, self.inputs.spec

@@ -30,6 +30,7 @@ def train_folds(options: Options, numbers: Sequence[int], always: bool, events: 
     """
     torch.set_num_threads(options.threads)
     run, failed = Run.open(options.run), []
+    options = replace(options, compile="graph" if options.compile == "graph" else None)
 
     def tell(number: int, **event: Any) -> None:
         events.write(json.dumps({"fold": number, **event}) + "\n")

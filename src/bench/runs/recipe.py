@@ -101,7 +101,7 @@ class Recipe:
     pretrain: tuple[str, ...] | None = None
     seed: int = 0
     device: str | tuple[str, ...] = "auto"
-    compile: bool | Literal["graph"] = False
+    compile: bool | Literal["graph", "auto"] = False
     outputs: str = "outputs"
     data: str = "data"
     store: str = "data/store"

@@ -62,7 +62,7 @@ class Parts:
 
     ``augment`` changes training batches. ``row_weights`` gives the training rows' weights (N,) of an epoch (from 0);
     None leaves them as they are. ``valid_loss`` is what validation rows are judged by, where that differs from what
-    training minimises.
+    training minimises. ``before_epoch`` is told the history so far, the step and the epoch's rows.
     """
 
     model: nn.Module
@@ -75,6 +75,7 @@ class Parts:
     row_weights: Callable[[int], np.ndarray] | None = None
     valid_loss: Loss | None = None
     graphed: bool = False  # the training step as a CUDA graph
+    before_epoch: Callable[[list[dict[str, float]], Step, Batches], None] | None = None
 
 
 def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: Fold, report: Report) -> None:
@@ -117,6 +118,8 @@ def fitting(parts: Parts, train: Batches, valid: Batches, settings: Settings, fo
         rows = _rows(parts, train, epoch)
         losses = [entry["valid/loss"] for entry in history if "valid/loss" in entry]
         rates = [partial(_rate, parts.schedule, settings.epochs, lr, losses) for lr in base]
+        if parts.before_epoch is not None:
+            parts.before_epoch(history, backward, rows)
         loss = yield from _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report, backward)
         steps = math.ceil(rows.n_batches(settings.batch_size) / settings.accumulate)
         steps += int(history[-1]["step"]) if history else 0

@@ -187,7 +187,7 @@ def _milliseconds(asks: list[Ask], device: torch.device, way: Way | None) -> flo
     if way == "batched":
         chances = [Chance(device).drawn for _ in asks]
         batched = Batched(numbers, [ask.step for ask in asks], chances)
-        return _timed(lambda: batched(asks), device)
+        return timed(lambda: batched(asks), device)
     streams = [torch.cuda.Stream(device) if way == "streams" and device.type == "cuda" else None for _ in asks]
 
     def step() -> None:
@@ -195,18 +195,19 @@ def _milliseconds(asks: list[Ask], device: torch.device, way: Way | None) -> flo
             with nullcontext() if stream is None else torch.cuda.stream(stream):
                 ask.answer()
 
-    return _timed(step, device)
+    return timed(step, device)
 
 
-def _timed(step: Callable[[], object], device: torch.device) -> float:
-    for _ in range(TRIAL):
+def timed(step: Callable[[], object], device: torch.device, steps: int = TRIAL) -> float:
+    """Milliseconds of a step: the mean of ``steps`` after as many that warm up."""
+    for _ in range(steps):
         step()
     _wait(device)
     started = time.perf_counter()
-    for _ in range(TRIAL):
+    for _ in range(steps):
         step()
     _wait(device)
-    return 1000 * (time.perf_counter() - started) / TRIAL
+    return 1000 * (time.perf_counter() - started) / steps
 
 
 def _wait(device: torch.device) -> None:
