@@ -10,7 +10,8 @@ Traces: 20 raw traces in memory → their picture: ``HMSImage.lines`` and the de
 Picture: raw EEG and spectrogram → the whole picture: ``HMSImage.store`` and the device half, against its way with
 librosa's EEG spectrogram. Epoch: stored vectors → float32 pictures, a batch of 32, in a process with the allocator
 settings that a fold's process has, against its way of the whole picture without the EEG spectrogram; beside it, what
-filling as many float32 with a constant takes, which no way of drawing goes below.
+filling as many float32 with a constant takes, which no way of drawing goes below; *in bf16* as with
+``train.precision=bf16``, where a network's first convolution takes them so.
 
 The ways take turns on one thread, and the median of CPU seconds counts. The write-up draws with the package
 justpyplot, which is no dependency: where it can be imported it draws here, else a rebuild in numpy that samples every
@@ -139,7 +140,7 @@ class Fold:
         self.process = subprocess.Popen(command, env=os.environ | ALLOCATOR, stdin=pipe, stdout=pipe, text=True)
 
     def seconds(self, what: str) -> float:
-        """An image's CPU seconds, of "pictures" or, of memory that is only filled, "fill"."""
+        """An image's CPU seconds, of "pictures", of "narrow" ones or, of memory that is only filled, "fill"."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{what}\n")
@@ -153,7 +154,13 @@ class Fold:
     def serve(vectors: Path) -> None:
         stored = np.load(vectors)
         batch, half = torch.from_numpy(stored[np.arange(BATCH) % len(stored)]), HMSImage().device_half()
-        ways = {"pictures": lambda: half(batch), "fill": lambda: torch.empty(BATCH, 1, 640, 1920).fill_(1)}
+        narrow = HMSImage().device_half()
+        narrow.narrow = True
+        ways = {
+            "pictures": lambda: half(batch),
+            "narrow": lambda: narrow(batch),
+            "fill": lambda: torch.empty(BATCH, 1, 640, 1920).fill_(1),
+        }
         for line in sys.stdin:
             way = ways[line.strip()]
             way()
@@ -230,6 +237,7 @@ def main() -> None:
             lambda eeg, power, region: picture_as_written_up(eeg, power, region, draw), eegs, powers, regions
         )
         compare("epoch", 200, rounds, lambda: fold.seconds("pictures"), theirs)
+        compare("epoch in bf16", 200, rounds, lambda: fold.seconds("narrow"), theirs)
         compare("filling memory alone", 200, rounds, lambda: fold.seconds("fill"), theirs)
         fold.end()
 

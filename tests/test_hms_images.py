@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from scipy.signal import butter, lfilter
+from torch import nn
 
 from bench.features import hms_image
 from bench.features.device import screen
@@ -22,7 +23,9 @@ from bench.features.hms_waveform import HMSWaveform
 from bench.signal.spectrograms import hann_power, resized
 from bench.signal.traces import bridged, spans, without_mains
 from bench.simulators.hms import simulate
-from bench.spec import UserError
+from bench.spec import InputSpec, UserError
+from bench.training import inference, parts
+from tiny import node
 
 CENTRAL = central(10_000)
 
@@ -375,6 +378,39 @@ def test_looking_pixels_up_draws_what_computing_them_does(
     monkeypatch.setattr(Screen, "_look_up", None)
     monkeypatch.setattr(screen, "BITS", 7 if size == (640, 1920) else 11)  # divides neither width
     torch.testing.assert_close(half(vectors), looked_up, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("looked_up", [True, False])
+def test_a_narrow_picture_is_what_mixed_precision_makes_of_it(
+    raw: dict[str, np.ndarray], looked_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = HMSImage(80, 96).device_half()
+    vectors = stored(HMSImage(80, 96), raw)
+    if not looked_up:
+        monkeypatch.setattr(screen, "BITS", 11)  # divides no width
+    wide = half(vectors)
+    half.narrow = True
+    narrow = half(vectors)
+    assert narrow.dtype == torch.bfloat16
+    assert torch.equal(narrow, wide.bfloat16())
+
+
+@pytest.mark.parametrize("name", ["cnn2d", "panns", "timm_backbone", "tinyvit", "efficientnetv2"])
+def test_a_picture_is_narrow_where_a_convolution_takes_it_first(name: str) -> None:
+    options = node("model", name)
+    model = parts.model(options, InputSpec(1, (64, 64), ("a", "b"), None)).eval()
+    took = list[nn.Module]()
+    for layer in model.modules():
+        if not list(layer.children()) and not isinstance(layer, nn.Identity):
+            layer.register_forward_hook(lambda layer, inputs, answer: took.append(layer))
+    picture = torch.rand(2, 1, 64, 64)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        wide = model(picture)
+        if inference.rounds_at_once(model):
+            assert isinstance(took[0], nn.Conv2d)
+            assert torch.equal(model(picture.bfloat16()), wide)
+        else:
+            assert options.get("resizer") or not isinstance(took[0], nn.Conv2d)
 
 
 # ---------------------------------------------------------------- left and right

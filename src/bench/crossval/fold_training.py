@@ -24,12 +24,14 @@ from bench.crossval.sides import Extra, Sides
 from bench.data.batches import Batches
 from bench.data.store import Store
 from bench.features.base import Features
+from bench.features.device.base import DeviceHalf
 from bench.runs import frames
 from bench.runs.recipe import Recipe
 from bench.runs.run import Fold, Run
 from bench.training import checkpoint, device, inference, loop
 from bench.training import parts as builder
 from bench.training.compiling import WhereItPays
+from bench.training.inference import rounds_at_once
 from bench.training.seeds import EXTRA, VIEWS, epoch_seed
 from bench.training.step import Training
 from bench.training.together import alone
@@ -122,6 +124,7 @@ class FoldTraining:
         optimizer = builder.optimizer(recipe.optimizer, model.parameters())
         device_half = self._device_half()
         augment: list[Augmentation] = builder.augment(recipe.augment, self.features)
+        device_half.narrow = self.settings.precision == "bf16" and not augment and rounds_at_once(model)
         if self.options.compile == "true":
             model.compile()
         graphed, note = device.graphed(self.options.compile, self.device)
@@ -157,7 +160,7 @@ class FoldTraining:
                 self.note(f"{', '.join(anew)} start anew: the classes are others than in {source}")
         return model.to(self.device)
 
-    def _device_half(self) -> nn.Module:
+    def _device_half(self) -> DeviceHalf:
         """The device half of the features, fitted on the training side alone."""
         device_half = self.features.device_half().to(self.device)
         if device_half.learns:

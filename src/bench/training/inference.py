@@ -23,6 +23,14 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, MIXED[precision]) if precision in MIXED else nullcontext()
 
 
+def rounds_at_once(model: nn.Module) -> bool:
+    """Whether an image is rounded by mixed precision as the first thing that happens: a convolution takes it, alone."""
+    if not isinstance(getattr(model, "resizer", None), nn.Identity):
+        return False
+    layers = (layer for layer in model.modules() if not isinstance(layer, nn.Identity) and not list(layer.children()))
+    return isinstance(next(layers, None), nn.Conv2d)
+
+
 @torch.inference_mode()
 def logits(
     model: nn.Module,

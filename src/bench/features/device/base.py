@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 
 class DeviceHalf(nn.Module):
-    """The gathered stored batch (B, *stored shape), of any type, on the device → the model's float32 input."""
+    """The gathered stored batch (B, *stored shape), of any type, on the device → the model's float32 input.
+
+    ``narrow``: bfloat16 instead, where it can be drawn so. It is set where the model's first layer would round to that
+    anyway, so that nothing changes but the memory that is filled.
+    """
+
+    narrow: bool = False
 
     learns: ClassVar[bool] = False
     """Whether ``fit`` is to be called before training; what is learned is saved with the fold."""

@@ -37,7 +37,8 @@ class Screen(DeviceHalf):
         self.register_buffer("masks", masks, persistent=False)
 
     def forward(self, x_bn: Tensor) -> Tensor:
-        pictures = torch.empty(x_bn.shape[0], 1, self.height, self.left + self.columns, device=x_bn.device)
+        shape, dtype = (1, self.height, self.left + self.columns), torch.bfloat16 if self.narrow else torch.float32
+        pictures = torch.empty(x_bn.shape[0], *shape, dtype=dtype, device=x_bn.device)
         n = self.height * self.left
         spectrograms_bn, blocks_brw = x_bn[:, :n], x_bn[:, n:].unflatten(1, (-1, self.line))
         looked_up = x_bn.is_cpu and not torch.compiler.is_exporting()  # numpy is in no graph
@@ -81,15 +82,21 @@ class Screen(DeviceHalf):
         So every pixel is written once, in order, which takes no longer than filling the pictures with a constant.
         """
         height, left = self.height, self.left // BITS
-        table = torch.empty(256 + height * left, BITS)
+        table = torch.empty(256 + height * left, BITS, dtype=into_b1hw.dtype)
         table[:256] = (torch.arange(256, dtype=torch.uint8)[:, None] & self.masks).ne(0)
         entries = np.empty((height, left + self.line), np.intp)
         entries[:, :left] = 256 + np.arange(height * left).reshape(height, left)
         lines_hw = np.empty((height + self.pitch, self.line), np.uint8)
-        eights = into_b1hw.view(-1, *entries.shape, BITS).numpy()
+        eights = _in_numpy(into_b1hw.view(-1, *entries.shape, BITS))
         for x_n, blocks_rw, pixels in zip(spectrograms_bn, blocks_brw.numpy(), eights, strict=True):
-            table[256:].view(-1).copy_(x_n).mul_(1 / 255)
+            table[256:].view(-1).copy_(x_n.float().mul_(1 / 255))
             entries[:, left:] = self._merged(blocks_rw, lines_hw)
             np.take(
-                table.numpy(), entries, axis=0, out=pixels, mode="clip"
+                _in_numpy(table), entries, axis=0, out=pixels, mode="clip"
             )  # another mode would draw it elsewhere first
+
+
+def _in_numpy(values: Tensor) -> np.ndarray:
+    """The same memory; numpy has no bfloat16, and to copy it needs to know how wide it is."""
+    array: np.ndarray = (values.view(torch.int16) if values.dtype == torch.bfloat16 else values).numpy()
+    return array
