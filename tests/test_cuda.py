@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.crossval.fold_training import Options
+from bench.crossval.fused import train_folds
+from bench.crossval.plan import make_plan
 from bench.data import batches
 from bench.data.batches import Batch
 from bench.runs import frames
@@ -214,3 +218,24 @@ def test_folds_on_two_devices_are_the_folds_on_one(roots: dict[str, Path], tmp_p
     two = trained(roots, tmp_path / "two", "heartbeat", "cuda:1")
     assert one.identity == two.identity
     np.testing.assert_allclose(predicted(two), predicted(one), atol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [None, "graph"])
+@pytest.mark.parametrize(("model", "way"), [("mlp", "batched"), ("mlp", "streams"), ("heartbeat_net1", "streams")])
+def test_folds_together_learn_what_each_learns_alone(
+    roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, way: str, compiled: str | None
+) -> None:
+    words = ["dataset=heartbeat", f"model={model}", f"dataset.root={roots['heartbeat']}", f"store={tmp_path}/store"]
+    words += ["split.n_splits=3", "train.epochs=2", "train.min_steps=1", "train.batch_size=8", "device=cuda"]
+    words += ["optimizer.lr=1e-4", "augment=[gaussian_noise]", "tracking.enabled=false", "workers=1"]
+    single = train_here(*compose(*words, f"outputs={tmp_path}/alone"), device="cuda", compiled=compiled)
+    monkeypatch.setattr("bench.crossval.fused.chosen", lambda *_: (way, "chosen by the test"))
+    recipe, names = compose(*words, f"outputs={tmp_path}/together")
+    plan = make_plan(recipe, names)
+    plan.run.folder.mkdir(parents=True)
+    plan.write()
+    told = io.StringIO()
+    options = Options(plan.run.folder, 0, device="cuda", compile=compiled)
+    assert train_folds(options, [0, 1, 2], False, told, str) == 0
+    assert "captured" not in told.getvalue()
+    np.testing.assert_allclose(predicted(plan.run), predicted(single), atol=2e-4)
