@@ -6,7 +6,7 @@ ARGS ?= dataset=hms model=wavenet
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-fast lint bench gpu ui clean
+.PHONY: help setup train test test-fast lint bench gpu peers ui clean
 
 # Of what a person is likely to write instead: it would be taken by no rule, and the main job would start.
 WRONG := $(foreach name,args Args arguments,$(if $(filter command,$(origin $(name))),$(name)))
@@ -48,6 +48,17 @@ bench: $(VENV)/.ready  ## Every benchmark; each prints its ratio
 gpu: $(VENV)/.ready  ## On a GPU: its tests and its benchmark, under nine minutes, into benchmarks/results/
 	$(BIN)/python -m pytest -m cuda
 	$(BIN)/python benchmarks/gpu.py --out benchmarks/results
+
+PEERS := .venv-peers
+peers: $(VENV)/.ready $(PEERS)/.ready  ## Whole jobs beside Keras, Lightning, skorch and bare PyTorch; ARGS="--real <folder>"
+	$(BIN)/python -m benchmarks.peers.run --python $(PEERS)/bin/python $(if $(filter-out file,$(origin ARGS)),$(ARGS))
+
+# An environment of its own, some 7.5 GB: ours stays as it is, whatever the other tools need.
+$(PEERS)/.ready: benchmarks/peers/requirements.txt benchmarks/peers/constraints.txt
+	test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c benchmarks/peers/constraints.txt -r benchmarks/peers/requirements.txt
+	touch $@
 
 ui: $(VENV)/.ready  ## MLflow on http://127.0.0.1:$(PORT)
 	@test -f outputs/mlflow.db || { echo "outputs/mlflow.db is not there yet: make train first"; exit 2; }
