@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -140,6 +141,33 @@ def test_a_server_that_cannot_be_started_means_fresh_processes(
     with open(os.devnull, "wb") as log:
         assert forking.start(["run", "0"], [], 1, log) is fresh
     assert capfd.readouterr().err == "", "nothing has failed where forking was never possible"
+
+
+def test_what_folds_are_forked_from_imports_while_a_new_run_is_planned(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forking.end()
+    monkeypatch.setattr(processes, "GPU", Path("/nowhere"))
+    recipe, names = small()
+    processes.expect(recipe)
+    server = forking._server
+    assert server is not None
+    run = written((recipe, names))
+    assert processes.train(run, [0], recipe.folds.parallel, ["cpu"], False, Screen()) == []
+    assert forking._server is server, "it is what the folds are forked from"
+    forking.end()
+    processes.expect(recipe)
+    assert forking._server is None, "what has been planned before may be finished"
+
+
+def test_an_unneeded_fork_server_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    forking.end()
+    forking.expect(1)
+    server = forking._server
+    assert server is not None
+    started = time.monotonic()
+    forking.end()
+    assert (server.process.returncode, time.monotonic() - started < 1) == (-signal.SIGKILL, True)
 
 
 def test_other_settings_of_the_environment_are_another_server(monkeypatch: pytest.MonkeyPatch) -> None:

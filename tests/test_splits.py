@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -180,6 +182,30 @@ def test_examples_without_content_are_no_copies_of_each_other() -> None:
     rows = table([0, 1] * 20)
     early = assignment.assign(rows, NONE, splits.stratified)
     assert assignment.with_copies(early, rows, NONE, splits.stratified) is early
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shuffled_folds_are_scikit_learns_row_by_row(seed: int) -> None:
+    from sklearn.model_selection import StratifiedKFold
+
+    rng = np.random.default_rng(seed)
+    label = rng.permutation(np.repeat([2, 0, 3, 1], [37, 90, 6, 21]))
+    rows, theirs = table(label.tolist()), np.full(len(label), -1)
+    for k, (_, valid) in enumerate(StratifiedKFold(5, shuffle=True, random_state=seed).split(label, label)):
+        theirs[valid] = k
+    ours = assignment.assign(rows, different(len(label)), partial(splits.stratified, seed=seed))
+    np.testing.assert_array_equal(ours.fold, theirs)
+
+
+def test_common_splits_do_without_scikit_learn() -> None:
+    """Its import takes longer than all else that a command does before torch."""
+    code = (
+        "import sys; import numpy as np, pandas as pd; from bench.data import splits; "
+        "from bench.data.assignment import Rows; n = np.arange(40); "
+        "rows = Rows(n % 2, n // 4, n, pd.DataFrame({'id': n, 'group': n // 4})); "
+        "splits.stratified(rows), splits.group(rows); assert 'sklearn' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -16,6 +16,7 @@ import ctypes
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,7 +63,12 @@ def measured(command: Sequence[str], log: Path, environment: dict[str, str]) -> 
     peak, ended = [0.0], threading.Event()
     watcher = threading.Thread(target=watch, args=(process.pid, peak, ended))
     watcher.start()
-    _, status, used = os.wait4(process.pid, 0)
+    try:
+        _, status, used = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        ended.set()
+        raise
     wall = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     cpu = used.ru_utime + used.ru_stime + orphans()
@@ -159,34 +165,36 @@ def raw_files(job: Job, real: Path | None, scratch: Path) -> Path | None:
         return real.resolve() / {"heartbeat": "ecg5000", "freesound": "esc10"}[job.files]
     folder = scratch / job.files
     if job.files == "hms" and not folder.exists():
-        hms.simulate(folder, n_eegs=60, n_patients=30, n_test=6, seed=0)
+        hms.simulate(folder, n_eegs=40, n_patients=20, n_test=4, seed=0)
     if job.files == "heartbeat" and not folder.exists():
         heartbeat.simulate(folder, n_train=500, n_test=4_499, length=140, seed=0)
     return folder if folder.exists() else None
 
 
-def compared(job: Job, tools: Sequence[str], root: Path, repeats: int, scratch: Path, python: Path) -> list[Row]:
-    """All tools at one job, in turn, as often as asked."""
+def compared(
+    job: Job, tools: Sequence[str], root: Path, repeat: int, scratch: Path, python: Path, threads: int | None
+) -> list[Row]:
+    """All tools at one job, each once, one after another."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     rows: list[Row] = []
-    for repeat in range(repeats):
-        reference: pd.DataFrame | None = None
-        for tool in tools:
-            out = scratch / f"{job.name}-{tool.replace(', ', '-')}-{repeat}"
-            out.mkdir()
-            command = command_for(tool, job, root, out, repeat, python)
-            cost = measured(command, out / "log.txt", environment)
-            oof, submission, parameters = result(tool, out)
-            reference = oof if reference is None else reference
-            if parameters != job.parameters:
-                raise RuntimeError(f"{tool} has {parameters} parameters in {job.name}, which says {job.parameters}")
-            has_test = (root / "testA.csv").exists() or (root / "test.csv").exists() or (root / "audio_test").exists()
-            if has_test and not submission.exists():
-                raise RuntimeError(f"{tool} left no submission in {job.name}")
-            row = Row(job.name, tool, repeat, **asdict(cost), folds=scores(job, oof, reference))
-            rows.append(row)
-            print(f"{job.name:18} {tool:14} {row.wall:7.1f} s  {row.cpu:7.1f} s CPU  {row.peak_mb:6.0f} MB  ", end="")
-            print(f"{np.mean(row.folds):.4g} ± {np.std(row.folds):.2g}", flush=True)
+    reference: pd.DataFrame | None = None
+    for tool in tools:
+        out = scratch / f"{job.name}-{tool.replace(', ', '-')}-{repeat}"
+        out.mkdir()
+        command = command_for(tool, job, root, out, repeat, python)
+        cost = measured(command, out / "log.txt", environment)
+        oof, submission, parameters = result(tool, out)
+        reference = oof if reference is None else reference
+        if parameters != job.parameters:
+            raise RuntimeError(f"{tool} has {parameters} parameters in {job.name}, which says {job.parameters}")
+        has_test = (root / "testA.csv").exists() or (root / "test.csv").exists() or (root / "audio_test").exists()
+        if has_test and not submission.exists():
+            raise RuntimeError(f"{tool} left no submission in {job.name}")
+        rows.append(Row(job.name, tool, repeat, **asdict(cost), folds=scores(job, oof, reference)))
+        print(f"{job.name:18} {tool:14} {cost.wall:7.1f} s  {cost.cpu:7.1f} s CPU  {cost.peak_mb:6.0f} MB  ", end="")
+        print(f"{np.mean(rows[-1].folds):.4g} ± {np.std(rows[-1].folds):.2g}", flush=True)
+        shutil.rmtree(out)
     return rows
 
 
@@ -213,25 +221,40 @@ def main() -> None:
     parser.add_argument("--jobs", nargs="+", default=jobs.names(), choices=jobs.names())
     parser.add_argument("--peers", nargs="+", default=[TRACKED, *MODULES], choices=[TRACKED, *MODULES])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="of every tool's libraries; without it what each tool chooses")
     parser.add_argument("--python", type=Path, default=ROOT / ".venv-peers/bin/python", help="the peers' interpreter")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
     words = parser.parse_args()
     ctypes.CDLL(None).prctl(BECOME_REAPER, 1, 0, 0, 0)
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in words.jobs:
-            job = jobs.load(name)
-            root = raw_files(job, words.real, Path(scratch))
-            if root is None:
-                print(f"{name:18} left out: --real=<folder> says where its files are")
-                continue
-            tools = [OURS, *(peer for peer in words.peers if peer == TRACKED or peer in job.peers)]
-            rows += compared(job, tools, root, words.repeats, Path(scratch), words.python)
-    words.out.mkdir(parents=True, exist_ok=True)
-    report = {"machine": machine(), "runs": [asdict(row) for row in rows]}
-    (words.out / "peers.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (words.out / "peers.md").write_text(page(report["machine"], rows), encoding="utf-8")  # type: ignore[arg-type]
-    print((words.out / "peers.md").read_text(encoding="utf-8"))
+    kept = words.out / "peers.json"
+    rows = read(kept, words.jobs)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        for repeat in range(words.repeats):
+            for job in map(jobs.load, words.jobs):
+                root = raw_files(job, words.real, scratch)
+                if root is None:
+                    print(f"{job.name:18} left out: --real=<folder> says where its files are")
+                    continue
+                tools = [OURS, *(peer for peer in words.peers if peer == TRACKED or peer in job.peers)]
+                rows += compared(job, tools, root, repeat, scratch, words.python, words.threads)
+                write(kept, rows)
+    print(kept.with_suffix(".md").read_text(encoding="utf-8"))
+
+
+def read(path: Path, again: Sequence[str]) -> list[Row]:
+    """The rows measured before, of jobs that are not measured ``again``."""
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+    return [Row(**run) for run in runs if run["job"] not in again]
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """The figures, and the page beside them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    here, ordered = machine(), sorted(rows, key=lambda row: row.job)
+    report = {"machine": here, "runs": [asdict(row) for row in ordered]}
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(page(here, ordered), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -103,11 +103,13 @@ class Server:
     process: subprocess.Popen[bytes]
     channel: socket.socket
     settings: dict[str, str]
+    asked: bool = False
 
     def ask(
         self, arguments: Sequence[str], modules: Sequence[str], environment: dict[str, str], log: IO[bytes]
     ) -> Forked:
         """A new fold's process; OSError where the server is gone."""
+        self.asked = True
         (child_in, stdin), (stdout, child_out), (status, child_status) = os.pipe(), os.pipe(), os.pipe()
         theirs, mine = (child_in, child_out, log.fileno(), child_status), (stdin, stdout, status)
         request = {
@@ -128,8 +130,10 @@ class Server:
         return Forked(self.process, *mine)
 
     def close(self) -> None:
-        """Ends the server, and waits for it."""
+        """Ends the server, and waits for it; one that nobody needs is not left to import first."""
         self.channel.close()
+        if not self.asked:
+            self.process.kill()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
@@ -146,7 +150,7 @@ def start(arguments: Sequence[str], modules: Sequence[str], threads: int, log: I
 
     ``modules`` are what its recipe's parts lie in. ``threads`` is how many its libraries may start.
     """
-    environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    environment = _environment(threads)
     server = _serving(environment)
     if server is not None:
         try:
@@ -161,6 +165,15 @@ def start(arguments: Sequence[str], modules: Sequence[str], threads: int, log: I
         env=environment,
         start_new_session=True,  # Ctrl-C reaches the parent alone, which ends the folds in order
     )
+
+
+def expect(threads: int) -> None:
+    """Starts the fork server for folds of so many threads, so that it imports while the run is planned."""
+    _serving(_environment(threads))
+
+
+def _environment(threads: int) -> dict[str, str]:
+    return {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
 
 
 def give_up() -> None:

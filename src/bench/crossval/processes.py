@@ -13,11 +13,13 @@ import queue
 import subprocess
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from bench import targets
-from bench.crossval import forking
+from bench.crossval import forking, keys
 from bench.crossval.progress import Display
+from bench.runs.recipe import Recipe
 from bench.runs.run import Fold, Run
 from bench.tell import say
 
@@ -50,10 +52,38 @@ def side_by_side(
     """
     from bench.training.device import choose
 
-    cores = os.cpu_count() or 1
     on_gpu = choose(devices[0]).type == "cuda"
-    parallel = parallel or (len(devices) if on_gpu or together else min(cores, n_splits))
-    return parallel, max(1, cores // parallel)
+    parallel = parallel or (len(devices) if on_gpu or together else min(_cores(), n_splits))
+    return parallel, _threads(parallel)
+
+
+GPU = Path("/dev/nvidiactl")
+"""Is there where a GPU may be: asking torch takes as long as what is to be started meanwhile."""
+
+
+def expect(recipe: Recipe) -> None:
+    """Starts what a recipe's folds are forked from, so that it imports while the run is planned.
+
+    Not for a recipe that has been planned before: it may be finished. Nor where a GPU may be, which decides how many
+    threads a fold has; a wrong guess would be started in vain, and so it is where the split makes fewer folds than
+    there are cores and does not say so.
+    """
+    if keys.accepted(recipe) or (recipe.device != "cpu" and GPU.exists()):
+        return
+    n_splits = 1 if str(recipe.split["_target_"]).endswith(".none") else recipe.split.get("n_splits") or USUAL
+    forking.expect(_threads(recipe.folds.parallel or (1 if recipe.folds.fused is True else min(_cores(), n_splits))))
+
+
+USUAL = 5
+"""Folds where neither the command nor the split's options say how many."""
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _threads(parallel: int) -> int:
+    return max(1, _cores() // parallel)
 
 
 Fused = bool | Literal["auto"]

@@ -33,6 +33,7 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
 
     A person's mistake is a UserError before any training starts; KeyboardInterrupt leaves the run marked as killed.
     """
+    processes.expect(recipe)
     plan = make_plan(recipe, names)
     run = plan.run
     patience = -1 if _trained_beside(plan) else PATIENCE

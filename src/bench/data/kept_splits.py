@@ -17,7 +17,7 @@ from bench.atomic import replacing
 from bench.data import splits
 from bench.data.assignment import Ordered, Rows, Splitter
 
-KEPT = (splits.group, splits.stratified, splits.stratified_group)
+KEPT = (splits.stratified_group,)
 """The splitters that ask scikit-learn."""
 
 

@@ -17,11 +17,9 @@ def group(rows: Rows, n_splits: int = 5) -> np.ndarray:
 
     Each group's fold is the one that scikit-learn gives it: of groups of as many rows, names decide the order.
     """
-    from sklearn.model_selection import GroupKFold
-
     _need_groups(rows, "group")
     _enough_blocks(rows, n_splits)
-    return _folds(GroupKFold(n_splits).split(rows.label, rows.label, _as_named(rows)), len(rows.label))
+    return _largest_first(_as_named(rows), n_splits)
 
 
 def stratified_group(rows: Rows, n_splits: int = 5, seed: int = 0) -> np.ndarray:
@@ -39,8 +37,6 @@ def stratified(rows: Rows, n_splits: int = 5, seed: int = 0, shuffle: bool = Tru
 
     Without ``shuffle`` each class is cut in the order of the table, as scikit-learn does by default.
     """
-    from sklearn.model_selection import StratifiedKFold
-
     copy_of, numbers = pd.factorize(rows.content)  # numbered by their first row: the order of the table
     first = np.full(len(numbers), len(copy_of))
     np.minimum.at(first, copy_of, np.arange(len(copy_of)))
@@ -54,8 +50,7 @@ def stratified(rows: Rows, n_splits: int = 5, seed: int = 0, shuffle: bool = Tru
         raise UserError(
             f"split=stratified can't make {n_splits} folds: the commonest class has {most} different rows; {advice}"
         )
-    splitter = StratifiedKFold(n_splits, shuffle=shuffle, random_state=seed if shuffle else None)
-    values: np.ndarray = _folds(_quietly(splitter.split, label, label), len(label))[copy_of]
+    values: np.ndarray = _class_by_class(label, n_splits, np.random.RandomState(seed) if shuffle else None)[copy_of]
     return values
 
 
@@ -170,6 +165,34 @@ def _gap(gap: float | str, dates: bool) -> float:
     if not wait >= 0:
         raise UserError(f"split.gap={gap} must be 0 or more")
     return wait
+
+
+def _largest_first(group: np.ndarray, n_splits: int) -> np.ndarray:
+    """Folds (N,) of scikit-learn's GroupKFold, whose import takes a second: groups in turn to the emptiest fold."""
+    _, group, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    filled, fold_of = np.zeros(n_splits), np.zeros(len(sizes), np.int64)
+    for number in np.argsort(sizes, kind="stable")[::-1]:
+        fold_of[number] = filled.argmin()
+        filled[fold_of[number]] += sizes[number]
+    return fold_of[group]
+
+
+def _class_by_class(label: np.ndarray, n_splits: int, shuffled: np.random.RandomState | None) -> np.ndarray:
+    """Folds (N,) of scikit-learn's StratifiedKFold, whose import takes a second; None: not shuffled.
+
+    Classes are numbered as they appear in the table. A fold's share of each is what every ``n_splits``-th row of the
+    sorted classes holds of it; which rows these are, the table's order or chance decides.
+    """
+    _, first, code = np.unique(label, return_index=True, return_inverse=True)
+    code = np.argsort(np.argsort(first))[code]
+    ordered, folds = np.sort(code), np.zeros(len(label), np.int64)
+    shares = np.array([np.bincount(ordered[k::n_splits], minlength=len(first)) for k in range(n_splits)])
+    for number in range(len(first)):
+        of_class = np.arange(n_splits).repeat(shares[:, number])
+        if shuffled is not None:
+            shuffled.shuffle(of_class)
+        folds[code == number] = of_class
+    return folds
 
 
 def _as_named(rows: Rows) -> np.ndarray:
