@@ -7,6 +7,7 @@ from typing import Any
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bench import extensions
 from bench.cli.schema import register
+from bench.paths import conf
 
 Composed = tuple[dict[str, Any], dict[str, str]]
 """The resolved config in plain containers; and group → the name of the option chosen there."""
@@ -37,6 +39,8 @@ def prepare(command: str) -> None:
     """Makes known to Hydra what ``conf/<command>.yaml`` needs: its keys' types, and where its options are."""
     register()
     Plugins.instance().register(Trees)
+    for file in (conf() / "hydra" / "launcher").glob("*.yaml"):  # a plugin's schema of that name would refuse our keys
+        ConfigStore.instance().repo.get("hydra", {}).get("launcher", {}).pop(file.name, None)
     Trees.command = command
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import extensions
 from bench.cli.command import Command
+from bench.cli.elsewhere import TRACEBACK
 from bench.cli.errors import FAILED, INTERRUPTED, MISTAKE, code_of, say_mistake, sentence, unknown_key
 from bench.cli.help import help_page
 from bench.cli.streams import safe
@@ -20,9 +21,6 @@ from bench.mistake import UserError
 
 if TYPE_CHECKING:
     from bench.runs.outcome import Outcome
-
-TRACEBACK = "BENCH_FULL_ERROR"
-"""What HYDRA_FULL_ERROR was before a command took it over; for the processes of a launcher."""
 
 
 def run(command: Command, words: Sequence[str] | None = None) -> int:
@@ -65,13 +63,14 @@ def _composed(command: Command, words: list[str]) -> int:
         config_name=repeat.NAME if repeated else config,
     )
     def job(composed: DictConfig) -> None:
-        _job(lambda: _work(command, *compose.plain(composed), repeated), command)
+        with sweep.joined(origin):
+            _job(lambda: _work(command, *compose.plain(composed), repeated), command)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     compose.prepare(config)
-    sweep.begin()
+    origin = sweep.begin()
     before, arguments = signal.signal(signal.SIGTERM, interrupt), sys.argv  # a scheduler's polite end is like Ctrl-C
     sys.argv = [arguments[0], *flags, *overrides]
     try:

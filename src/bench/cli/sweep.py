@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 import statistics
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from bench import extensions
 from bench.addresses import word_without_secrets
+from bench.cli.elsewhere import TRACEBACK, Origin, logged
 from bench.runs.scores import Scores
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 TOKEN = "BENCH_SWEEP"
 """The environment variable that names a command's sweep to its jobs, in whatever process they run."""
+CUT_OFF = "its process ended before it did"
 
 _exit_code = 0
 _folder: Path | None = None
@@ -33,11 +38,38 @@ def exit_code() -> int:
     return _exit_code
 
 
-def begin() -> None:
-    """Forgets how the process's last command ended."""
+def begin() -> Origin:
+    """Forgets how the process's last command ended; returns what the new one's jobs have to know of it."""
     global _exit_code, _folder
     _exit_code, _folder = 0, None
     os.environ[TOKEN] = uuid.uuid4().hex[:8]
+    return Origin.here((TOKEN, TRACEBACK, extensions.VARIABLE))
+
+
+@contextmanager
+def joined(origin: Origin) -> Iterator[None]:
+    """A job of the command, in whatever process it runs: elsewhere than in the command's own it writes to a log."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if origin.is_here or not sweeping():
+        yield
+        return
+    hydra = HydraConfig.get()
+    origin.settle(own_devices=_own_devices(hydra.launcher))
+    os.chdir(hydra.runtime.cwd)
+    with logged(log_of(records(Path(hydra.sweep.dir)), int(hydra.job.num))):
+        yield
+
+
+def _own_devices(launcher: Any) -> bool:
+    """Whether the launcher gives each job GPUs of its own."""
+    remote = launcher.get("ray", {}).get("remote", {})
+    return bool("slurm" in launcher._target_.lower() or launcher.get("gpus_per_node") or remote.get("num_gpus"))
+
+
+def log_of(folder: Path, number: int) -> Path:
+    """What a job that is not in the command's process prints; ``folder``: the sweep's records."""
+    return folder / f"job_{number:04d}.log"
 
 
 def sweeping() -> bool:
@@ -63,7 +95,7 @@ def start() -> None:
     if not sweeping():
         return
     print(f"\njob       {job_name()}", file=sys.stderr, flush=True)
-    _record(None, None, None, "its process ended before it did")
+    _record(None, None, None, CUT_OFF)
 
 
 def note(code: int, run: Path | None, scores: Scores | None, error: str | None) -> None:
@@ -78,18 +110,23 @@ def note(code: int, run: Path | None, scores: Scores | None, error: str | None) 
 def _record(code: int | None, run: Path | None, scores: Scores | None, error: str | None) -> None:
     from hydra.core.hydra_config import HydraConfig
 
-    from bench.atomic import write_json
     from bench.runs.records import plain
 
     hydra, folder = HydraConfig.get(), str(run) if run else None
     outcome = {"job": job_name(), "code": code, "run": folder, "scores": plain(scores), "error": error}
-    path = _records(Path(hydra.runtime.cwd) / hydra.sweep.dir) / f"job_{int(hydra.job.num):04d}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, outcome)
+    write_record(records(Path(hydra.runtime.cwd) / hydra.sweep.dir), int(hydra.job.num), outcome)
 
 
-def _records(folder: Path) -> Path:
-    """Where the jobs of this command's sweep leave their records."""
+def write_record(folder: Path, number: int, outcome: dict[str, Any]) -> None:
+    """The record of a job, in the folder of its sweep's; whole or not at all."""
+    from bench.atomic import write_json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / f"job_{number:04d}.json", outcome)
+
+
+def records(folder: Path) -> Path:
+    """Where the jobs of this command's sweep leave their records; ``folder``: the sweep's."""
     return folder / f"jobs-{os.environ[TOKEN]}"
 
 
@@ -128,13 +165,13 @@ def conclude(if_begun: bool = False) -> bool:
     ``if_begun``: only where a job has begun. Returns whether it printed.
     """
     global _exit_code, _folder
-    if _folder is None or (if_begun and not any(_records(_folder).glob("job_*.json"))):
+    if _folder is None or (if_begun and not any(records(_folder).glob("job_*.json"))):
         return False
     from bench.tell import console
 
     folder, _folder = _folder, None
     _exit_code = 1  # until it is known that all went well
-    jobs = [_job(path) for path in sorted(_records(folder).glob("job_*.json"))]
+    jobs = [_job(path) for path in sorted(records(folder).glob("job_*.json"))]
     failed = sum(job["code"] != 0 for job in jobs)
     _exit_code = int(failed > 0 or not jobs)
     screen = console(160, markup=False)
