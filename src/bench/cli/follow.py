@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bench.addresses import word_without_secrets
 from bench.atomic import read_json
@@ -88,9 +89,10 @@ def _tell(records: Path, names: Mapping[int, str], told: dict[int, str]) -> None
         say(f"job {number}     {name}: " + (f"failed: {error}" if code else f"finished{score}"))
 
 
-def _record(records: Path, number: int) -> dict[str, object] | None:
+def _record(records: Path, number: int) -> dict[str, Any] | None:
     """A job's record; None where it has not begun."""
     try:
-        return read_json(records / f"job_{number:04d}.json")
+        record: dict[str, Any] = read_json(records / f"job_{number:04d}.json")
     except (OSError, UserError):
         return None
+    return record

@@ -51,7 +51,9 @@ class Engine(Launcher):
     extra, needs = "", tuple[str, ...]()
 
     def __init__(self, **options: Any) -> None:
-        self.options = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in options.items()}
+        self.options: dict[str, Any] = {
+            k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in options.items()
+        }
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """UserError where the engine is not installed."""
@@ -121,7 +123,7 @@ class Joblib(Engine):
 
     @property
     def _folder(self) -> Path:
-        return Path.cwd() / self.config.hydra.sweep.dir
+        return Path.cwd() / str(self.config.hydra.sweep.dir)
 
     def _parallel(self, jobs: list[Job], at_once: int) -> Exception | None:
         """Runs the jobs; returns what cut them short, as a killed worker does. The jobs themselves raise nothing."""
