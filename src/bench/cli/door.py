@@ -51,6 +51,8 @@ def _composed(command: Command, words: list[str]) -> int:
 
     from bench.cli import compose, repeat, sweep
 
+    if not {"-m", "--multirun"} & set(flags) and (named := [w for w in overrides if w.startswith("hydra/launcher=")]):
+        raise UserError(f"{named[0]} runs the jobs of a sweep: add -m, or leave it out")
     config, repeated = str(command.config), {}
     if folder := repeat.run_of(flags):
         if config != "train":
