@@ -66,9 +66,9 @@ def expect(recipe: Recipe) -> None:
 
     Not for a recipe that has been planned before: it may be finished. Nor where a GPU may be, which decides how many
     threads a fold has; a wrong guess would be started in vain, and so it is where the split makes fewer folds than
-    there are cores and does not say so.
+    there are cores and does not say so. Folds that are jobs start their own.
     """
-    if keys.accepted(recipe) or (recipe.device != "cpu" and GPU.exists()):
+    if keys.accepted(recipe) or recipe.folds.launcher != "local" or (recipe.device != "cpu" and GPU.exists()):
         return
     n_splits = 1 if str(recipe.split["_target_"]).endswith(".none") else recipe.split.get("n_splits") or USUAL
     forking.expect(_threads(recipe.folds.parallel or (1 if recipe.folds.fused is True else min(_cores(), n_splits))))
@@ -193,7 +193,7 @@ class _Fan:
             return
         self.failed.append(number)
         fold = self.run.fold(log)
-        self.display.fail(number, _why(code), _tail(fold), fold.log)
+        self.display.fail(number, _why(code), tail(fold), fold.log)
 
 
 def _groups(numbers: Sequence[int], n: int) -> list[Group]:
@@ -243,5 +243,8 @@ def _why(code: int) -> str:
     return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
-def _tail(fold: Fold) -> list[str]:
+def tail(fold: Fold) -> list[str]:
+    """The end of the fold's log."""
+    if not fold.log.exists():
+        return []
     return fold.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]

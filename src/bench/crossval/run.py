@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from bench.crossval import collect, length, processes
+from bench.crossval import collect, fold_jobs, length, processes
 from bench.crossval.claims import claimed
 from bench.crossval.lifecycle import PATIENCE, Life, held
 from bench.crossval.plan import Plan, make_plan
@@ -24,6 +25,8 @@ from bench.runs.scores import Scores
 from bench.spec import UserError
 from bench.tell import figure, say
 
+Given = tuple[Recipe, Mapping[str, str]]
+"""A recipe as the command gives it, and its groups' options."""
 LONGEST_BEGINNING = 5.0
 """Seconds after which a command that holds a run has written its files."""
 
@@ -45,15 +48,20 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
         if not todo and _whole(run, life.before) and life.mirrored:
             outcome = Outcome(run, run.scores(), [], None)
         else:
-            with life.working() as work, claimed(run, todo) as mine:
+            with life.working() as work, _taken(plan, todo) as mine:
                 if others := [number for number in todo if number not in mine]:
                     say(f"run       another command trains {_folds(others)}; whichever ends last collects all")
-                outcome = _train_and_collect(plan, mine)
+                outcome = _train_and_collect(plan, mine, (recipe, names))
                 scores, work.failed = outcome.scores, outcome.failed
                 complete = scores.complete if scores else not plan.inputs.validated
                 work.status = "failed" if work.failed else "finished" if complete else "partial"
         _conclude(life, outcome)
         return outcome
+
+
+def _taken(plan: Plan, todo: list[int]) -> AbstractContextManager[list[int]]:
+    """The folds that this command trains: those that no other works on; of jobs, which claim their folds, all."""
+    return claimed(plan.run, todo) if plan.recipe.folds.launcher == "local" else nullcontext(todo)
 
 
 def _whole(run: Run, state: Mapping[str, Any]) -> bool:
@@ -85,11 +93,13 @@ def _trained_beside(plan: Plan) -> bool:
         time.sleep(0.1)
     if not is_locked(run.folder / ".lock"):
         return False
+    if plan.recipe.folds.launcher != "local":
+        return False  # whoever holds it follows the jobs
     with claimed(run, processes.missing(run, plan.folds, plan.inputs.test)) as mine:
         if not mine:
             return False
         say(f"run       {run.folder} is held by {holder(run.folder)}; this command trains {_folds(mine)} beside it")
-        _train(plan, mine)
+        _train(plan, mine, None)
     if is_locked(run.folder / ".lock"):
         say(f"run       waits for {holder(run.folder)} to end, and collects then")
     return True
@@ -99,21 +109,24 @@ def _folds(numbers: Sequence[int]) -> str:
     return f"fold{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
-def _train(plan: Plan, todo: list[int]) -> list[int]:
-    """Trains the folds; returns those that failed."""
+def _train(plan: Plan, todo: list[int], given: Given | None) -> list[int]:
+    """Trains the folds; returns those that failed. ``given`` is what their jobs, if any, collect the run with."""
     from bench.training import device
 
     for path in plan.inputs.stores.values():
         Store(Path(path)).refuse_damaged()
-    recipe, devices = plan.recipe, device.several(plan.recipe.device)
+    recipe = plan.recipe
     with display(plan.dataset.metric.name, length.intended(recipe), todo) as screen:
+        if given and recipe.folds.launcher != "local":
+            return fold_jobs.train(*given, plan.run, todo, screen)
+        devices = device.several(recipe.device)
         folds, compiled = recipe.folds, recipe.compile
         return processes.train(plan.run, todo, folds.parallel, devices, compiled, screen, folds.fused)
 
 
-def _train_and_collect(plan: Plan, todo: list[int]) -> Outcome:
+def _train_and_collect(plan: Plan, todo: list[int], given: Given) -> Outcome:
     run, metric = plan.run, plan.dataset.metric
-    failed = _train(plan, todo) if todo else []
+    failed = _train(plan, todo, given) if todo else []
     scores = None
     if any(fold.finished for fold in run.folds):
         scores, notes = collect.collect(run, metric)

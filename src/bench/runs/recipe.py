@@ -50,11 +50,16 @@ class Train:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Folds:
-    """Which folds a command trains (None: all), how many side by side (None: as the machine has it), or together."""
+    """Which folds a command trains (None: all), how many side by side (None: as the machine has it), or together.
+
+    ``launcher`` says where: as processes of the command, or as jobs with the options ``job``.
+    """
 
     only: tuple[int, ...] | None = None
     parallel: int | None = None
     fused: bool | Literal["auto"] = "auto"
+    launcher: Literal["local", "submitit", "ray"] = "local"
+    job: Node | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
