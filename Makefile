@@ -66,7 +66,7 @@ ray: $(VENV)/.ready  ## The tests of Ray, which needs older packages, in .venv-r
 		> "$$($(VENV)-ray/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth"
 	$(VENV)-ray/bin/python -m pip install --quiet --disable-pip-version-check \
 		'hydra-ray-launcher==1.2.2' 'ray[default]==2.60.0' 'cloudpickle<3' 'joblib<1.6'
-	$(VENV)-ray/bin/python -m pytest -k ray tests/test_launchers.py
+	$(VENV)-ray/bin/python -m pytest -k ray tests/test_launchers.py tests/test_fold_jobs.py
 
 ui: $(VENV)/.ready  ## MLflow on http://127.0.0.1:$(PORT)
 	@test -f outputs/mlflow.db || { echo "outputs/mlflow.db is not there yet: make train first"; exit 2; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.slow
 def words(beats: Path, tmp_path: Path) -> list[str]:
     """A command whose folds take some seconds each, as jobs."""
     given = [word for word in small_overrides(beats, tmp_path) if not word.startswith("train.")]
-    return [*given, "folds.launcher=submitit", "train.epochs=500"]
+    return [*given, "folds.launcher=submitit", "train.epochs=200"]
 
 
 def start(words: list[str], errors: Path) -> subprocess.Popen[bytes]:
@@ -36,17 +37,27 @@ def start(words: list[str], errors: Path) -> subprocess.Popen[bytes]:
         )
 
 
+def working(run: Run, number: int) -> list[psutil.Process]:
+    """The processes of a fold's job, stopped after its first epochs: it shall not be over in the midst of a test."""
+    until(lambda: bool(run.fold(number).history()), 60)
+    job = ticket(run.fold(number))
+    assert job is not None
+    processes = psutil.Process(int(job.id)).children(recursive=True)
+    for process in processes:
+        process.suspend()
+    return processes
+
+
 def test_the_command_may_go_away_and_come_back(words: list[str], tmp_path: Path) -> None:
     first = start(words, tmp_path / "1")
     tickets = lambda: sorted(tmp_path.glob("outputs/heartbeat/mlp/*/folds/*/job.json"))  # noqa: E731
     until(lambda: len(tickets()) == 2, 60)
     run = Run(tickets()[0].parents[2])
-    until(lambda: bool(run.fold(0).history() and run.fold(1).history()), 60)
+    held = [working(run, number) for number in (0, 1)]
     first.send_signal(signal.SIGKILL)
     first.wait()
     jobs = [alive(run.fold(k)) for k in (0, 1)]
     assert all(jobs), "they go on"
-
     second = start(words, tmp_path / "2")
     until(lambda: "epoch" in (tmp_path / "2").read_text(), 60)
     told = (tmp_path / "2").read_text()
@@ -55,6 +66,9 @@ def test_the_command_may_go_away_and_come_back(words: list[str], tmp_path: Path)
     killed = jobs[1]
     assert killed is not None
     psutil.Process(int(killed.id)).children()[0].kill()
+    for process in held[0] + held[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
     assert second.wait(90) == 1
     told = (tmp_path / "2").read_text()
     assert f"fold 1 has ended without a word (local job {killed.id} was killed or cancelled" in told

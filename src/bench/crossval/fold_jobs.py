@@ -191,7 +191,12 @@ def _submitit(recipe: Recipe, names: Mapping[str, str], run: Run, numbers: Seque
 
     def submit(job: FoldJob) -> Ticket:
         queued = executor.submit(job)
-        return Ticket(cluster=cluster, id=queued.job_id, host=os.uname().nodename, log=str(queued.paths.stderr))
+        return Ticket(
+            cluster="slurm" if cluster == "slurm" else "local",
+            id=queued.job_id,
+            host=os.uname().nodename,
+            log=str(queued.paths.stderr),
+        )
 
     with _deaf_to_ctrl_c():
         return _queued(recipe, names, run, numbers, own, submit)
