@@ -18,7 +18,7 @@ from typing import Any
 
 from bench import extensions
 from bench.cli.elsewhere import Origin
-from bench.crossval import processes
+from bench.crossval import processes, tickets
 from bench.crossval.claims import claimed
 from bench.crossval.progress import Display, Lines
 from bench.crossval.tickets import Ticket, alive, ticket
@@ -33,6 +33,10 @@ POLL_S, WAITING_S = 0.5, 60.0
 TIMEOUT_MIN, REQUEUED = 1440, 5
 """Minutes of a job unless ``folds.job`` says so, and how often one that took longer is queued again."""
 
+Collect = Callable[[Recipe, Mapping[str, str]], Any]
+"""What collects a run whose folds are trained: ``cross_validate``."""
+Queue = Callable[["FoldJob"], Ticket]
+
 
 @dataclass(frozen=True)
 class FoldJob:
@@ -44,11 +48,11 @@ class FoldJob:
     number: int
     origin: Origin
     own_devices: bool
+    collect: Collect
 
     def __call__(self) -> None:
         """Trains the fold, and collects the run where nobody else will."""
         self.origin.settle(self.own_devices)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal that the command was typed in
         run, failed = Run(self.folder), True
         fold = run.fold(self.number)
         with claimed(run, [self.number], queued=True) as mine:
@@ -70,14 +74,12 @@ class FoldJob:
 
     def _collect(self, run: Run) -> None:
         """Collects the run where this was the last fold and no command holds the run."""
-        from bench.crossval.run import cross_validate
-
         wanted = self.recipe.folds.only or range(run.inputs.n_splits)
         if processes.missing(run, wanted, run.inputs.test) or is_locked(run.folder / ".lock"):
             return
         here = replace(self.recipe, folds=replace(self.recipe.folds, launcher="local"))
         with suppress(UserError):  # another that ended with this one collects
-            cross_validate(here, self.names)
+            self.collect(here, self.names)
 
     def checkpoint(self) -> Any:
         """The job again, as submitit asks for it before a time limit: it goes on from the last epoch."""
@@ -108,7 +110,9 @@ class Told:
             job.ended(self.run.fold(fold), why)
 
 
-def train(recipe: Recipe, names: Mapping[str, str], run: Run, numbers: Sequence[int], screen: Display) -> list[int]:
+def train(
+    recipe: Recipe, names: Mapping[str, str], run: Run, numbers: Sequence[int], screen: Display, collect: Collect
+) -> list[int]:
     """Trains the folds as jobs, attached to those that are going already; returns those that failed.
 
     KeyboardInterrupt leaves the jobs going. UserError where none could be queued.
@@ -118,8 +122,11 @@ def train(recipe: Recipe, names: Mapping[str, str], run: Run, numbers: Sequence[
         say(f"fold {number}    is trained by {job.name} already; this command attaches to it")
     missing = [number for number in numbers if number not in going]
     if missing:
-        submit = _ray if recipe.folds.launcher == "ray" else _submitit
-        going |= submit(recipe, names, run, missing)
+        submit, own_devices = (_ray if recipe.folds.launcher == "ray" else _submitit)(recipe, run)
+        origin = Origin.here((extensions.VARIABLE,))
+        jobs = [FoldJob(recipe, dict(names), run.folder, number, origin, own_devices, collect) for number in missing]
+        with _deaf_to_ctrl_c():
+            going |= {job.number: _queued(job, run.fold(job.number), submit) for job in jobs}
     try:
         return _followed(run, going, screen)
     except KeyboardInterrupt:
@@ -173,8 +180,8 @@ def _tell_epochs(fold: Fold, seen: dict[int, int], screen: Display) -> None:
         seen[fold.number] = len(history)
 
 
-def _submitit(recipe: Recipe, names: Mapping[str, str], run: Run, numbers: Sequence[int]) -> dict[int, Ticket]:
-    """The folds queued by submitit: on SLURM where it is, else as processes here."""
+def _submitit(recipe: Recipe, run: Run) -> tuple[Queue, bool]:
+    """submitit's queue, SLURM where it is, else processes here; and whether it gives a job GPUs of its own."""
     try:
         import submitit
     except ImportError:
@@ -187,23 +194,17 @@ def _submitit(recipe: Recipe, names: Mapping[str, str], run: Run, numbers: Seque
         executor.update_parameters(**options)
     except (NameError, AssertionError, TypeError, ValueError, OSError, RuntimeError) as error:
         raise UserError(f"folds.job: submitit refuses {options}: {_line(error)}") from error
-    own = cluster == "slurm" or bool(options.get("gpus_per_node"))
 
     def submit(job: FoldJob) -> Ticket:
         queued = executor.submit(job)
-        return Ticket(
-            cluster="slurm" if cluster == "slurm" else "local",
-            id=queued.job_id,
-            host=os.uname().nodename,
-            log=str(queued.paths.stderr),
-        )
+        kind: tickets.Cluster = "slurm" if cluster == "slurm" else "local"
+        return Ticket(cluster=kind, id=queued.job_id, host=os.uname().nodename, log=str(queued.paths.stderr))
 
-    with _deaf_to_ctrl_c():
-        return _queued(recipe, names, run, numbers, own, submit)
+    return submit, cluster == "slurm" or bool(options.get("gpus_per_node"))
 
 
-def _ray(recipe: Recipe, names: Mapping[str, str], run: Run, numbers: Sequence[int]) -> dict[int, Ticket]:
-    """The folds as Ray's tasks; ``folds.job`` are a task's options, and ``address`` the cluster's."""
+def _ray(recipe: Recipe, run: Run) -> tuple[Queue, bool]:
+    """The same of Ray; ``folds.job`` are a task's options, and ``address`` the cluster's."""
     try:
         import ray
     except ImportError:
@@ -219,36 +220,27 @@ def _ray(recipe: Recipe, names: Mapping[str, str], run: Run, numbers: Sequence[i
 
     def submit(job: FoldJob) -> Ticket:
         reference = task.remote(job)
-        _tasks.append(reference)
-        return Ticket(cluster="ray", id=reference.hex(), host=os.uname().nodename, log=str(run.fold(job.number).log))
+        tickets.going[reference.hex()] = lambda: not ray.wait([reference], timeout=0)[0]
+        log = str(run.fold(job.number).log)
+        return Ticket(cluster="ray", id=reference.hex(), host=os.uname().nodename, log=log)
 
-    return _queued(recipe, names, run, numbers, bool(options.get("num_gpus")), submit)
-
-
-_tasks: list[Any] = []
-"""Ray's references: a task whose last one is gone may be dropped."""
+    return submit, bool(options.get("num_gpus"))
 
 
 def _call(job: FoldJob) -> None:
     job()
 
 
-def _queued(
-    recipe: Recipe, names: Mapping[str, str], run: Run, numbers: Sequence[int], own: bool, submit: Callable[..., Ticket]
-) -> dict[int, Ticket]:
-    """The folds' jobs submitted, each with its ticket; UserError where the queue refuses one."""
-    origin, tickets = Origin.here((extensions.VARIABLE,)), dict[int, Ticket]()
-    for number in numbers:
-        fold = run.fold(number)
-        fold.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            tickets[number] = submit(FoldJob(recipe, dict(names), run.folder.resolve(), number, origin, own))
-        except Exception as error:
-            going = f"; {len(tickets)} are queued, and go on" if tickets else ""
-            raise UserError(f"folds.launcher: the queue refuses fold {number}: {_line(error)}{going}") from error
-        tickets[number].write(fold)
-        say(f"fold {number}    is queued: {tickets[number].name}, log {tickets[number].log}")
-    return tickets
+def _queued(job: FoldJob, fold: Fold, submit: Queue) -> Ticket:
+    """The fold's job in the queue, and its ticket; UserError where the queue refuses it."""
+    fold.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        queued = submit(job)
+    except Exception as error:
+        raise UserError(f"folds.launcher: the queue refuses fold {fold.number}: {_line(error)}") from error
+    queued.write(fold)
+    say(f"fold {fold.number}    is queued: {queued.name}, log {queued.log}")
+    return queued
 
 
 @contextmanager

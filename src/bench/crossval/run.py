@@ -118,7 +118,7 @@ def _train(plan: Plan, todo: list[int], given: Given | None) -> list[int]:
     recipe = plan.recipe
     with display(plan.dataset.metric.name, length.intended(recipe), todo) as screen:
         if given and recipe.folds.launcher != "local":
-            return fold_jobs.train(*given, plan.run, todo, screen)
+            return fold_jobs.train(*given, plan.run, todo, screen, cross_validate)
         devices = device.several(recipe.device)
         folds, compiled = recipe.folds, recipe.compile
         return processes.train(plan.run, todo, folds.parallel, devices, compiled, screen, folds.fused)
