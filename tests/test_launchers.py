@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import fake_slurm
+from bench.cli.compose import compose
 from bench.cli.door import run
 from bench.train import COMMAND
 from conftest import small_overrides
@@ -55,10 +59,14 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
-def test_a_sweep_by_a_launcher_loses_what_failed_alone(launcher: str, words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm", "ray"])
+def test_a_sweep_by_a_launcher_loses_what_failed_alone(
+    launcher: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if launcher == "ray" and not find_spec("ray"):
         pytest.skip("Ray takes older packages than MLflow's newest: make ray runs this in an environment of its own")
+    if launcher == "submitit_slurm":
+        monkeypatch.setenv("PATH", str(fake_slurm.write(tmp_path / "bin")), prepend=":")
     sweep = ["-m", f"hydra/launcher={launcher}", *words, "+dataset.mood=well,killed,fails,fine"]
     first = start(tmp_path, *sweep)
     out, err = first.communicate(timeout=120)
@@ -70,6 +78,9 @@ def test_a_sweep_by_a_launcher_loses_what_failed_alone(launcher: str, words: lis
     assert [row.startswith("failed") for row in rows.values()] == [False, True, True, False]
     done = {path: path.stat().st_mtime_ns for path in (tmp_path / "outputs").glob("heartbeat/mlp/*/folds/*/done.json")}
     assert len(done) == 4, "two jobs of two folds"
+
+    if launcher == "submitit_slurm":
+        return  # from here on it is as submitit_local
 
     (tmp_path / "trouble").unlink()
     second = start(tmp_path, *sweep)
@@ -107,3 +118,13 @@ def test_a_launcher_that_is_not_installed_or_refuses_is_one_sentence(
     monkeypatch.setenv("PATH", "")
     assert run(COMMAND, ["-m", "hydra/launcher=submitit_slurm", *words[:6], "seed=1,2"]) == 2
     assert "no job was queued" in capsys.readouterr().err
+
+
+def test_the_page_on_scale_has_commands_that_compose() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8")
+    commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    trained = [shlex.split(line)[3:] for line in commands if line.startswith("python -m bench.train ")]
+    assert len(trained) >= 6
+    for words in trained:
+        config, _ = compose("train", [word for word in words if word != "-m" and not word.startswith("seed=")])
+        assert config["folds"]["launcher"] in ("local", "submitit", "ray")

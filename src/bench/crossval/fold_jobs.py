@@ -53,6 +53,8 @@ class FoldJob:
     def __call__(self) -> None:
         """Trains the fold, and collects the run where nobody else will."""
         self.origin.settle(self.own_devices)
+        if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # on SLURM what submitit does with it is for preemption
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         run, failed = Run(self.folder), True
         fold = run.fold(self.number)
         with claimed(run, [self.number], queued=True) as mine:
