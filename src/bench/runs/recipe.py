@@ -57,7 +57,7 @@ class Folds:
 
     only: tuple[int, ...] | None = None
     parallel: int | None = None
-    fused: bool | Literal["auto"] = "auto"
+    fused: bool | Literal["auto"] = False
     launcher: Literal["local", "submitit", "ray"] = "local"
     job: Node | None = None
 
