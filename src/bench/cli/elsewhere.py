@@ -8,6 +8,7 @@ terminal.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -47,7 +48,8 @@ class Origin:
     def settle(self, own_devices: bool) -> None:
         """Gives this process the command's variables; not its GPUs where the job has been given GPUs of its own.
 
-        A process that the command itself has started ends with it.
+        A process that the command itself has started ends with it; a local job of submitit's ends at SIGTERM, which
+        submitit ignores.
         """
         if self.is_here:
             return
@@ -57,8 +59,23 @@ class Origin:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+        if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # on SLURM that would be at each preemption
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         if os.getppid() == self.pid:
             threading.Thread(target=_end_after, args=(self.pid,), daemon=True).start()
+
+
+@contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that are started in the block ignore the terminal's Ctrl-C: the command says what becomes of them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _end_after(parent: int) -> None:

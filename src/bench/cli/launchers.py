@@ -7,6 +7,8 @@ What became of a job is read from the record that it leaves (``sweep``), never f
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,6 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from bench.cli import follow
+from bench.cli.elsewhere import deaf_to_ctrl_c
 from bench.mistake import UserError
 
 POLL_S = 0.25
@@ -184,6 +187,13 @@ class Submitted:
         self.job.cancel()
 
 
+class SubmittedHere(Submitted):
+    """One of this machine."""
+
+    def cancel(self) -> None:
+        os.kill(int(self.job.job_id), signal.SIGTERM)  # submitit's own is a Ctrl-C, to which its processes are deaf
+
+
 class SubmititLocal(Submitit):
     """Processes on this machine."""
 
@@ -192,7 +202,12 @@ class SubmititLocal(Submitit):
 
     def run(self, jobs: list[Job]) -> dict[int, str]:
         executor, call = self.executor(), self.call()
-        return self.windowed(jobs, lambda job: Submitted(executor.submit(call, *self.arguments(job))))
+
+        def start(job: Job) -> Started:
+            with deaf_to_ctrl_c():
+                return SubmittedHere(executor.submit(call, *self.arguments(job)))
+
+        return self.windowed(jobs, start)
 
 
 class SubmititSlurm(Submitit):

@@ -7,17 +7,15 @@ go away: whichever process ends last collects the run, and the same command agai
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench import extensions
-from bench.cli.elsewhere import Origin
+from bench.cli.elsewhere import Origin, deaf_to_ctrl_c
 from bench.crossval import processes, tickets
 from bench.crossval.claims import claimed
 from bench.crossval.progress import Display, Lines
@@ -53,8 +51,6 @@ class FoldJob:
     def __call__(self) -> None:
         """Trains the fold, and collects the run where nobody else will."""
         self.origin.settle(self.own_devices)
-        if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # on SLURM what submitit does with it is for preemption
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
         run, failed = Run(self.folder), True
         fold = run.fold(self.number)
         with claimed(run, [self.number], queued=True) as mine:
@@ -127,7 +123,7 @@ def train(
         submit, own_devices = (_ray if recipe.folds.launcher == "ray" else _submitit)(recipe, run)
         origin = Origin.here((extensions.VARIABLE,))
         jobs = [FoldJob(recipe, dict(names), run.folder, number, origin, own_devices, collect) for number in missing]
-        with _deaf_to_ctrl_c():
+        with deaf_to_ctrl_c():
             going |= {job.number: _queued(job, run.fold(job.number), submit) for job in jobs}
     try:
         return _followed(run, going, screen)
@@ -243,19 +239,6 @@ def _queued(job: FoldJob, fold: Fold, submit: Queue) -> Ticket:
     queued.write(fold)
     say(f"fold {fold.number}    is queued: {queued.name}, log {queued.log}")
     return queued
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Processes that are started in the block ignore the terminal's Ctrl-C: they go on without the command."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _line(error: Exception) -> str:
