@@ -62,7 +62,7 @@ $(PEERS)/.ready: benchmarks/peers/requirements.txt benchmarks/peers/constraints.
 
 ray: $(VENV)/.ready  ## The tests of Ray, which needs older packages, in .venv-ray beside .venv
 	test -x $(VENV)-ray/bin/python || $(BIN)/python -m venv $(VENV)-ray
-	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
 		> "$$($(VENV)-ray/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth"
 	$(VENV)-ray/bin/python -m pip install --quiet --disable-pip-version-check \
 		'hydra-ray-launcher==1.2.2' 'ray[default]==2.60.0' 'cloudpickle<3' 'joblib<1.6'
