@@ -13,6 +13,7 @@ import torch
 from bench import build
 from bench.atomic import read_json
 from bench.prediction import export as exporting
+from bench.prediction import graphs, runtimes
 from bench.prediction.blended import load
 from bench.prediction.command import predict
 from bench.runs.run import Run
@@ -46,10 +47,14 @@ def answer(path: Path, x: np.ndarray) -> np.ndarray:
         import onnxruntime
 
         return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    if path.suffix == ".xml":
+        return runtimes.openvino().Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x)[0]
     return torch.export.load(path).module()(torch.from_numpy(x)).detach().numpy()
 
 
-@pytest.mark.parametrize(("kind", "folds"), [("onnx", "null"), ("onnx", "[1]"), ("torch", "null")])
+@pytest.mark.parametrize(
+    ("kind", "folds"), [("onnx", "null"), ("onnx", "[1]"), ("openvino", "null"), ("torch", "null")]
+)
 def test_the_file_alone_predicts_what_the_run_does(
     copied: Run, beats: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, folds: str
 ) -> None:
@@ -106,13 +111,14 @@ def test_device_halves_that_a_processor_computes_in_parts_are_graphs_too(name: s
     assert wanted.std(0).max() > 0.01
     _, answered = exporting._onnx(exporting.Averaged([(model, half)]).eval(), x)
     for n in (1, 3):
-        np.testing.assert_allclose(answered(x[:n]), wanted[:n], atol=1e-4)
+        np.testing.assert_allclose(answered(x[:n].numpy()), wanted[:n], atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["export=keras"], "export=keras is not one of onnx, torch"),
+        (["export=keras"], "export=keras is not one of onnx, openvino, torch"),
+        (["export=onnx", "runtime=onnx"], "leave runtime out"),
         (
             ["export=onnx", "tta=flips"],
             "export=onnx writes the model, of one view, and predicts nothing; leave tta out",
@@ -126,7 +132,7 @@ def test_a_mistake_in_the_command_is_a_sentence(run: Run, tmp_path: Path, overri
         predict(command(tmp_path, f"run={run.folder}", *overrides))
 
 
-@pytest.mark.parametrize("kind", ["onnx", "torch"])
+@pytest.mark.parametrize("kind", ["onnx", "openvino", "torch"])
 def test_what_answers_otherwise_or_can_not_be_expressed_is_not_written(
     copied: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -142,10 +148,25 @@ def test_what_answers_otherwise_or_can_not_be_expressed_is_not_written(
     assert not (copied.folder / "exports").exists()
 
 
-def test_onnx_that_is_not_installed_is_a_sentence(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "extra"), [("onnx", "export"), ("openvino", "openvino")])
+def test_what_is_not_installed_is_a_sentence(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, extra: str
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"export=onnx needs onnx, .*: pip install 'bench\[export\]' brings them"):
-        predict(command(tmp_path, f"run={run.folder}", "export=onnx"))
+    with pytest.raises(UserError, match=rf"export={kind} needs onnx, .*: pip install 'bench\[{extra}\]' brings"):
+        predict(command(tmp_path, f"run={run.folder}", f"export={kind}"))
+
+
+def test_openvinos_file_without_its_weights_is_made_again(
+    copied: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"run={copied.folder}", "export=openvino", "folds=[0]"]
+    predict(command(tmp_path, *words))
+    weights = exported(capsys).with_suffix(".bin")
+    content = weights.read_bytes()
+    weights.unlink()
+    predict(command(tmp_path, *words))
+    assert weights.read_bytes() == content
 
 
 @pytest.mark.parametrize(("shape", "size"), [((2, 3, 17), [4]), ((2, 3, 4), [8]), ((2, 3, 7, 30), [2, 11])])
@@ -153,4 +174,12 @@ def test_pooling_to_a_size_is_torchs_own(shape: tuple[int, ...], size: list[int]
     torch.manual_seed(0)
     x = torch.randn(shape)
     pool = torch.nn.functional.adaptive_max_pool1d if len(size) == 1 else torch.nn.functional.adaptive_max_pool2d
-    assert torch.equal(exporting._adaptive_max_pool(x, size)[0], pool(x, size))
+    assert torch.equal(graphs.adaptive_max_pool(x, size)[0], pool(x, size))
+
+
+@pytest.mark.parametrize("size", [[8, 30], [7, 11], [20, 45]])
+def test_antialiased_resizing_is_torchs_own(size: list[int]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 17, 30)
+    expected = torch.nn.functional.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
+    torch.testing.assert_close(graphs.antialiased(x, size, False), expected, rtol=0, atol=2e-6)

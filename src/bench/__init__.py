@@ -14,7 +14,8 @@ def load(run: Any, **options: Any) -> Predictor:
     """A finished run that predicts: ``bench.load("latest").predict(folder or raw examples)``.
 
     ``run`` is a run's folder or identity, ``latest``, or a query. Options (of ``bench.prediction.blended.load``):
-    ``folds``, ``device``, ``outputs``, ``store``, ``extensions`` (packages of your own that the run was made with);
+    ``folds``, ``device``, ``outputs``, ``store``, ``extensions`` (packages of your own that the run was made with),
+    ``runtime`` (torch, onnx or openvino: what computes the networks);
     ``Predictor.predict`` says what goes in and what comes out.
     """
     from bench.prediction import blended  # with torch and all: `import bench` alone costs nothing

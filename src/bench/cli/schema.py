@@ -34,6 +34,7 @@ class Predict:
     excel: bool = False
     export: str | None = None
     register: str | None = None
+    runtime: str = "torch"
     device: str = "auto"
     outputs: str = "outputs"
     data: str = "data"

@@ -17,12 +17,12 @@ from bench.datasets.base import Dataset
 from bench.ensembling import blend, fitting, members
 from bench.ensembling.ways import Blend, Rank, Way, normalised
 from bench.extensions import add as add_extensions
+from bench.prediction import runtimes
 from bench.prediction.predictor import Predictor
 from bench.runs import inside, submission
 from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE, select
 from bench.spec import UserError
-from bench.training.device import choose
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,13 @@ class Blended(Predictor):
         store: str | Path = "data/store",
         workers: int | None = None,
         outputs: str | Path = "outputs",
+        runtime: str = runtimes.TORCH,
     ) -> None:
-        self.run, self.device = run, choose(device)
+        self.run, self.runtime, self.device = run, runtime, runtimes.device(runtime, device)
         runs = [find_member(run, Path(member.run), Path(outputs)) for member in run.inputs.members]
         way, self._blend = refit(run, runs)
         self._ranks = isinstance(way, Rank)
-        predictors, how = [], (folds, tta, device, store, workers, outputs, run.ensemble.folds)
+        predictors, how = [], (folds, tta, device, store, workers, outputs, run.ensemble.folds, runtime)
         for member in runs:
             with naming(member):
                 predictors.append(opened(member, *how))
@@ -192,13 +193,13 @@ def opened(
     workers: int | None,
     outputs: str | Path,
     mean: str = "arithmetic",
+    runtime: str = runtimes.TORCH,
 ) -> Predictor:
     """The run as a ``Predictor``, or as a ``Blended``, which also looks for moved members in ``outputs``."""
     if run.inputs.model != ENSEMBLE:
-        return Predictor(run, folds, tta, device, store, workers, mean)
-    return Blended(
-        run, folds, tta, device, store, workers, outputs
-    )  # no mean: all of its folds hold the same test predictions
+        return Predictor(run, folds, tta, device, store, workers, mean, runtime)
+    # no mean: all of its folds hold the same test predictions
+    return Blended(run, folds, tta, device, store, workers, outputs, runtime)
 
 
 def load(
@@ -208,14 +209,17 @@ def load(
     outputs: str | Path = "outputs",
     store: str | Path = "data/store",
     extensions: Sequence[str] = (),
+    runtime: str = runtimes.TORCH,
 ) -> Predictor:
     """The run that a folder, an identity, ``latest`` or a query names, ready to predict; see ``Predictor.predict``.
 
     ``extensions`` are the user's own packages that the run was made with; the run itself can't name them. Members of an
-    ensemble that were moved are looked for beside it and in ``outputs``.
+    ensemble that were moved are looked for beside it and in ``outputs``. ``runtime`` computes the networks: torch, onnx
+    or openvino, the last two on the processor.
     """
     add_extensions(extensions)
-    return opened(named_run(str(run), Path(outputs)), folds, None, device, store, None, outputs)
+    named = named_run(str(run), Path(outputs))
+    return opened(named, folds, None, device, store, None, outputs, runtime=runtime)
 
 
 def named_run(name: str, outputs: Path) -> Run:

@@ -15,6 +15,7 @@ from bench.atomic import read_json, write_json
 from bench.cli.schema import Predict
 from bench.datasets.base import Dataset
 from bench.datasets.root import is_simulated
+from bench.prediction import runtimes
 from bench.prediction.blended import named_run, opened
 from bench.runs import inside, submission
 from bench.runs.frames import prediction_frame, write_frame
@@ -47,8 +48,12 @@ def predict(config: Predict) -> Outcome:
 
 def _predict(run: Run, config: Predict) -> None:
     """Writes predictions and a submission into a folder."""
-    predictor = opened(run, config.folds, config.tta, config.device, config.store, config.workers, config.outputs)
-    say(f"run       {run.folder} (folds {', '.join(map(str, predictor.folds))} on {predictor.device})")
+    predictor = opened(
+        run, config.folds, config.tta, config.device, config.store, config.workers, config.outputs,
+        runtime=config.runtime,
+    )  # fmt: skip
+    by = "" if config.runtime == runtimes.TORCH else f" by {config.runtime}, in float32"
+    say(f"run       {run.folder} (folds {', '.join(map(str, predictor.folds))} on {predictor.device}{by})")
     for member in predictor.members:
         say(f"member    {member.run.folder}")
     source = Path(config.input) if config.input else own_files(run, Path(config.data), Path(config.outputs))
@@ -68,6 +73,8 @@ def _predict(run: Run, config: Predict) -> None:
         "folds": predictor.folds,
         "tta": predictor.tta,
     }
+    if config.runtime != runtimes.TORCH:
+        decides["runtime"] = config.runtime
     folder = (Path(config.output) if config.output else run.folder / "predictions" / identity(decides)).resolve()
     if _already_predicted(folder, decides):
         say("predict   they are there already")
@@ -116,7 +123,7 @@ def _already_predicted(folder: Path, decides: Mapping[str, Any]) -> bool:
     existing = read_json(folder / "inputs.json")
     if {key: existing.get(key) for key in decides} != decides:
         raise UserError(
-            f"{folder} holds the predictions of other folds, files, views or another run, and nothing is overwritten; "
-            "name another output="
+            f"{folder} holds the predictions of other folds, files, views, another runtime or run, and nothing is "
+            "overwritten; name another output="
         )
     return all((folder / name).exists() for name in ("test.parquet", "submission.csv"))

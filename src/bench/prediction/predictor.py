@@ -24,6 +24,7 @@ from bench.data.source import Source
 from bench.datasets.base import Dataset
 from bench.ensembling.ways import geometric
 from bench.features.base import Features
+from bench.prediction import runtimes
 from bench.runs import submission
 from bench.runs.frames import prediction_frame
 from bench.runs.recipe import Recipe
@@ -31,7 +32,6 @@ from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE
 from bench.spec import UserError
 from bench.training import inference, parts
-from bench.training.device import choose
 from bench.training.loading import finished_folds, trained_fold
 from bench.training.seeds import VIEWS, epoch_seed
 
@@ -40,8 +40,9 @@ class Predictor:
     """A finished run that predicts: the mean probability of ``folds`` (None: all), computed as for its test rows.
 
     ``tta`` is a node of conf/tta, None the run's own. ``workers`` processes compute features of files into ``store``.
-    ``mean`` of the folds is arithmetic or geometric. A fold's weights are read at first use and kept in memory. An
-    ensemble is a ``Blended``, with the same interface; ``opened`` returns the right one.
+    ``mean`` of the folds is arithmetic or geometric. A fold's weights are read at first use and kept in memory. The
+    networks' forward passes are computed by ``runtime``, one of ``runtimes.RUNTIMES``; features, views and means are
+    the same with each. An ensemble is a ``Blended``, with the same interface; ``opened`` returns the right one.
     """
 
     members: tuple[Predictor, ...] = ()
@@ -56,15 +57,18 @@ class Predictor:
         store: str | Path = "data/store",
         workers: int | None = None,
         mean: str = "arithmetic",
+        runtime: str = runtimes.TORCH,
     ) -> None:
         if run.inputs.model == ENSEMBLE:
             raise UserError(f"{run.folder} is an ensemble, which has no weights of its own; export its members")
-        self.run, self.folds, self.device = run, finished_folds(run, folds), choose(device)
+        self.run, self.folds, self.runtime = run, finished_folds(run, folds), runtime
+        self.device = runtimes.device(runtime, device)
         self.recipe: Recipe = run.recipe
         self.tta: Any = dict(tta if tta is not None else self.recipe.tta)
         self.mean = mean
         self._store, self._workers = store, workers
         self._models: dict[int, tuple[nn.Module, nn.Module]] = {}
+        self._networks: dict[int, tuple[nn.Module, nn.Module]] = {}
         self.features: Features = parts.features(self.recipe.features)
         self._views = parts.views(self.tta, self.features, parts.augment(self.recipe.augment, self.features))
 
@@ -133,10 +137,19 @@ class Predictor:
             self._models[number] = trained_fold(self.run, number, self.device)
         return self._models[number]
 
+    def networks(self, number: int) -> tuple[nn.Module, nn.Module]:
+        """A fold's model, computed by the runtime, and its device half, computed by PyTorch."""
+        if self.runtime == runtimes.TORCH:
+            return self.models(number)
+        if number not in self._networks:
+            model, device_half = trained_fold(self.run, number, self.device)
+            self._networks[number] = runtimes.Network(model, self.run.spec, self.runtime), device_half
+        return self._networks[number]
+
     def _by_one_fold(self, number: int, source: Source) -> np.ndarray:
         train, none = self.recipe.train, np.zeros((len(source), len(self.classes)), np.float32)
         rows = Batches(source, np.arange(len(source)), none, None, self.device, self.run.inputs.window)
-        how = (*self.models(number), rows, train.eval_batch_size, train.precision)
+        how = (*self.networks(number), rows, train.eval_batch_size, train.precision)
         if not self._views:
             return inference.probabilities(inference.logits(*how))
         return inference.averaged(*how, self._views, lambda view: epoch_seed(self.recipe.seed, number, VIEWS, view))

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from bench.cli.schema import Predict
+from bench.prediction.runtimes import TORCH
 from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE
 from bench.spec import UserError
@@ -28,6 +29,8 @@ def register(run: Run, config: Predict) -> str:
     for key in ("export", "input", "output", "tta", "excel"):
         if getattr(config, key):
             raise UserError(f"register={name} registers the run as it predicts, and predicts nothing; leave {key} out")
+    if config.runtime != TORCH:
+        raise UserError(f"register={name} registers the run as it predicts, and predicts nothing; leave runtime out")
     if run.inputs.model == ENSEMBLE:
         raise UserError(f"{run.folder} is an ensemble, and only trained runs can be registered; register its members")
     registry.refuse_name(name)
