@@ -123,7 +123,7 @@ def _already_predicted(folder: Path, decides: Mapping[str, Any]) -> bool:
     existing = read_json(folder / "inputs.json")
     if {key: existing.get(key) for key in decides} != decides:
         raise UserError(
-            f"{folder} holds the predictions of other folds, files, views, another runtime or run, and nothing is "
+            f"{folder} holds the predictions of other folds, files, views or another run or runtime, and nothing is "
             "overwritten; name another output="
         )
     return all((folder / name).exists() for name in ("test.parquet", "submission.csv"))
