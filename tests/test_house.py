@@ -36,6 +36,7 @@ MAY = {
     "report": {"training", "runs"},
     "tracking": {"runs"},
 }
+MAY["search"] = {"cli", "runs", "training"}
 MAY["crossval"] = PARTS | {"training", "augment", "data", "report", "tracking", "runs", "cli"}
 MAY["comparison"] = PARTS | {"training", "data", "report", "tracking", "runs", "cli"}
 MAY["ensembling"] = MAY["crossval"] | {"crossval"}

@@ -1,5 +1,6 @@
 """Where Hydra looks for plugins: bench's own (``bench.cli``)."""
 
 from bench.cli.launchers import Joblib, Ray, SubmititLocal, SubmititSlurm
+from bench.search.sweeper import Optuna
 
-__all__ = ["Joblib", "Ray", "SubmititLocal", "SubmititSlurm"]
+__all__ = ["Joblib", "Optuna", "Ray", "SubmititLocal", "SubmititSlurm"]

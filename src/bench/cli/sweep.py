@@ -148,6 +148,12 @@ def _job(path: Path) -> dict[str, Any]:
     return {**job, "scores": scores.of(job["scores"], str(path)) if job["scores"] else None}
 
 
+def job_of(folder: Path, number: int) -> dict[str, Any] | None:
+    """The record of a job of this command's sweep, with typed scores; None where it left none."""
+    path = records(folder) / f"job_{number:04d}.json"
+    return _job(path) if path.exists() else None
+
+
 class Summary(Callback):
     """Prints the table of jobs and scores when a sweep ends, and makes the command fail where a job did."""
 
@@ -157,6 +163,12 @@ class Summary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         conclude()
+
+
+def concluded(code: int) -> None:
+    """A sweep that prints its own table ends with this exit code."""
+    global _exit_code, _folder
+    _exit_code, _folder = code, None
 
 
 def conclude(if_begun: bool = False) -> bool:

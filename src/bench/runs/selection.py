@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import bounded
 from bench.runs import inputs, inside, recipe
 from bench.runs.facts import alive, holder, leaves
 from bench.runs.run import Run
@@ -14,6 +15,8 @@ from bench.spec import UserError
 
 ENSEMBLE = "ensemble"
 """An ensemble's name in place of a model, in its path and in tables."""
+SEARCHES, SEARCH_RUNS = "searches", "runs.json"
+"""Where searches lie in the outputs, and the file in one's folder that names its runs."""
 HOW = "give a run's folder or identity, latest, or a query such as dataset=hms,model=wavenet"
 
 
@@ -31,8 +34,8 @@ def select(requested: str | Sequence[str], outputs: Path, key: str = "runs") -> 
     A text is read as words with commas between them. A word is a folder, the first digits of an identity, or
     ``latest``; the words with an equals sign are one query, which every run of ``<outputs>/*/*/*`` has to meet that
     is not an ensemble (unless it says model=ensemble). A key of a query is a group (dataset, model, loss), a dotted
-    key of the config (optimizer.lr), or metric, simulated, identity, or group: the runs that differ in their seed
-    alone.
+    key of the config (optimizer.lr), or metric, simulated, identity, sweep: the runs of a search, or group: the runs
+    that differ in their seed alone.
 
     Raises UserError for a run that is missing, unfinished or no longer whole, or named twice. Of a query's runs those
     are left out, and said.
@@ -136,13 +139,17 @@ def _asked(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[
     query = ",".join("=".join(pair) for pair in conditions)
     everything: dict[Path, dict[str, str]] = {}
     unreadable = []
+    searched = [_searched(value, outputs, key) for name, value in conditions if name == "sweep"]
     for run in _all(outputs):
+        if any(run.folder not in folders for folders in searched):
+            continue
         try:
             everything[run.folder] = _facts(run)
         except UserError as error:  # one broken folder is no reason to refuse all the others
             unreadable.append(str(error))
     if ("model", ENSEMBLE) not in conditions:
         everything = {folder: facts for folder, facts in everything.items() if facts["model"] != ENSEMBLE}
+    conditions = [(name, value) for name, value in conditions if name != "sweep"]
     for name, _ in conditions:
         if everything and not any(name in facts for facts in everything.values()):
             raise UserError(f"{key}: no run in {outputs} has {name}, which {query} asks for; {HOW}")
@@ -159,6 +166,14 @@ def _asked(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[
     if not usable:
         raise UserError(f"{key}: no run that meets {query} is finished: {left_out[0]}")
     return usable, unreadable + left_out
+
+
+def _searched(name: str, outputs: Path, key: str) -> set[Path]:
+    """The folders of the runs of a search."""
+    path = outputs / SEARCHES / name / SEARCH_RUNS
+    if Path(name).name != name or not path.is_file():
+        raise UserError(f"{key}: there is no search {name} in {outputs / SEARCHES}; {HOW}")
+    return {Path(str(folder)).resolve() for folder in bounded.read_json(path)}
 
 
 def _facts(run: Run) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Hyperparameter search: a sweep whose jobs Optuna chooses by the scores of those before."""

@@ -1,0 +1,122 @@
+"""What a search leaves: a table, the best trial's command, its runs' names and a page with pictures."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.atomic import write_json, write_text
+from bench.runs.selection import SEARCH_RUNS
+from bench.search import space as spaces
+from bench.tell import console, figure
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from bench.search.study import Search
+
+SHOWN = 10
+PICTURES = ("plot_optimization_history", "plot_param_importances", "plot_slice", "plot_parallel_coordinate")
+NOTE = "The best trial's score was chosen among all trials', so it flatters: confirm it with other seeds or test rows."
+
+
+def leave(search: Search, fixed: list[str], metric: str) -> bool:
+    """Writes runs.json and search.html into the search's folder, and prints the best trials; whether there are any."""
+    complete, failed = ranked(search), [t for t in search.of("FAIL") if "again" not in t.user_attrs]
+    runs = {str(trial.user_attrs["run"]) for trial in complete if trial.user_attrs.get("run")}
+    write_json(search.folder / SEARCH_RUNS, sorted(runs))
+    screen = console(160, markup=False)
+    screen.print(f"\nsearch    {search.study.study_name}: {len(complete)} trials complete, {len(failed)} failed")
+    for trial in failed[-3:]:
+        screen.print(f"trial {trial.number} failed: {trial.user_attrs.get('error')}", soft_wrap=True)
+    if not complete:
+        return False
+    screen.print(_table(complete[:SHOWN], metric))
+    command = best_command(complete[0], fixed)
+    write_text(search.folder / "search.html", page(search, complete, metric, command))
+    screen.print(f"best      {command}", soft_wrap=True)
+    screen.print(f"page      {search.folder / 'search.html'}", soft_wrap=True)
+    return True
+
+
+def ranked(search: Search) -> list[FrozenTrial]:
+    """The complete trials, the best first; of equals the earliest."""
+    sign = -1 if search.study.direction.name == "MAXIMIZE" else 1
+    return sorted(search.of("COMPLETE"), key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+
+
+def best_command(trial: FrozenTrial, fixed: list[str]) -> str:
+    import shlex
+
+    return shlex.join(["python", "-m", "bench.train", *fixed, *spaces.words(trial.params)])
+
+
+def _table(trials: list[FrozenTrial], metric: str) -> Any:
+    from rich.table import Table
+
+    keys = list(trials[0].params)
+    table = Table("trial", metric, *keys, "run", box=None)
+    for trial in trials:
+        values = [_short(trial.params[key]) for key in keys]
+        run = Path(str(trial.user_attrs.get("run") or "")).name
+        table.add_row(str(trial.number), figure(trial.value or 0.0), *values, run)
+    return table
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def page(search: Search, complete: list[FrozenTrial], metric: str, command: str) -> str:
+    """One page without scripts or network: the figures, the best command, all complete trials."""
+    keys = list(complete[0].params)
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("trial", metric, *keys, "run"))
+    rows = []
+    for trial in complete:
+        cells = [str(trial.number), figure(trial.value or 0.0), *(_short(trial.params[key]) for key in keys)]
+        cells.append(Path(str(trial.user_attrs.get("run") or "")).name)
+        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+    name = html.escape(search.study.study_name)
+    style = (
+        ":root{color-scheme:light dark}"
+        "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem}"
+        "img{max-width:100%;background:white}td,th{padding:.2rem .8rem .2rem 0;text-align:left}"
+        "pre{overflow-x:auto}.wide{overflow-x:auto}"
+    )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{style}</style><h1>Search {name}</h1>'
+        f"<p>{len(complete)} complete trials by out-of-fold {html.escape(metric)}. {NOTE}</p>"
+        f"<pre>{html.escape(command)}</pre>{''.join(_pictures(search))}"
+        f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div></html>'
+    )
+
+
+def _pictures(search: Search) -> list[str]:
+    """Optuna's figures that these trials suffice for, as images in the page."""
+    import matplotlib as mpl
+    from optuna.visualization import matplotlib as drawn
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    images = []
+    for name in PICTURES:
+        with warnings.catch_warnings():  # its figures are marked as experimental, and tell of layouts
+            warnings.simplefilter("ignore")
+            try:
+                getattr(drawn, name)(search.study)
+            except (ValueError, RuntimeError, ZeroDivisionError):  # too few trials, or all alike
+                plt.close("all")
+                continue
+            buffer = io.BytesIO()
+            plt.gcf().savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+        plt.close("all")
+        label = name.removeprefix("plot_").replace("_", " ")
+        encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+        images.append(f'<h2>{label}</h2><img alt="{label}" src="data:image/png;base64,{encoded}">')
+    return images

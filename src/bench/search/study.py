@@ -1,0 +1,162 @@
+"""A search's study in Optuna's storage: opened under a lock, resumable, shared by several processes.
+
+A trial belongs to the process that asked for it, which holds a lock for as long as it lives. What a process leaves
+unfinished when it dies is tried again by whoever comes next.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from bench.addresses import public
+from bench.mistake import UserError
+from bench.search import space as spaces
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+SAMPLERS = ("tpe", "cmaes", "random", "grid", "qmc")
+SPACE, OWNER, AGAIN = "space", "owner", "again"
+WAIT = 60  # seconds that one process waits for another at the database
+
+
+def sampler(name: str, seed: int | None, space: Mapping[str, BaseDistribution]) -> optuna.samplers.BaseSampler:
+    """Optuna's sampler of that name; UserError for another, or for a space that it can't search."""
+    from optuna import samplers
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    if name == "grid":
+        grid: dict[str, Any] = {}
+        for key, distribution in space.items():
+            if isinstance(distribution, CategoricalDistribution):
+                grid[key] = distribution.choices
+            elif isinstance(distribution, IntDistribution) and not distribution.log:
+                grid[key] = list(range(distribution.low, distribution.high + 1, distribution.step))
+            else:
+                raise UserError(f"hydra.sweeper.sampler=grid: {key} has no end of values; give choice(…) or range(…)")
+        return samplers.GridSampler(grid, seed=seed)
+    made = {
+        "tpe": lambda: samplers.TPESampler(seed=seed),
+        "cmaes": lambda: samplers.CmaEsSampler(seed=seed),
+        "random": lambda: samplers.RandomSampler(seed=seed),
+        "qmc": lambda: samplers.QMCSampler(seed=seed, warn_independent_sampling=False),
+    }
+    if name not in made:
+        raise UserError(f"hydra.sweeper.sampler={name} is not one of {', '.join(SAMPLERS)}")
+    return made[name]()
+
+
+class Search:
+    """A study and who works on it. ``owner`` names this process among its trials."""
+
+    def __init__(self, study: optuna.Study, space: dict[str, BaseDistribution], folder: Path, owner: str) -> None:
+        self.study, self.space, self.folder, self.owner = study, space, folder, owner
+
+    def ask(self) -> FrozenTrial:
+        """The next trial to run."""
+        trial = self.study.ask(self.space)
+        self.study._storage.set_trial_user_attr(trial._trial_id, OWNER, self.owner)
+        return self.study.trials[trial.number]
+
+    def finished_with(self, params: Mapping[str, Any]) -> FrozenTrial | None:
+        """A complete trial with these parameters."""
+        return next((t for t in self.of("COMPLETE") if t.params == params), None)
+
+    def of(self, *states: str) -> list[FrozenTrial]:
+        return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.name in states]
+
+    def counted(self) -> int:
+        """Trials that have ended or are at work; not those that are to be tried again."""
+        return sum(AGAIN not in t.user_attrs for t in self.of("COMPLETE", "FAIL", "RUNNING", "PRUNED"))
+
+    def tell(self, number: int, value: float | None, **facts: Any) -> None:
+        """How a trial has ended; without a finite ``value`` it has failed."""
+        from optuna.trial import TrialState
+
+        trial = self.study.trials[number]
+        for key, fact in facts.items():
+            self.study._storage.set_trial_user_attr(trial._trial_id, key, fact)
+        with suppress(RuntimeError):  # a grid's end stops a study's own loop, which there is none of here
+            if value is None or not math.isfinite(value):
+                self.study.tell(number, state=TrialState.FAIL)
+            else:
+                self.study.tell(number, value)
+
+    def try_again(self, trial: FrozenTrial) -> None:
+        """Ends a trial that was broken off; the next one asked for has its parameters."""
+        self.tell(trial.number, None, **{AGAIN: True, "error": "it was broken off, and is tried again"})
+        self.study.enqueue_trial(trial.params)
+
+    def take_over(self) -> None:
+        """Trials of processes that have died are tried again."""
+        for trial in self.of("RUNNING"):
+            owner = trial.user_attrs.get(OWNER)
+            if owner and owner != self.owner and not _lives(self.folder, owner):
+                self.try_again(trial)
+
+
+@contextmanager
+def opened(
+    folder: Path, storage: str | None, name: str, direction: str, how: str, seed: int | None, space: Any
+) -> Iterator[Search]:
+    """The study ``name`` in the storage, None: a database in ``folder``; made where it is not there.
+
+    UserError for storage that can't be reached, and for a study of that name with another space.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = uuid.uuid4().hex[:12]
+    address = storage or f"sqlite:///{folder / 'study.db'}"
+    chosen = sampler(how, seed, space)
+    with FileLock(_lock(folder, owner)):
+        try:
+            with FileLock(folder / ".lock", timeout=WAIT):
+                options: dict[str, Any] = {"connect_args": {"timeout": WAIT}} if address.startswith("sqlite") else {}
+                database = optuna.storages.RDBStorage(address, engine_kwargs=options)
+                study = optuna.create_study(
+                    study_name=name, storage=database, sampler=chosen, direction=direction, load_if_exists=True
+                )
+        except Timeout:
+            raise UserError(f"{folder / '.lock'} is held for {WAIT} s: another search makes its database") from None
+        except Exception as error:  # whatever a database's driver makes of its address
+            reason = (str(error).splitlines() or [""])[0]
+            raise UserError(
+                f"hydra.sweeper.storage={public(address)} can't be opened ({type(error).__name__}"
+                f"{'' if storage and not isinstance(error, ImportError) else f': {reason:.120}'}); give an address that SQLAlchemy takes, or leave it out"
+            ) from None
+        described = json.dumps(spaces.described(space))
+        before = study.user_attrs.get(SPACE)
+        if before is not None and before != described:
+            raise UserError(
+                f"the search {name} in {folder} looks in another space ({', '.join(json.loads(before))}); "
+                "give this one another name: hydra.sweeper.name=…"
+            )
+        study.set_user_attr(SPACE, described)
+        search = Search(study, space, folder, owner)
+        search.take_over()
+        yield search
+    _lock(folder, owner).unlink(missing_ok=True)
+
+
+def _lock(folder: Path, owner: str) -> Path:
+    return folder / f".{owner}.lock"
+
+
+def _lives(folder: Path, owner: str) -> bool:
+    try:
+        with FileLock(_lock(folder, owner), timeout=0):
+            return False
+    except Timeout:
+        return True

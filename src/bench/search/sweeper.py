@@ -1,0 +1,138 @@
+"""``hydra/sweeper=optuna``: Hydra's sweeper that asks Optuna which jobs to run next.
+
+Optuna's own plugin for Hydra takes versions before 3 alone, and ends with the first trial that fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from bench.cli import sweep
+from bench.cli.launchers import PLUGINS
+from bench.mistake import UserError
+from bench.search import space as spaces
+
+
+class Optuna(Sweeper):
+    """Searches the space that the words and ``params`` span, ``n_jobs`` trials at a time, until there are ``n_trials``.
+
+    ``name`` is the search's, and of its folder below ``folder``; the same command goes on with it. None: the data set's
+    and the model's.
+    """
+
+    __module__ = PLUGINS
+
+    def __init__(
+        self,
+        name: str | None,
+        folder: str,
+        n_trials: int,
+        n_jobs: int,
+        sampler: str,
+        seed: int | None,
+        storage: str | None,
+        params: Mapping[str, Any],
+    ) -> None:
+        if n_trials < 1 or n_jobs < 1:
+            raise UserError("hydra.sweeper.n_trials and hydra.sweeper.n_jobs must be 1 or more")
+        self.name, self.folder, self.n_trials, self.n_jobs = name, Path(folder), n_trials, n_jobs
+        self.sampler, self.seed, self.storage, self.params = sampler, seed, storage, dict(params)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """UserError where Optuna is not installed."""
+        try:
+            import optuna  # noqa: F401 (whether it is there)
+        except ImportError:
+            raise UserError('hydra/sweeper=optuna needs Optuna: pip install "bench[optuna]"') from None
+        self.hydra_context, self.config = hydra_context, config
+        chosen = config.hydra.runtime.choices
+        self.name = self.name or f"{chosen.get('dataset')}_{chosen.get('model')}"
+        if Path(self.name).name != self.name:
+            raise UserError(f"hydra.sweeper.name={self.name} is no name of a folder")
+        self.folder = self.folder / self.name
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from bench.search import results, study
+
+        typed = [f"{key}={value}" for key, value in self.params.items()]
+        fixed, space = spaces.parsed([*typed, *arguments], self.hydra_context.config_loader)
+        if not space:
+            raise UserError(
+                "hydra/sweeper=optuna: no key is searched; give one, as 'optimizer.lr=tag(log,interval(1e-4,1e-1))', "
+                "or a space of conf/sweep, as +sweep=mlp"
+            )
+        examples = {key: _example(distribution) for key, distribution in space.items()}
+        self.validate_batch_is_legal([[*fixed, *spaces.words(examples)]])
+        metric = self._metric([*fixed, *spaces.words(examples)])
+        direction = "maximize" if metric.direction.name == "MAX" else "minimize"
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        number = 0
+        with study.opened(self.folder, self.storage, self.name, direction, self.sampler, self.seed, space) as search:
+            try:
+                while (n := min(self.n_jobs, self._most(space) - search.counted())) > 0:
+                    number += self._batch(search, n, fixed, number)
+            finally:
+                for trial in search.of("RUNNING"):
+                    if trial.user_attrs.get(study.OWNER) == search.owner:
+                        search.try_again(trial)
+                sweep.concluded(0 if results.leave(search, fixed, metric.name) else 1)
+
+    def _most(self, space: Mapping[str, Any]) -> int:
+        """Trials in all; a grid has no more than its points."""
+        if self.sampler != "grid":
+            return self.n_trials
+        points = 1
+        for distribution in space.values():
+            points *= len(getattr(distribution, "choices", ())) or 1 + (
+                (distribution.high - distribution.low) // distribution.step
+            )
+        return min(self.n_trials, points)
+
+    def _batch(self, search: Any, n: int, fixed: list[str], first: int) -> int:
+        """Asks for some trials, runs those whose parameters are new, and tells how they ended; returns how many ran."""
+        trials = []
+        for trial in [search.ask() for _ in range(n)]:
+            before = search.finished_with(trial.params)
+            if before is not None:  # the run is there: training it again would end in the same bits
+                search.tell(trial.number, before.value, **before.user_attrs)
+            else:
+                trials.append(trial)
+        if not trials:
+            return 0
+        words = [[*fixed, *spaces.words(trial.params)] for trial in trials]
+        self.launcher.launch(words, initial_job_idx=first)
+        for number, trial in enumerate(trials, first):
+            self._tell(search, trial.number, sweep.job_of(Path(self.config.hydra.sweep.dir), number))
+        return len(trials)
+
+    def _tell(self, search: Any, number: int, job: Mapping[str, Any] | None) -> None:
+        if job is None:
+            search.tell(number, None, error="it has left no record")
+            return
+        scores = job["scores"]
+        value = scores.oof if scores is not None and job["code"] == 0 and scores.complete else None
+        search.tell(number, value, run=job["run"], error=job["error"])
+
+    def _metric(self, words: list[str]) -> Any:
+        """The metric of the data set that the trials share."""
+        from bench.training import parts
+
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, words)
+        return parts.metric(OmegaConf.to_container(config.dataset, resolve=True))
+
+
+def _example(distribution: Any) -> Any:
+    """A value of a distribution: its first."""
+    return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
