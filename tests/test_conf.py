@@ -19,7 +19,7 @@ from bench.spec import InputSpec, Kind
 from conftest import compose
 from tiny import load, node, options, raw_files
 
-GROUPS = sorted(p.name for p in conf().iterdir() if p.is_dir() and p.name not in ("experiments", "recipe"))
+GROUPS = sorted(p.name for p in conf().iterdir() if p.is_dir() and p.name not in ("experiments", "recipe", "sweep"))
 OPTIONS = [(g, o) for g in GROUPS for o in options(g)]
 MODELS, DATASETS = options("model"), options("dataset")
 RECIPES = options("recipe")

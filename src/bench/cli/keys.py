@@ -18,6 +18,8 @@ def groups_of(config: str, installed: bool = True) -> dict[str, list[Path]]:
     groups: dict[str, list[Path]] = {}
     for tree in extensions.confs(config, installed) or extensions.confs(installed=installed):
         for folder in sorted(tree.iterdir()):
+            if folder.name == "sweep":  # spaces of searches, whose keys are others'
+                continue
             groups.setdefault(folder.name, []).extend(sorted(folder.glob("*.yaml")))
     return {group: files for group, files in sorted(groups.items()) if files}
 

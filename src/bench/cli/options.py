@@ -132,10 +132,14 @@ def parsed(text: str) -> dict[str, Any]:
     return yaml.safe_load(text) or {}
 
 
+SPACES = {"sweep"}
+"""Folders whose files are no options of a run: spaces that ``hydra/sweeper=optuna`` searches."""
+
+
 def groups() -> list[str]:
     """The groups there are, those that a command starts with first."""
     trees = extensions.confs()
-    names = sorted({folder.name for tree in trees for folder in tree.iterdir() if any(folder.glob("*.yaml"))})
+    names = sorted({folder.name for tree in trees for folder in tree.iterdir() if any(folder.glob("*.yaml"))} - SPACES)
     known = [name for name in ORDER if name in names]
     return [*known, *(name for name in names if name not in (*known, "experiments")), *({"experiments"} & set(names))]
 

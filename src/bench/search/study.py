@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
+Direction = Literal["minimize", "maximize"]
 SAMPLERS = ("tpe", "cmaes", "random", "grid", "qmc")
 SPACE, OWNER, AGAIN = "space", "owner", "again"
 WAIT = 60  # seconds that one process waits for another at the database
@@ -45,15 +47,24 @@ def sampler(name: str, seed: int | None, space: Mapping[str, BaseDistribution]) 
             else:
                 raise UserError(f"hydra.sweeper.sampler=grid: {key} has no end of values; give choice(…) or range(…)")
         return samplers.GridSampler(grid, seed=seed)
-    made = {
+    made: dict[str, Callable[[], samplers.BaseSampler]] = {
         "tpe": lambda: samplers.TPESampler(seed=seed),
         "cmaes": lambda: samplers.CmaEsSampler(seed=seed),
         "random": lambda: samplers.RandomSampler(seed=seed),
-        "qmc": lambda: samplers.QMCSampler(seed=seed, warn_independent_sampling=False),
+        "qmc": lambda: _quasi_random(seed),
     }
     if name not in made:
         raise UserError(f"hydra.sweeper.sampler={name} is not one of {', '.join(SAMPLERS)}")
     return made[name]()
+
+
+def _quasi_random(seed: int | None) -> optuna.samplers.BaseSampler:
+    """Optuna calls it experimental, and says so each time."""
+    from optuna import samplers
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return samplers.QMCSampler(seed=seed, warn_independent_sampling=False)
 
 
 class Search:
@@ -107,7 +118,7 @@ class Search:
 
 @contextmanager
 def opened(
-    folder: Path, storage: str | None, name: str, direction: str, how: str, seed: int | None, space: Any
+    folder: Path, storage: str | None, name: str, direction: Direction, how: str, seed: int | None, space: Any
 ) -> Iterator[Search]:
     """The study ``name`` in the storage, None: a database in ``folder``; made where it is not there.
 
@@ -131,10 +142,11 @@ def opened(
         except Timeout:
             raise UserError(f"{folder / '.lock'} is held for {WAIT} s: another search makes its database") from None
         except Exception as error:  # whatever a database's driver makes of its address
-            reason = (str(error).splitlines() or [""])[0]
+            reason = (str(error).splitlines() or [""])[0]  # where an address was given, it may hold a password
+            told = f": {reason:.120}" if storage is None or isinstance(error, ImportError) else ""
             raise UserError(
-                f"hydra.sweeper.storage={public(address)} can't be opened ({type(error).__name__}"
-                f"{'' if storage and not isinstance(error, ImportError) else f': {reason:.120}'}); give an address that SQLAlchemy takes, or leave it out"
+                f"hydra.sweeper.storage={public(address)} can't be opened ({type(error).__name__}{told}); give an "
+                "address that SQLAlchemy takes, or leave it out"
             ) from None
         described = json.dumps(spaces.described(space))
         before = study.user_attrs.get(SPACE)

@@ -51,13 +51,13 @@ class Optuna(Sweeper):
             import optuna  # noqa: F401 (whether it is there)
         except ImportError:
             raise UserError('hydra/sweeper=optuna needs Optuna: pip install "bench[optuna]"') from None
-        self.hydra_context, self.config = hydra_context, config
+        self.hydra_context = self.context = hydra_context
+        self.config = self.composed = config
         chosen = config.hydra.runtime.choices
-        self.name = self.name or f"{chosen.get('dataset')}_{chosen.get('model')}"
-        if Path(self.name).name != self.name:
-            raise UserError(f"hydra.sweeper.name={self.name} is no name of a folder")
-        self.folder = self.folder / self.name
-        self.launcher = Plugins.instance().instantiate_launcher(
+        self.study = self.name or f"{chosen.get('dataset')}_{chosen.get('model')}"
+        if Path(self.study).name != self.study:
+            raise UserError(f"hydra.sweeper.name={self.study} is no name of a folder")
+        self.launcher = self.jobs = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -65,7 +65,8 @@ class Optuna(Sweeper):
         from bench.search import results, study
 
         typed = [f"{key}={value}" for key, value in self.params.items()]
-        fixed, space = spaces.parsed([*typed, *arguments], self.hydra_context.config_loader)
+        fixed, space = spaces.parsed([*typed, *arguments], self.context.config_loader)
+        fixed = [word for word in fixed if not word.startswith("+sweep=")]  # its keys are among the typed ones
         if not space:
             raise UserError(
                 "hydra/sweeper=optuna: no key is searched; give one, as 'optimizer.lr=tag(log,interval(1e-4,1e-1))', "
@@ -74,12 +75,14 @@ class Optuna(Sweeper):
         examples = {key: _example(distribution) for key, distribution in space.items()}
         self.validate_batch_is_legal([[*fixed, *spaces.words(examples)]])
         metric = self._metric([*fixed, *spaces.words(examples)])
-        direction = "maximize" if metric.direction.name == "MAX" else "minimize"
-        folder = Path(self.config.hydra.sweep.dir)
+        direction: study.Direction = "maximize" if metric.direction.name == "MAX" else "minimize"
+        folder = Path(self.composed.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        OmegaConf.save(self.composed, folder / "multirun.yaml")
         number = 0
-        with study.opened(self.folder, self.storage, self.name, direction, self.sampler, self.seed, space) as search:
+        with study.opened(
+            self.folder / self.study, self.storage, self.study, direction, self.sampler, self.seed, space
+        ) as search:
             try:
                 while (n := min(self.n_jobs, self._most(space) - search.counted())) > 0:
                     number += self._batch(search, n, fixed, number)
@@ -112,9 +115,9 @@ class Optuna(Sweeper):
         if not trials:
             return 0
         words = [[*fixed, *spaces.words(trial.params)] for trial in trials]
-        self.launcher.launch(words, initial_job_idx=first)
+        self.jobs.launch(words, initial_job_idx=first)
         for number, trial in enumerate(trials, first):
-            self._tell(search, trial.number, sweep.job_of(Path(self.config.hydra.sweep.dir), number))
+            self._tell(search, trial.number, sweep.job_of(Path(self.composed.hydra.sweep.dir), number))
         return len(trials)
 
     def _tell(self, search: Any, number: int, job: Mapping[str, Any] | None) -> None:
@@ -129,8 +132,9 @@ class Optuna(Sweeper):
         """The metric of the data set that the trials share."""
         from bench.training import parts
 
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, words)
-        return parts.metric(OmegaConf.to_container(config.dataset, resolve=True))
+        config = self.context.config_loader.load_sweep_config(self.composed, words)
+        dataset: Any = OmegaConf.to_container(config.dataset, resolve=True)
+        return parts.metric(dataset)
 
 
 def _example(distribution: Any) -> Any:
