@@ -47,7 +47,8 @@ def in_conf(node: Any, group: str) -> Iterator[tuple[str, str]]:
                 yield from in_conf(value, group)
 
 
-KNOWN = {pair for path in conf().rglob("*.yaml") for pair in in_conf(load(path), path.parent.name)}
+OWN = [path for path in conf().rglob("*.yaml") if "hydra" not in path.relative_to(conf()).parts]  # no plugins' options
+KNOWN = {pair for path in OWN for pair in in_conf(load(path), path.parent.name)}
 
 
 def callables(module: str) -> Iterator[str]:
