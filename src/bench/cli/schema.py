@@ -56,11 +56,22 @@ class Compare:
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Leaderboard:
+    """The keys of conf/leaderboard.yaml, which says what each means."""
+
+    runs: str | None = None
+    outputs: str = "outputs"
+    top: int = 20
+    to: str | None = None
+
+
 SCHEMAS: Mapping[str, type[Any]] = {
     "train": Recipe,
     "predict": Predict,
     "ensemble": EnsembleRecipe,
     "compare": Compare,
+    "leaderboard": Leaderboard,
 }
 """command → its keys; conf/<command>.yaml asks for them as <command>_schema."""
 

@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,12 @@ from bench.spec import UserError
 Record = TypeVar("Record")
 
 AGAIN = "the command that made the run writes the file again"
+
+
+@lru_cache
+def _hints(kind: type[Any]) -> Mapping[str, Any]:
+    """The types of a record's keys, looked up once: it takes longer than reading a file."""
+    return typing.get_type_hints(kind)
 
 
 def from_json(kind: type[Record], path: Path) -> Record:
@@ -40,7 +47,7 @@ def parse(kind: type[Record], content: Any, source: str | None, above: str = "")
     """
     if not isinstance(content, Mapping):
         raise _wrong(source, above.rstrip("."), content, "is no mapping of keys to values")
-    hints, values = typing.get_type_hints(kind), {}
+    hints, values = _hints(kind), {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         if field.name in content:
             values[field.name] = _value(hints[field.name], content[field.name], source, above + field.name)

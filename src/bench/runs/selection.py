@@ -62,6 +62,16 @@ def select(requested: str | Sequence[str], outputs: Path, key: str = "runs") -> 
     return Selected(runs, left_out)
 
 
+def everything(outputs: Path) -> list[Run]:
+    """All runs and ensembles of the outputs, finished or not."""
+    return _all(outputs)
+
+
+def matching(query: str, outputs: Path, key: str = "runs") -> list[Run]:
+    """The finished runs that a query means, or those named; a broken folder is no reason to refuse the others."""
+    return select(query, outputs, key).runs
+
+
 def whole_by(run: Run) -> str:
     """What makes an unfinished run whole, in words; ``folds.only`` in its command never would."""
     try:
@@ -75,7 +85,6 @@ def whole_by(run: Run) -> str:
 
 def problem(run: Run) -> str | None:
     """Why a run cannot be used, to follow its folder's name in a sentence; None for a finished run."""
-    again = whole_by(run)
     if not (run.folder / inputs.FILE).exists():
         return "has not begun to train; wait for it"
     if alive(run):
@@ -85,12 +94,14 @@ def problem(run: Run) -> str | None:
     if unfinished:
         names = ", ".join(f"folds/{fold.number}" for fold in unfinished)
         if scores and scores.complete:
-            return f"no longer has {unfinished[0].oof if unfinished[0].done.exists() else unfinished[0].done}; {again}"
-        return f"is not finished: {names} of {run.inputs.n_splits} not trained; {again}"
+            lost = unfinished[0].oof if unfinished[0].done.exists() else unfinished[0].done
+            return f"no longer has {lost}; {whole_by(run)}"
+        return f"is not finished: {names} of {run.inputs.n_splits} not trained; {whole_by(run)}"
     if not run.inputs.validated:
         return None
     if not scores or not scores.complete or not (run.folder / "oof.parquet").exists():
-        return f"has trained folds that were never collected: it lacks a complete scores.json or oof.parquet; {again}"
+        lacks = "it lacks a complete scores.json or oof.parquet"
+        return f"has trained folds that were never collected: {lacks}; {whole_by(run)}"
     return None
 
 
@@ -144,7 +155,7 @@ def _asked(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[
         if any(run.folder not in folders for folders in searched):
             continue
         try:
-            everything[run.folder] = _facts(run)
+            everything[run.folder] = _facts(run, {name for name, _ in conditions})
         except UserError as error:  # one broken folder is no reason to refuse all the others
             unreadable.append(str(error))
     if ("model", ENSEMBLE) not in conditions:
@@ -176,13 +187,18 @@ def _searched(name: str, outputs: Path, key: str) -> set[Path]:
     return {Path(str(folder)).resolve() for folder in bounded.read_json(path)}
 
 
-def _facts(run: Run) -> dict[str, str]:
-    """What a query can ask of a run. A group's chosen option goes before what stands under it in the config."""
+def _facts(run: Run, asked: set[str]) -> dict[str, str]:
+    """What a query can ask of a run. A group's chosen option goes before what stands under it in the config.
+
+    The config, which takes most of the time, is read where it alone can answer.
+    """
     inside.refuse_links(run.folder)
     known = run.inputs
-    config = leaves(run.config) if (run.folder / recipe.FILE).exists() else {}
     input_facts = {name: str(getattr(known, name)) for name in ("dataset", "model", "metric", "simulated", "group")}
-    return {**config, **known.names, **input_facts, "identity": run.identity}
+    facts = {**known.names, **input_facts, "identity": run.identity}
+    if asked <= {*facts, "sweep"} or not (run.folder / recipe.FILE).exists():
+        return facts
+    return {**leaves(run.config), **facts}
 
 
 def _same(fact: str | None, value: str) -> bool:
