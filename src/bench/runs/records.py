@@ -47,7 +47,7 @@ def parse(kind: type[Record], content: Any, source: str | None, above: str = "")
     """
     if not isinstance(content, Mapping):
         raise _wrong(source, above.rstrip("."), content, "is no mapping of keys to values")
-    hints, values = _hints(kind), {}
+    hints, values = _hints(kind), {}  # type: ignore[arg-type]
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         if field.name in content:
             values[field.name] = _value(hints[field.name], content[field.name], source, above + field.name)
