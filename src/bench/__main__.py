@@ -43,7 +43,7 @@ def page() -> str:
             "",
             "Cross-validated, tracked, resumable training for competitions on signals. Commands:",
             "",
-            *(f"  {name:10}{(module.__doc__ or '').partition(chr(10))[0]}" for name, module in modules.items()),
+            *(f"  {name:12}{(module.__doc__ or '').partition(chr(10))[0]}" for name, module in modules.items()),
             "",
             "bench <command> --help tells of one; python -m bench.<command> is the same command.",
             "A first try, on simulated data: bench train dataset=heartbeat model=mlp",
