@@ -197,7 +197,8 @@ def test_a_model_that_cannot_be_batched_says_so_and_trains_apart() -> None:
     ("words", "sentence"),
     [
         (("folds.fused=true", "folds.parallel=2"), "leave folds.parallel out"),
-        (("folds.fused=true", "compile=true"), "take compile=graph"),
+        (("folds.fused=true", "compile=true"), "leave out compile=true, or take compile=graph"),
+        (("folds.fused=true", "compile=auto"), "leave out compile=auto, or take compile=graph"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(small: Small, words: tuple[str, ...], sentence: str) -> None:
@@ -256,4 +257,5 @@ def test_folds_are_started_together_where_that_is_asked_for_and_by_themselves_on
     assert processes.start_together("auto", None, ["cuda"], "graph")
     assert not processes.start_together("auto", 2, ["cuda"], False), "side by side was asked for"
     assert not processes.start_together("auto", None, ["cuda"], True)
+    assert not processes.start_together("auto", None, ["cuda"], "auto"), "each fold decides for itself"
     assert not processes.start_together(False, None, ["cuda"], False)

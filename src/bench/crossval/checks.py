@@ -38,8 +38,9 @@ def values(recipe: Recipe) -> None:
         raise UserError(f"folds.parallel={recipe.folds.parallel} must be 1 or more")
     if recipe.folds.fused is True and recipe.folds.parallel is not None:
         raise UserError("folds.fused=true trains all folds in one process; leave folds.parallel out, or folds.fused")
-    if recipe.folds.fused is True and recipe.compile is True:
-        raise UserError("folds.fused=true batches the model itself; leave out compile=true, or take compile=graph")
+    if recipe.folds.fused is True and recipe.compile in (True, "auto"):
+        how = str(recipe.compile).lower()
+        raise UserError(f"folds.fused=true batches the model itself; leave out compile={how}, or take compile=graph")
     if recipe.seed < 0:
         raise UserError(f"seed={recipe.seed} must be 0 or more")
     if new:  # else where something is trained: ``buildable``

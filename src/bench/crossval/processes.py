@@ -98,7 +98,7 @@ def start_together(fused: Fused, parallel: int | None, devices: Sequence[str], c
 
     if fused != "auto":
         return fused
-    return choose(devices[0]).type == "cuda" and compiled is not True and parallel is None
+    return choose(devices[0]).type == "cuda" and compiled in (False, "graph") and parallel is None
 
 
 Group = tuple[int, ...]

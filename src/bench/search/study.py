@@ -11,7 +11,7 @@ import math
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,7 +76,7 @@ class Search:
     def ask(self) -> FrozenTrial:
         """The next trial to run."""
         trial = self.study.ask(self.space)
-        self.study._storage.set_trial_user_attr(trial._trial_id, OWNER, self.owner)
+        trial.set_user_attr(OWNER, self.owner)
         return self.study.trials[trial.number]
 
     def finished_with(self, params: Mapping[str, Any]) -> FrozenTrial | None:
@@ -92,12 +92,15 @@ class Search:
 
     def tell(self, number: int, value: float | None, **facts: Any) -> None:
         """How a trial has ended; without a finite ``value`` it has failed."""
+        from optuna.samplers import GridSampler
         from optuna.trial import TrialState
 
         trial = self.study.trials[number]
         for key, fact in facts.items():
             self.study._storage.set_trial_user_attr(trial._trial_id, key, fact)
-        with suppress(RuntimeError):  # a grid's end stops a study's own loop, which there is none of here
+        # at a grid's end its sampler stops Optuna's own loop, and raises where a study is asked and told, as here
+        grid = isinstance(self.study.sampler, GridSampler)
+        with suppress(RuntimeError) if grid else nullcontext():
             if value is None or not math.isfinite(value):
                 self.study.tell(number, state=TrialState.FAIL)
             else:

@@ -2,7 +2,7 @@
 
 A fold in training (``loop.fitting``) asks for each batch's gradients and does all else by itself: its rows, their
 order, its augmentation, its optimizer, judging, early stopping and checkpoints. So a fold learns the same here as
-alone, to rounding; on a stream of its own, where the same kernels run, to the bit.
+alone, up to rounding.
 """
 
 from __future__ import annotations
