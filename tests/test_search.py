@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from bench.cli.door import run
 from bench.paths import conf
 from bench.runs.selection import select
-from bench.search import space, study
+from bench.search import results, space, study
 from bench.spec import UserError
 from bench.train import COMMAND
 from conftest import compose, small_overrides
@@ -97,6 +97,7 @@ def test_a_search_survives_what_fails_goes_on_and_names_its_runs(
     folder = tmp_path / "outputs" / "searches" / "s"
     page = (folder / "search.html").read_text(encoding="utf-8")
     assert "http" not in page
+    assert "SIMULATED" not in page + said
     assert page.count("data:image/png") >= 2
     named = select("sweep=s", tmp_path / "outputs").runs
     assert sorted(one.folder for one in named) == [path.parent.resolve() for path in runs(tmp_path)]
@@ -159,6 +160,17 @@ def test_what_a_dead_process_left_is_tried_again_with_the_same_parameters(tmp_pa
             assert [trial.number for trial in beside.of("RUNNING")] == [2], "its process lives"
             assert beside.ask().number == 3
     assert json.loads(search.study.user_attrs[study.SPACE]).keys() == {"a"}
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_scores_on_simulated_data_are_marked_in_table_and_page(tmp_path: Path, simulated: bool) -> None:
+    spanned = {"a": FloatDistribution(0.0, 1.0)}
+    with study.opened(tmp_path, None, "s", "minimize", "random", 0, spanned) as search:
+        for value in (0.5, 0.4):
+            search.tell(search.ask().number, value, run="r", simulated=simulated)
+        best = results.ranked(search)
+        assert ("SIMULATED data" in results.page(search, best, "kl", "command")) is simulated
+        assert (results._table(best, "kl").title == "SIMULATED data") is simulated
 
 
 @pytest.mark.parametrize("how", study.SAMPLERS)

@@ -59,12 +59,17 @@ def _table(trials: list[FrozenTrial], metric: str) -> Any:
     from rich.table import Table
 
     keys = list(trials[0].params)
-    table = Table("trial", metric, *keys, "run", box=None)
+    table = Table("trial", metric, *keys, "run", box=None, title=_simulated(trials) or None, title_justify="left")
     for trial in trials:
         values = [_short(trial.params[key]) for key in keys]
         run = Path(str(trial.user_attrs.get("run") or "")).name
         table.add_row(str(trial.number), figure(trial.value or 0.0), *values, run)
     return table
+
+
+def _simulated(trials: list[FrozenTrial]) -> str:
+    """What is said of scores on simulated data."""
+    return "SIMULATED data" if any(trial.user_attrs.get("simulated") for trial in trials) else ""
 
 
 def _short(value: Any) -> str:
@@ -90,13 +95,14 @@ def page(search: Search, complete: list[FrozenTrial], metric: str, command: str)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{style}</style><h1>Search {name}</h1>'
-        f"<p>{len(complete)} complete trials by out-of-fold {html.escape(metric)}. {NOTE}</p>"
-        f"<pre>{html.escape(command)}</pre>{''.join(_pictures(search))}"
+        f"<p><strong>{_simulated(complete)}</strong> {len(complete)} complete trials by out-of-fold "
+        f"{html.escape(metric)}. {NOTE}</p>"
+        f"<pre>{html.escape(command)}</pre>{''.join(_pictures(search, metric))}"
         f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div></html>'
     )
 
 
-def _pictures(search: Search) -> list[str]:
+def _pictures(search: Search, metric: str) -> list[str]:
     """Optuna's figures that these trials suffice for, as images in the page."""
     import matplotlib as mpl
     from optuna.visualization import matplotlib as drawn
@@ -109,11 +115,12 @@ def _pictures(search: Search) -> list[str]:
         with warnings.catch_warnings():  # its figures are marked as experimental, and tell of layouts
             warnings.simplefilter("ignore")
             try:
-                getattr(drawn, name)(search.study)
+                getattr(drawn, name)(search.study, target_name=metric)
             except (ValueError, RuntimeError, ZeroDivisionError):  # too few trials, or all alike
                 plt.close("all")
                 continue
             buffer = io.BytesIO()
+            plt.gcf().set_size_inches(11, 4.5)  # wide enough for the labels of several keys
             plt.gcf().savefig(buffer, format="png", dpi=110, bbox_inches="tight")
         plt.close("all")
         label = name.removeprefix("plot_").replace("_", " ")

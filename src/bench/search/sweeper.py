@@ -126,7 +126,8 @@ class Optuna(Sweeper):
             return
         scores = job["scores"]
         value = scores.oof if scores is not None and job["code"] == 0 and scores.complete else None
-        search.tell(number, value, run=job["run"], error=job["error"])
+        simulated = scores is not None and scores.simulated
+        search.tell(number, value, run=job["run"], error=job["error"], simulated=simulated)
 
     def _metric(self, words: list[str]) -> Any:
         """The metric of the data set that the trials share."""
