@@ -24,12 +24,13 @@ def work(config: dict[str, Any], names: dict[str, str]) -> Outcome:
     from bench.cli.compose import again
     from bench.crossval import stages
     from bench.runs.recipe import Recipe, composed
+    from bench.search import pruning
 
     def with_more(overrides: list[str]) -> stages.Composed:
         more, more_names = again(overrides)
         return composed(Recipe, more, COMMAND.module), more_names
 
-    return stages.train(composed(Recipe, config, COMMAND.module), names, with_more)
+    return stages.train(composed(Recipe, config, COMMAND.module), names, with_more, pruning.judge())
 
 
 COMMAND = Command("train", ABOUT, work, config="train")

@@ -128,7 +128,8 @@ def _job(work: Callable[[], Outcome | None], command: Command) -> None:
         if outcome is None:
             sweep.note(0, None, None, None)
         else:
-            sweep.note(FAILED if outcome.failed else 0, outcome.run.folder, outcome.scores, outcome.sentence)
+            code = FAILED if outcome.failed else 0
+            sweep.note(code, outcome.run.folder, outcome.scores, outcome.sentence, outcome.dropped)
 
 
 @contextmanager

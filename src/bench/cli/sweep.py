@@ -98,22 +98,25 @@ def start() -> None:
     _record(None, None, None, CUT_OFF)
 
 
-def note(code: int, run: Path | None, scores: Scores | None, error: str | None) -> None:
+def note(code: int, run: Path | None, scores: Scores | None, error: str | None, dropped: str | None = None) -> None:
     """Records the job that has just ended: in the sweep's folder where there is one (any launcher may have run it)."""
     global _exit_code
     if sweeping():
-        _record(code, run, scores, error)
+        _record(code, run, scores, error, dropped)
     else:
         _exit_code = code
 
 
-def _record(code: int | None, run: Path | None, scores: Scores | None, error: str | None) -> None:
+def _record(
+    code: int | None, run: Path | None, scores: Scores | None, error: str | None, dropped: str | None = None
+) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from bench.runs.records import plain
 
     hydra, folder = HydraConfig.get(), str(run) if run else None
     outcome = {"job": job_name(), "code": code, "run": folder, "scores": plain(scores), "error": error}
+    outcome |= {"dropped": dropped} if dropped else {}
     write_record(records(Path(hydra.runtime.cwd) / hydra.sweep.dir), int(hydra.job.num), outcome)
 
 

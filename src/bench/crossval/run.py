@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.crossval import collect, fold_jobs, length, processes
 from bench.crossval.claims import claimed
+from bench.crossval.dropped import Dropped, Judge, Judged
 from bench.crossval.lifecycle import PATIENCE, Life, held
 from bench.crossval.plan import Plan, make_plan
 from bench.crossval.progress import display
@@ -31,10 +32,11 @@ LONGEST_BEGINNING = 5.0
 """Seconds after which a command that holds a run has written its files."""
 
 
-def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
+def cross_validate(recipe: Recipe, names: Mapping[str, str], judge: Judge | None = None) -> Outcome:
     """Trains the unfinished folds of the recipe's run and collects them; ``names`` maps groups to options.
 
-    A person's mistake is a UserError before any training starts; KeyboardInterrupt leaves the run marked as killed.
+    A search's ``judge`` may give a fold up; the run is left with those that are finished. A person's mistake is a
+    UserError before any training starts; KeyboardInterrupt leaves the run marked as killed.
     """
     processes.expect(recipe)
     plan = make_plan(recipe, names)
@@ -51,9 +53,10 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str]) -> Outcome:
             with life.working() as work, _taken(plan, todo) as mine:
                 if others := [number for number in todo if number not in mine]:
                     say(f"run       another command trains {_folds(others)}; whichever ends last collects all")
-                outcome = _train_and_collect(plan, mine, (recipe, names))
+                outcome = _train_and_collect(plan, mine, (recipe, names), judge)
                 scores, work.failed = outcome.scores, outcome.failed
                 complete = scores.complete if scores else not plan.inputs.validated
+                complete = complete and not outcome.dropped
                 work.status = "failed" if work.failed else "finished" if complete else "partial"
         _conclude(life, outcome)
         return outcome
@@ -109,7 +112,7 @@ def _folds(numbers: Sequence[int]) -> str:
     return f"fold{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
-def _train(plan: Plan, todo: list[int], given: Given | None) -> list[int]:
+def _train(plan: Plan, todo: list[int], given: Given | None, judge: Judge | None = None) -> list[int]:
     """Trains the folds; returns those that failed. ``given`` is what their jobs, if any, collect the run with."""
     from bench.training import device
 
@@ -121,13 +124,18 @@ def _train(plan: Plan, todo: list[int], given: Given | None) -> list[int]:
             return fold_jobs.train(*given, plan.run, todo, screen, cross_validate)
         devices = device.several(recipe.device)
         folds, compiled = recipe.folds, recipe.compile
+        screen = Judged(screen, judge) if judge else screen
         return processes.train(plan.run, todo, folds.parallel, devices, compiled, screen, folds.fused)
 
 
-def _train_and_collect(plan: Plan, todo: list[int], given: Given) -> Outcome:
+def _train_and_collect(plan: Plan, todo: list[int], given: Given, judge: Judge | None) -> Outcome:
     run, metric = plan.run, plan.dataset.metric
-    failed = _train(plan, todo, given) if todo else []
-    scores = None
+    failed, scores, dropped = list[int](), None, None
+    try:
+        failed = _train(plan, todo, given, judge) if todo else []
+    except Dropped as drop:
+        dropped = str(drop)
+        say(f"run       given up: {dropped} lags behind earlier trials; the same command without the search goes on")
     if any(fold.finished for fold in run.folds):
         scores, notes = collect.collect(run, metric)
         for note in notes:
@@ -143,7 +151,7 @@ def _train_and_collect(plan: Plan, todo: list[int], given: Given) -> Outcome:
             draw(run, metric)
     numbers = ", ".join(map(str, failed))
     sentence = f"fold {numbers} failed; the same command again trains only what is missing" if failed else None
-    return Outcome(run, scores, failed, sentence)
+    return Outcome(run, scores, failed, sentence, dropped)
 
 
 def _twins(run: Run, scores: Scores) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.atomic import write_json, write_text
+from bench.runs.run import Run
 from bench.runs.selection import SEARCH_RUNS
 from bench.search import space as spaces
 from bench.tell import console, figure
@@ -30,7 +31,12 @@ def leave(search: Search, fixed: list[str], metric: str) -> bool:
     runs = {str(trial.user_attrs["run"]) for trial in complete if trial.user_attrs.get("run")}
     write_json(search.folder / SEARCH_RUNS, sorted(runs))
     screen = console(160, markup=False)
-    screen.print(f"\nsearch    {search.study.study_name}: {len(complete)} trials complete, {len(failed)} failed")
+    dropped = search.of("PRUNED")
+    ended = f"{len(complete)} trials complete, " + (f"{len(dropped)} dropped, " if dropped else "")
+    screen.print(f"\nsearch    {search.study.study_name}: {ended}{len(failed)} failed")
+    if dropped and complete:
+        trained, planned = epochs(complete, dropped)
+        screen.print(f"epochs    {trained:,} of about {planned:,} ({1 - trained / planned:.0%} saved)")
     for trial in failed[-3:]:
         screen.print(f"trial {trial.number} failed: {trial.user_attrs.get('error')}", soft_wrap=True)
     if not complete:
@@ -47,6 +53,29 @@ def ranked(search: Search) -> list[FrozenTrial]:
     """The complete trials, the best first; of equals the earliest."""
     sign = -1 if search.study.direction.name == "MAXIMIZE" else 1
     return sorted(search.of("COMPLETE"), key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+
+
+def epochs(complete: list[FrozenTrial], dropped: list[FrozenTrial]) -> tuple[int, int]:
+    """Epochs that the trials' folds have had, and about how many they would have had without dropping any.
+
+    A dropped trial's folds count as its own finished ones do, or where it has none as the complete trials' do.
+    """
+    whole = [_epochs(trial, all_begun=False) for trial in complete]
+    trained = planned = sum(map(sum, whole))
+    n_folds = max(map(len, whole))
+    usual = trained / max(1, sum(map(len, whole)))
+    for trial in dropped:
+        finished = _epochs(trial, all_begun=False)
+        trained += sum(_epochs(trial, all_begun=True))
+        planned += round(n_folds * (sum(finished) / len(finished) if finished else usual))
+    return trained, planned
+
+
+def _epochs(trial: FrozenTrial, all_begun: bool) -> list[int]:
+    """Epochs of each of a trial's finished folds, or of all that have begun."""
+    folder = trial.user_attrs.get("run")
+    folds = Run(Path(folder)).folds if folder else []
+    return [len(fold.history()) for fold in folds if fold.finished or (all_begun and fold.history())]
 
 
 def best_command(trial: FrozenTrial, fixed: list[str]) -> str:

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from bench.addresses import public
 from bench.mistake import UserError
+from bench.search import pruning
 from bench.search import space as spaces
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class Search:
     def __init__(self, study: optuna.Study, space: dict[str, BaseDistribution], folder: Path, owner: str) -> None:
         self.study, self.space, self.folder, self.owner = study, space, folder, owner
 
+    @property
+    def direction(self) -> Direction:
+        return "maximize" if self.study.direction.name == "MAXIMIZE" else "minimize"
+
     def ask(self) -> FrozenTrial:
         """The next trial to run."""
         trial = self.study.ask(self.space)
@@ -80,11 +85,15 @@ class Search:
         return self.study.trials[trial.number]
 
     def finished_with(self, params: Mapping[str, Any]) -> FrozenTrial | None:
-        """A complete trial with these parameters."""
-        return next((t for t in self.of("COMPLETE") if t.params == params), None)
+        """A trial with these parameters that is complete or was dropped."""
+        return next((t for t in self.of("COMPLETE", "PRUNED") if t.params == params), None)
 
     def of(self, *states: str) -> list[FrozenTrial]:
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.name in states]
+
+    def ended(self) -> list[FrozenTrial]:
+        """Those that have left a run."""
+        return self.of("COMPLETE", "PRUNED")
 
     def counted(self) -> int:
         """Trials that have ended or are at work; not those that are to be tried again."""
@@ -92,6 +101,21 @@ class Search:
 
     def tell(self, number: int, value: float | None, **facts: Any) -> None:
         """How a trial has ended; without a finite ``value`` it has failed."""
+        self._end(number, value, "FAIL", facts)
+
+    def drop(self, number: int, **facts: Any) -> None:
+        """A trial that can no longer win."""
+        self._end(number, None, "PRUNED", facts)
+
+    def lags(self, number: int, value: float, folds: int) -> bool:
+        """Reports a trial's score on its first ``folds``; whether the study's pruner would drop it."""
+        from optuna.trial import Trial
+
+        trial = Trial(self.study, self.study.trials[number]._trial_id)
+        trial.report(value, folds)
+        return trial.should_prune()
+
+    def _end(self, number: int, value: float | None, otherwise: str, facts: Mapping[str, Any]) -> None:
         from optuna.samplers import GridSampler
         from optuna.trial import TrialState
 
@@ -102,7 +126,7 @@ class Search:
         grid = isinstance(self.study.sampler, GridSampler)
         with suppress(RuntimeError) if grid else nullcontext():
             if value is None or not math.isfinite(value):
-                self.study.tell(number, state=TrialState.FAIL)
+                self.study.tell(number, state=TrialState[otherwise])
             else:
                 self.study.tell(number, value)
 
@@ -121,9 +145,18 @@ class Search:
 
 @contextmanager
 def opened(
-    folder: Path, storage: str | None, name: str, direction: Direction, how: str, seed: int | None, space: Any
+    folder: Path,
+    storage: str | None,
+    name: str,
+    direction: Direction,
+    how: str,
+    seed: int | None,
+    space: Any,
+    prune: str | None = None,
 ) -> Iterator[Search]:
     """The study ``name`` in the storage, None: a database in ``folder``; made where it is not there.
+
+    ``how`` names its sampler, ``prune`` its pruner.
 
     UserError for storage that can't be reached, and for a study of that name with another space.
     """
@@ -133,14 +166,19 @@ def opened(
     folder.mkdir(parents=True, exist_ok=True)
     owner = uuid.uuid4().hex[:12]
     address = storage or f"sqlite:///{folder / 'study.db'}"
-    chosen = sampler(how, seed, space)
+    chosen, pruner = sampler(how, seed, space), pruning.pruner(prune)
     with FileLock(_lock(folder, owner)):
         try:
             with FileLock(folder / ".lock", timeout=WAIT):
                 options: dict[str, Any] = {"connect_args": {"timeout": WAIT}} if address.startswith("sqlite") else {}
                 database = optuna.storages.RDBStorage(address, engine_kwargs=options)
                 study = optuna.create_study(
-                    study_name=name, storage=database, sampler=chosen, direction=direction, load_if_exists=True
+                    study_name=name,
+                    storage=database,
+                    sampler=chosen,
+                    pruner=pruner,
+                    direction=direction,
+                    load_if_exists=True,
                 )
         except Timeout:
             raise UserError(f"{folder / '.lock'} is held for {WAIT} s: another search makes its database") from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
@@ -19,12 +19,18 @@ from bench.cli.launchers import PLUGINS
 from bench.mistake import UserError
 from bench.search import space as spaces
 
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from bench.search import study
+
 
 class Optuna(Sweeper):
     """Searches the space that the words and ``params`` span, ``n_jobs`` trials at a time, until there are ``n_trials``.
 
     ``name`` is the search's, and of its folder below ``folder``; the same command goes on with it. None: the data set's
-    and the model's.
+    and the model's. ``race`` starts all trials, and after ``burn_in`` folds drops those that can no longer win;
+    ``prune`` drops them by Optuna's pruner, within a fold and, without a race, between folds.
     """
 
     __module__ = PLUGINS
@@ -35,15 +41,22 @@ class Optuna(Sweeper):
         folder: str,
         n_trials: int,
         n_jobs: int,
-        sampler: str,
+        sampler: str | None,
         seed: int | None,
         storage: str | None,
         params: Mapping[str, Any],
+        race: bool = False,
+        burn_in: int = 3,
+        prune: str | None = None,
     ) -> None:
         if n_trials < 1 or n_jobs < 1:
             raise UserError("hydra.sweeper.n_trials and hydra.sweeper.n_jobs must be 1 or more")
+        if race and burn_in < 3:
+            raise UserError("hydra.sweeper.burn_in must be 3 or more: fewer folds can't tell how much they differ")
+        self.race, self.prune = burn_in if race else None, prune
         self.name, self.folder, self.n_trials, self.n_jobs = name, Path(folder), n_trials, n_jobs
-        self.sampler, self.seed, self.storage, self.params = sampler, seed, storage, dict(params)
+        self.sampler = sampler or ("qmc" if race else "tpe")
+        self.seed, self.storage, self.params = seed, storage, dict(params)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """UserError where Optuna is not installed."""
@@ -63,6 +76,7 @@ class Optuna(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         from bench.search import results, study
+        from bench.search.trials import Trials
 
         typed = [f"{key}={value}" for key, value in self.params.items()]
         fixed, space = spaces.parsed([*typed, *arguments], self.context.config_loader)
@@ -79,13 +93,13 @@ class Optuna(Sweeper):
         folder = Path(self.composed.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.composed, folder / "multirun.yaml")
-        number = 0
         with study.opened(
-            self.folder / self.study, self.storage, self.study, direction, self.sampler, self.seed, space
+            self.folder / self.study, self.storage, self.study, direction, self.sampler, self.seed, space, self.prune
         ) as search:
+            trials = Trials(search, self._launch, folder, fixed, metric.name, self.prune, self.race)
             try:
-                while (n := min(self.n_jobs, self._most(space) - search.counted())) > 0:
-                    number += self._batch(search, n, fixed, number)
+                while (left := self._most(space) - search.counted()) > 0:
+                    trials.run(self._asked(search, left if self.race else min(self.n_jobs, left)))
             finally:
                 for trial in search.of("RUNNING"):
                     if trial.user_attrs.get(study.OWNER) == search.owner:
@@ -103,31 +117,21 @@ class Optuna(Sweeper):
             )
         return min(self.n_trials, points)
 
-    def _batch(self, search: Any, n: int, fixed: list[str], first: int) -> int:
-        """Asks for some trials, runs those whose parameters are new, and tells how they ended; returns how many ran."""
+    def _asked(self, search: study.Search, n: int) -> list[FrozenTrial]:
+        """The next trials, but for those whose parameters an earlier one had, which end as it did."""
         trials = []
         for trial in [search.ask() for _ in range(n)]:
             before = search.finished_with(trial.params)
-            if before is not None:  # the run is there: training it again would end in the same bits
-                search.tell(trial.number, before.value, **before.user_attrs)
-            else:
+            if before is None:
                 trials.append(trial)
-        if not trials:
-            return 0
-        words = [[*fixed, *spaces.words(trial.params)] for trial in trials]
-        self.jobs.launch(words, initial_job_idx=first)
-        for number, trial in enumerate(trials, first):
-            self._tell(search, trial.number, sweep.job_of(Path(self.composed.hydra.sweep.dir), number))
-        return len(trials)
+            elif before.state.name == "PRUNED":
+                search.drop(trial.number, **before.user_attrs)
+            else:  # the run is there: training it again would end in the same bits
+                search.tell(trial.number, before.value, **before.user_attrs)
+        return trials
 
-    def _tell(self, search: Any, number: int, job: Mapping[str, Any] | None) -> None:
-        if job is None:
-            search.tell(number, None, error="it has left no record")
-            return
-        scores = job["scores"]
-        value = scores.oof if scores is not None and job["code"] == 0 and scores.complete else None
-        simulated = scores is not None and scores.simulated
-        search.tell(number, value, run=job["run"], error=job["error"], simulated=simulated)
+    def _launch(self, words: list[list[str]], first: int) -> None:
+        self.jobs.launch(words, initial_job_idx=first)
 
     def _metric(self, words: list[str]) -> Any:
         """The metric of the data set that the trials share."""
