@@ -74,7 +74,7 @@ def searched(
     how: str, words: list[str], seed: int, data: Path, scratch: Path
 ) -> tuple[optuna.trial.FrozenTrial, int, float]:
     """The chosen trial, the epochs of all trials, and the seconds that the search took."""
-    outputs = (scratch / f"{seed}_{how}").resolve()
+    outputs = (scratch / f"{seed}_{how}".replace(", ", "_").replace(" ", "_")).resolve()
     done = outputs / "seconds.txt"
     options = ["sampler=qmc", f"n_trials={CANDIDATES}", f"seed={seed}", "name=race", *words]
     command = [sys.executable, "-m", "bench.train", "-m", "hydra/sweeper=optuna", *WORDS, f"seed={seed}"]
