@@ -2,6 +2,7 @@
 
 python -m bench.train dataset=hms model=wavenet
 python -m bench.train -m dataset=heartbeat model=resnet1d loss=l1,ce seed=1,2
+torchrun --nproc-per-node=2 -m bench.train dataset=hms model=wavenet
 """
 
 from __future__ import annotations
@@ -35,5 +36,13 @@ def work(config: dict[str, Any], names: dict[str, str]) -> Outcome:
 
 COMMAND = Command("train", ABOUT, work, config="train")
 
+
+def main() -> int:
+    """The command, or under torchrun its part in it."""
+    from bench.crossval import torchrun
+
+    return torchrun.run(lambda: run(COMMAND))
+
+
 if __name__ == "__main__":
-    sys.exit(run(COMMAND))
+    sys.exit(main())

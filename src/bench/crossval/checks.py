@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.crossval import keys, length
+from bench.crossval import keys, length, torchrun
 from bench.datasets.base import open_to, serves
 from bench.runs.recipe import Node, Recipe
 from bench.spec import InputSpec, UserError
@@ -41,6 +41,13 @@ def values(recipe: Recipe) -> None:
     if recipe.folds.fused is True and recipe.compile in (True, "auto"):
         how = str(recipe.compile).lower()
         raise UserError(f"folds.fused=true batches the model itself; leave out compile={how}, or take compile=graph")
+    if torchrun.here():
+        for key, wanted in (("folds.launcher", "local"), ("folds.fused", False), ("compile", False)):
+            value = recipe.compile if key == "compile" else getattr(recipe.folds, key.removeprefix("folds."))
+            if value not in (wanted, "auto"):
+                raise UserError(
+                    f"torchrun trains one fold after another over all its processes: leave out {key}={value}"
+                )
     if recipe.seed < 0:
         raise UserError(f"seed={recipe.seed} must be 0 or more")
     if new:  # else where something is trained: ``buildable``

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import sys
 import threading
@@ -25,6 +26,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", choices=("true", "graph", "auto"))
     parser.add_argument("--fused", choices=("true", "auto"))
+    parser.add_argument("--ranks", type=json.loads, help="how this process meets the others that train the fold")
     arguments = parser.parse_args(words)
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints belongs in the log, from its import on
@@ -34,11 +36,18 @@ def main(words: Sequence[str] | None = None) -> int:
     given = (arguments.device, arguments.threads, arguments.compile)
     options = Options(arguments.run, arguments.numbers[0], *given)
     try:
+        if arguments.ranks:
+            from bench.training import ranks
+            from bench.training.device import choose
+
+            ranks.join(device=choose(arguments.device), **arguments.ranks)
         if arguments.fused:
             from bench.crossval.fused import train_folds
 
             return min(1, train_folds(options, arguments.numbers, arguments.fused == "true", events, _sentence))
         train_fold(options, events)
+        if arguments.ranks:
+            ranks.leave()
     except Exception as error:
         told = _sentence(error)
         if told is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,7 @@ from bench.features.device.base import DeviceHalf
 from bench.runs import frames
 from bench.runs.recipe import Recipe
 from bench.runs.run import Fold, Run
-from bench.training import checkpoint, device, inference, loop
+from bench.training import checkpoint, device, inference, loop, ranks
 from bench.training import parts as builder
 from bench.training.compiling import WhereItPays
 from bench.training.inference import rounds_at_once
@@ -62,15 +63,18 @@ def fold_in_training(options: Options, events: TextIO) -> Training:
     """The same, asking for each batch's gradients: of whoever trains this fold, or several together."""
     run = Run.open(options.run)
     fold = run.fold(options.number)
-    with FileLock(fold.folder / ".lock", timeout=60):  # a predecessor that is being ended may still hold it
-        fold.done.unlink(missing_ok=True)  # until it is written again, nobody takes the rest as whole
+    lock = FileLock(fold.folder / ".lock", timeout=60)  # a predecessor that is being ended may still hold it
+    with lock if ranks.leads() else nullcontext():
+        if ranks.leads():
+            fold.done.unlink(missing_ok=True)  # until it is written again, nobody takes the rest as whole
         training = FoldTraining(run, fold, options, events)
         train, valid, weights = training.rows()
         parts, views = training.parts(weights)
         yield from loop.fitting(parts, train, valid, training.settings, fold, training.report)
-        kept = training.kept_epoch(parts)
-        training.predict(parts, views, valid)
-        training.mark_done(kept)
+        if ranks.leads():
+            kept = training.kept_epoch(parts)
+            training.predict(parts, views, valid)
+            training.mark_done(kept)
 
 
 class FoldTraining:
@@ -127,6 +131,8 @@ class FoldTraining:
         device_half.narrow = self.settings.precision == "bf16" and not augment and rounds_at_once(model)
         if self.options.compile == "true":
             model.compile()
+        ranks.same(model)
+        ranks.same(device_half)
         graphed, note = device.graphed(self.options.compile, self.device)
         if note:
             self.note(note)
@@ -166,7 +172,8 @@ class FoldTraining:
         if device_half.learns:
             trained = self.sides.batches(self.sides.trained)
             device_half.fit(batch.x for batch in trained.in_order(self.settings.eval_batch_size))
-            checkpoint.save_weights(self.fold.features, device_half)
+            if ranks.leads():
+                checkpoint.save_weights(self.fold.features, device_half)
         return device_half
 
     def kept_epoch(self, parts: loop.Parts) -> int:

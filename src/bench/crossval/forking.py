@@ -167,6 +167,15 @@ def start(arguments: Sequence[str], modules: Sequence[str], threads: int, log: I
     )
 
 
+def why(code: int | None) -> str:
+    """How a fold's process has ended, in words; None: nobody knows."""
+    if code is None:
+        return "ended with the process that it was forked from"
+    if code == -9:
+        return "was killed (signal 9), as the system does when memory runs out: try a smaller train.batch_size"
+    return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
 def expect(threads: int) -> None:
     """Starts the fork server for folds of so many threads, so that it imports while the run is planned."""
     _serving(_environment(threads))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import targets
-from bench.crossval import forking, keys
+from bench.crossval import forking, keys, torchrun
 from bench.crossval.progress import Display
 from bench.runs.recipe import Recipe
 from bench.runs.run import Fold, Run
@@ -52,6 +52,8 @@ def side_by_side(
     """
     from bench.training.device import choose
 
+    if ranks := torchrun.here():
+        return 1, max(1, _cores() // ranks.local_world)
     on_gpu = choose(devices[0]).type == "cuda"
     parallel = parallel or (len(devices) if on_gpu or together else min(_cores(), n_splits))
     return parallel, _threads(parallel)
@@ -71,6 +73,9 @@ def expect(recipe: Recipe) -> None:
     if keys.accepted(recipe) or recipe.folds.launcher != "local" or (recipe.device != "cpu" and GPU.exists()):
         return
     n_splits = 1 if str(recipe.split["_target_"]).endswith(".none") else recipe.split.get("n_splits") or USUAL
+    if (ranks := torchrun.here()) is not None:
+        forking.expect(max(1, _cores() // ranks.local_world))
+        return
     forking.expect(_threads(recipe.folds.parallel or (1 if recipe.folds.fused is True else min(_cores(), n_splits))))
 
 
@@ -117,13 +122,15 @@ def train(
 ) -> list[int]:
     """Trains the folds, ``parallel`` side by side (see above); returns those that failed, in order.
 
-    Each process gets the device on which the fewest others are.
+    Each process gets the device on which the fewest others are; where torchrun has started several commands, all of
+    them train one fold after another.
 
     KeyboardInterrupt ends the running folds first; each goes on from its last epoch when the run is started again.
     """
     from bench.training.device import least_busy
 
-    together = start_together(fused, parallel, devices, compiled)
+    ranks = torchrun.here()
+    together = not ranks and start_together(fused, parallel, devices, compiled)
     parallel, threads = side_by_side(parallel, run.inputs.n_splits, devices, together)
     options = ["--threads", str(threads)] + (["--compile", str(compiled).lower()] if compiled else [])
     groups = _groups(numbers, len(devices) if together else len(numbers))
@@ -133,10 +140,13 @@ def train(
             while fan.waiting and len(fan.running) < parallel:
                 group = fan.waiting.pop(0)
                 device = least_busy(devices, fan.placed.values())
-                told = [*options, "--device", device]
+                told = ["--device", device] if ranks is None else ranks.begin(run, group[0], threads, devices)
                 told += ["--fused", str(fused).lower()] if len(group) > 1 else []
-                fan.start(group, device, told, threads)
-            fan.take(*fan.events.get())
+                fan.start(group, device, [*options, *told], threads)
+            group, event = fan.events.get()
+            if ranks and event is None:
+                ranks.ended()
+            fan.take(group, event)
     finally:
         _stop(list(fan.running.values()))
     return sorted(fan.failed)
@@ -193,7 +203,7 @@ class _Fan:
             return
         self.failed.append(number)
         fold = self.run.fold(log)
-        self.display.fail(number, _why(code), tail(fold), fold.log)
+        self.display.fail(number, forking.why(code), tail(fold), fold.log)
 
 
 def _groups(numbers: Sequence[int], n: int) -> list[Group]:
@@ -235,12 +245,6 @@ def _ended(process: forking.Process) -> int | None:
     assert process.stdin is not None
     process.stdin.close()
     return code
-
-
-def _why(code: int) -> str:
-    if code == -9:
-        return "was killed (signal 9), as the system does when memory runs out: try a smaller train.batch_size"
-    return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
 def tail(fold: Fold) -> list[str]:

@@ -113,6 +113,15 @@ class Batches:
         other._weigh(weight)
         return other
 
+    def between(self, stretch: slice) -> Batches:
+        """A stretch of the rows, to be read in order."""
+        other = copy.copy(self)
+        other.rows, other.example, other.target = self.rows[stretch], self.example[stretch], self.target[stretch]
+        other.resident = None if self.resident is None else self.resident[stretch]
+        other._class = None if self._class is None else self._class[stretch]
+        other._weigh(None if self._weight is None else self._weight[stretch])
+        return other
+
     def _weigh(self, weight: np.ndarray | None) -> None:
         self._weight = weight
         self.weight = None if weight is None else torch.from_numpy(weight).to(self.device)

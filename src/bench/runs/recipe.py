@@ -23,6 +23,8 @@ Node = Mapping[str, Any]
 NOTHING = {"_target_": "none"}
 CONSTANT: Node = {"_target_": "bench.training.schedules.constant"}
 FILE = "config.yaml"
+LATER = {"later": True}
+"""Of a key that came after the first release: it decides where it is not its default, so earlier runs stay found."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class Train:
     ema_every: Literal["step", "epoch"] = "step"
     batch_stats: Literal["exact", "running"] = "running"
     balanced: bool = False
+    sync_batch_norm: bool = dataclasses.field(default=True, metadata=LATER)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -184,9 +187,16 @@ def deciding(recipe: Recipe | EnsembleRecipe) -> dict[str, Any]:
     decides = {}
     for field in dataclasses.fields(recipe):
         if field.name not in recipe.elsewhere:
-            value, without = records.plain(getattr(recipe, field.name)), recipe.within.get(field.name)
+            own = getattr(recipe, field.name)
+            value, without = records.plain(own), {*recipe.within.get(field.name, ()), *_unset(own)}
             decides[field.name] = {k: v for k, v in value.items() if k not in without} if without else value
     return decides
+
+
+def _unset(value: Any) -> list[str]:
+    """The later keys of a part of the recipe that are their defaults."""
+    fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+    return [f.name for f in fields if f.metadata.get("later") and getattr(value, f.name) == f.default]
 
 
 def read(folder: Path) -> Recipe | EnsembleRecipe:

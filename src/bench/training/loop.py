@@ -21,7 +21,7 @@ from bench.augment.base import Augmentation, prepared
 from bench.data.batches import Batches
 from bench.runs.run import Fold
 from bench.spec import Direction, Metric
-from bench.training import batch_statistics, checkpoint
+from bench.training import batch_statistics, checkpoint, ranks
 from bench.training.ema import Ema
 from bench.training.inference import logits, probabilities
 from bench.training.schedules import Schedule
@@ -54,6 +54,7 @@ class Settings:
     ema: float | None = None  # decay of the weights' moving average, which is then what is judged and kept
     ema_every: Literal["step", "epoch"] = "step"
     batch_stats: Literal["exact", "running"] = "exact"  # measured for what is judged, or averaged along the way
+    sync_batch_norm: bool = True  # of a fold over several devices: over the whole batch, or each device's part
 
 
 @dataclass
@@ -108,7 +109,7 @@ def fitting(parts: Parts, train: Batches, valid: Batches, settings: Settings, fo
         parts.optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state.get("scaler", {}))
         history = state["history"]
-        if not weights_are_whole:
+        if not weights_are_whole and ranks.leads():
             checkpoint.save_weights(fold.weights, judged)
     base = [group["lr"] for group in parts.optimizer.param_groups] if state is None else state["base"]
     for epoch in range(len(history), settings.epochs):
@@ -128,10 +129,13 @@ def fitting(parts: Parts, train: Batches, valid: Batches, settings: Settings, fo
         if settings.batch_stats == "exact":
             _measure(parts, judged, rows, settings, fold)
         try:
-            history[-1] |= evaluate(parts, valid, settings, judged) if len(valid.target) else {}
+            figures = evaluate(parts, valid, settings, judged) if len(valid.target) else {}
+            history[-1] |= ranks.first_says(figures, train.device)  # what decides must not differ by rounding
         except LossIsNaN as error:
             raise LossIsNaN(f"{error} after epoch {epoch + 1}, step {history[-1]['step']}; {HINT}") from None
         history[-1] |= {"seconds": round(time.perf_counter() - started, 3), "time": round(time.time(), 3)}
+        if not ranks.leads():
+            continue
         if best_epoch(history, settings, parts.metric) == epoch:
             checkpoint.save_weights(fold.weights, judged)
         states: dict[str, Any] = {"model": parts.model, "optimizer": parts.optimizer, "scaler": scaler}
@@ -140,7 +144,9 @@ def fitting(parts: Parts, train: Batches, valid: Batches, settings: Settings, fo
         checkpoint.save(fold.checkpoint, kept)
         fold.write_history(history)
         report({"kind": "epoch", **history[-1]})
-    fold.write_history(history)  # killed between checkpoint and history, the last entry is in the checkpoint alone
+    if ranks.leads():
+        fold.write_history(history)  # killed between checkpoint and history, the last entry is in the checkpoint alone
+    ranks.wait()
     checkpoint.load_weights(fold.weights, parts.model)
 
 
@@ -148,6 +154,8 @@ def _backward(parts: Parts, settings: Settings, device: torch.device, note: Call
     """What gives a batch's gradients; its scaler keeps the small ones of float16, and skips steps that overflow."""
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
     step = Step(parts.model, parts.loss, settings.precision, scaler, settings.accumulate > 1)
+    if ranks.several():
+        return ranks.SharedStep(step, device, settings.sync_batch_norm)
     return GraphedStep(step, note) if parts.graphed and device.type == "cuda" else step
 
 
@@ -194,7 +202,9 @@ def evaluate(parts: Parts, rows: Batches, settings: Settings, model: nn.Module |
     """Loss, metric and accuracy on the validation rows; ``model`` replaces the trained model where given."""
     from bench.metrics import accuracy
 
-    answer = logits(model or parts.model, parts.device_half, rows, settings.eval_batch_size, settings.precision)
+    mine = rows.between(ranks.part(len(rows))) if ranks.several() else rows
+    answer = logits(model or parts.model, parts.device_half, mine, settings.eval_batch_size, settings.precision)
+    answer = ranks.gathered(answer, len(rows))
     loss = float((parts.valid_loss or parts.loss)(answer, rows.target, rows.weight))
     if not math.isfinite(loss):
         raise LossIsNaN(f"the validation loss is {loss}")
