@@ -34,6 +34,8 @@ def values(recipe: Recipe) -> None:
         raise UserError(f"train.ema={train.ema:g} must lie between 0 and 1, such as 0.999; null is no average")
     if train.patience is not None and train.keep == "last":
         raise UserError("train.patience waits for a better epoch: say of what, train.keep=loss, metric or train_loss")
+    if parts.solved(recipe.model):
+        solved(recipe)
     if recipe.folds.parallel is not None and recipe.folds.parallel < 1:
         raise UserError(f"folds.parallel={recipe.folds.parallel} must be 1 or more")
     if recipe.folds.fused is True and recipe.folds.parallel is not None:
@@ -52,6 +54,22 @@ def values(recipe: Recipe) -> None:
         raise UserError(f"seed={recipe.seed} must be 0 or more")
     if new:  # else where something is trained: ``buildable``
         devices(recipe)
+
+
+def solved(recipe: Recipe) -> None:
+    """Refuses what asks for epochs of a model that is solved at once."""
+    train = recipe.train
+    asked = {
+        f"train.epochs={train.epochs}": train.epochs not in (None, 1),
+        f"train.ema={train.ema}": train.ema is not None,
+        f"augment=[{','.join(recipe.augment)}]": bool(recipe.augment),
+        f"init_from={recipe.init_from}": recipe.init_from is not None,
+    }
+    if useless := [key for key, is_asked in asked.items() if is_asked]:
+        model = parts.name(recipe.model)
+        raise UserError(
+            f"{', '.join(useless)} would do nothing: model={model} is solved at once, without epochs; leave that out"
+        )
 
 
 def devices(recipe: Recipe) -> None:

@@ -22,6 +22,7 @@ from bench.augment.base import Augmentation
 from bench.crossval import sides, warm_start
 from bench.crossval.added_rows import extra_rows
 from bench.crossval.sides import Extra, Sides
+from bench.data.assignment import blocks
 from bench.data.batches import Batches
 from bench.data.store import Store
 from bench.features.base import Features
@@ -34,6 +35,7 @@ from bench.training import parts as builder
 from bench.training.compiling import WhereItPays
 from bench.training.inference import rounds_at_once
 from bench.training.seeds import EXTRA, VIEWS, epoch_seed
+from bench.training.solving import is_solved
 from bench.training.step import Training
 from bench.training.together import alone
 from bench.training.tta import View
@@ -115,6 +117,7 @@ class FoldTraining:
         extras = extra_rows(self.run, self.fold, self.sides, self.stores, lambda n: self.seed(EXTRA, n), self.note)
         train, valid = self.sides.training(extras), self.sides.batches(self.sides.validated)
         self.note(f"training on {train.where}")
+        self.added = len(train) - int(self.sides.trained.sum())
         return train, valid, self._weights(extras)
 
     def _weights(self, extras: list[Extra]) -> Callable[[int], np.ndarray] | None:
@@ -148,8 +151,14 @@ class FoldTraining:
             augment=augment,
             graphed=graphed,
             before_epoch=self._compiling(device_half),
+            blocks=self._blocks() if is_solved(model) else None,
         )
         return parts, builder.views(recipe.tta, self.features, augment)
+
+    def _blocks(self) -> np.ndarray:
+        """(N,) the training rows' blocks, which no choice among them parts; −1 for those that were added."""
+        tied = blocks(self.sides.rows[self.sides.trained], self.stores["train"].digests()[self.sides.trained])
+        return np.concatenate([tied, np.full(self.added, -1)])
 
     def _compiling(self, device_half: nn.Module) -> WhereItPays | None:
         if self.options.compile != "auto":

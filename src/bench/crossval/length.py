@@ -9,13 +9,19 @@ import pandas as pd
 from bench.data.ranges import cut
 from bench.datasets.base import open_to, serves
 from bench.runs.recipe import Recipe
+from bench.training import parts
 
 EPOCHS = 10
 """Where neither the command nor the pair's recipe says how many."""
 
 
 def intended(recipe: Recipe) -> int:
-    """The number of epochs before it is raised for few rows: as set, else the pair's, else the default."""
+    """The number of epochs before it is raised for few rows: as set, else the pair's, else the default.
+
+    A model that is solved at once has one.
+    """
+    if parts.solved(recipe.model):
+        return 1
     return recipe.train.epochs or (recipe.recipe or {}).get("epochs") or EPOCHS
 
 
@@ -30,7 +36,8 @@ def settled(recipe: Recipe, rows: pd.DataFrame) -> tuple[Recipe, str]:
     a_fold = min(trained_examples(rows).values())
     steps = max(1, -(-len(cut(a_fold, train.batch_size)) // train.accumulate))
     sentence = ""
-    if train.epochs is None and train.min_steps and epochs * steps < train.min_steps:
+    raisable = train.epochs is None and not parts.solved(recipe.model)
+    if raisable and train.min_steps and epochs * steps < train.min_steps:
         raised = -(-train.min_steps // steps)
         sentence = (
             f"{raised} in place of {epochs}: {a_fold} rows to train on are {steps} step{'s' * (steps > 1)} an epoch, "

@@ -104,6 +104,13 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
     return assignment
 
 
+def blocks(table: pd.DataFrame, digests: np.ndarray) -> np.ndarray:
+    """(N,) numbers from 0 on of the sets of rows that no split may part: a group, an example, copies (``assign``)."""
+    none = np.full(len(table), -1)
+    codes = [table[name].factorize()[0] if name in table else none for name in ("group", "example")]
+    return _tied(*codes, _content(digests))
+
+
 def with_copies(
     early: Assignment, table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict: bool = True
 ) -> Assignment:

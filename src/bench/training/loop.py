@@ -21,7 +21,7 @@ from bench.augment.base import Augmentation, prepared
 from bench.data.batches import Batches
 from bench.runs.run import Fold
 from bench.spec import Direction, Metric
-from bench.training import batch_statistics, checkpoint, ranks
+from bench.training import batch_statistics, checkpoint, ranks, solving
 from bench.training.ema import Ema
 from bench.training.inference import logits, probabilities
 from bench.training.schedules import Schedule
@@ -63,7 +63,8 @@ class Parts:
 
     ``augment`` changes training batches. ``row_weights`` gives the training rows' weights (N,) of an epoch (from 0);
     None leaves them as they are. ``valid_loss`` is what validation rows are judged by, where that differs from what
-    training minimises. ``before_epoch`` is told the history so far, the step and the epoch's rows.
+    training minimises. ``before_epoch`` is told the history so far, the step and the epoch's rows. ``blocks`` (N,) are
+    the training rows that a model which is solved leaves out together (``solving.solve``).
     """
 
     model: nn.Module
@@ -77,6 +78,7 @@ class Parts:
     valid_loss: Loss | None = None
     graphed: bool = False  # the training step as a CUDA graph
     before_epoch: Callable[[list[dict[str, float]], Step, Batches], None] | None = None
+    blocks: np.ndarray | None = None
 
 
 def fit(parts: Parts, train: Batches, valid: Batches, settings: Settings, fold: Fold, report: Report) -> None:
@@ -121,8 +123,11 @@ def fitting(parts: Parts, train: Batches, valid: Batches, settings: Settings, fo
         rates = [partial(_rate, parts.schedule, settings.epochs, lr, losses) for lr in base]
         if parts.before_epoch is not None:
             parts.before_epoch(history, backward, rows)
-        loss = yield from _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report, backward)
-        steps = math.ceil(rows.n_batches(settings.batch_size) / settings.accumulate)
+        if solving.is_solved(parts.model):
+            loss, steps = _solve(parts, rows, settings, (settings.seed, fold.number, epoch), note), 1
+        else:
+            loss = yield from _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report, backward)
+            steps = math.ceil(rows.n_batches(settings.batch_size) / settings.accumulate)
         steps += int(history[-1]["step"]) if history else 0
         history.append({"epoch": epoch + 1, "step": steps})
         history[-1] |= {"lr": parts.optimizer.param_groups[0]["lr"], "train/loss": loss}
@@ -166,6 +171,16 @@ def _note(report: Report, text: str) -> None:
 def _rows(parts: Parts, train: Batches, epoch: int) -> Batches:
     """The training rows with the weights of an epoch (from 0)."""
     return train if parts.row_weights is None else train.weighted(parts.row_weights(epoch))
+
+
+def _solve(
+    parts: Parts, rows: Batches, settings: Settings, seed: tuple[int, ...], note: Callable[[str], None]
+) -> float:
+    """The epoch of a model that is solved at once; returns the mean loss over rows."""
+    size = settings.eval_batch_size
+    loss, told = solving.solve(parts.model, parts.device_half, parts.loss, rows, parts.blocks, size, seed)
+    note(told)
+    return loss
 
 
 def _measure(parts: Parts, model: nn.Module, rows: Batches, settings: Settings, fold: Fold, once: bool = False) -> None:

@@ -112,8 +112,17 @@ def takes(node: Node) -> Kind:
     return _literal(module, name, "takes") or model_class(node).takes  # type: ignore[return-value]
 
 
+def solved(node: Node) -> bool:
+    """Whether the model is solved at once (``training/solving.py``). It is read as ``takes`` is."""
+    path = targets.current(str(node.get("_target_")))
+    module, _, name = path.rpartition(".")
+    if module in sys.modules or not targets.allowed(path, "model"):
+        return bool(getattr(model_class(node), "solved", False))
+    return _literal(module, name, "solved") == "True"
+
+
 def _literal(module: str, name: str, attribute: str) -> str | None:
-    """A string that a class's body gives an attribute; None where its module does not say it so."""
+    """A value, as text, that a class's body gives an attribute; None where its module does not say it so."""
     spec = find_spec(module)
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         return None
