@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -239,3 +241,23 @@ def test_folds_together_learn_what_each_learns_alone(
     assert train_folds(options, [0, 1, 2], False, told, str) == 0
     assert "captured" not in told.getvalue()
     np.testing.assert_allclose(predicted(plan.run), predicted(single), atol=2e-4)
+
+
+def test_two_ranks_on_one_gpu_train_as_one_process(roots: dict[str, Path], tmp_path: Path) -> None:
+    """They share the GPU, which NCCL refuses and gloo does not; batch normalisation is over the whole batch."""
+    words = ["dataset=heartbeat", f"dataset.root={roots['heartbeat']}", "model=resnet1d", "model.dropout=0", *CALM]
+    words += [
+        "train.epochs=2",
+        "train.min_steps=1",
+        "folds.only=[0]",
+        "tracking.enabled=false",
+        f"store={tmp_path}/store",
+    ]
+    torch_run = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    tables = []
+    for name, ranks in (("one", []), ("two", torch_run)):
+        command = [sys.executable, "-m", *ranks, "bench.train", *words, "device=cuda:0", f"outputs={tmp_path / name}"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=200)
+        assert ended.returncode == 0, ended.stderr
+        tables.append(pd.read_parquet(next((tmp_path / name).glob("heartbeat/*/*/oof.parquet"))).filter(like="pred_"))
+    assert np.abs(tables[0].to_numpy() - tables[1].to_numpy()).max() < TOLERANCE["float32"]

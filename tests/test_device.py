@@ -64,8 +64,8 @@ def test_a_list_of_devices_is_a_key_that_decides_no_run() -> None:
 
 @pytest.mark.usefixtures("two_gpus")
 def test_each_fold_gets_the_device_with_the_fewest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert device.least_busy(["cuda:0", "cuda:1"], ["cuda:0"]) == "cuda:1"
-    assert device.least_busy(["cuda:0", "cuda:1"], ["cuda:0", "cuda:1"]) == "cuda:0"
+    assert device.least_busy(["cuda:0", "cuda:1"], ["cuda:0"]) == ["cuda:1", "cuda:0"]
+    assert device.least_busy(["cuda:0", "cuda:1"], ["cuda:0", "cuda:1"]) == ["cuda:0", "cuda:1"]
     assert processes.side_by_side(None, 5, ["cuda:0", "cuda:1"])[0] == 2, "one fold a GPU"
     assert processes.side_by_side(4, 5, ["cuda:0", "cuda:1"])[0] == 4, "as many as are asked for"
 

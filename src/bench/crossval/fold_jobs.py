@@ -65,10 +65,9 @@ class FoldJob:
         from bench.crossval.length import intended
         from bench.training import device
 
-        devices = device.several(self.recipe.device)
-        mine, folds = [devices[number % len(devices)]], self.recipe.folds
+        devices, folds = device.several(self.recipe.device), self.recipe.folds
         screen = Told(run, Lines("score", intended(run.recipe)))
-        return processes.train(run, [number], folds.parallel, mine, self.recipe.compile, screen)
+        return processes.train(run, [number], folds.parallel, devices, self.recipe.compile, screen)
 
     def _collect(self, run: Run) -> None:
         """Collects the run where this was the last fold and no command holds the run."""

@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import targets
-from bench.crossval import forking, keys, torchrun
+from bench.crossval import forking, keys, leases, torchrun
 from bench.crossval.progress import Display
 from bench.runs.recipe import Recipe
 from bench.runs.run import Fold, Run
 from bench.tell import say
 
 LAST_LINES = 12
+LOOK_S = 1.0
+"""Seconds between looks for a GPU."""
 
 
 def missing(run: Run, numbers: Sequence[int], test_digest: str) -> list[int]:
@@ -122,33 +124,42 @@ def train(
 ) -> list[int]:
     """Trains the folds, ``parallel`` side by side (see above); returns those that failed, in order.
 
-    Each process gets the device on which the fewest others are; where torchrun has started several commands, all of
-    them train one fold after another.
+    Each process leases a GPU, the one with the fewest others of the run, and waits for one where other commands have
+    them all; where torchrun has started several commands, all of them train one fold after another.
 
     KeyboardInterrupt ends the running folds first; each goes on from its last epoch when the run is started again.
     """
     from bench.training.device import least_busy
 
     ranks = torchrun.here()
+    gpus = [] if ranks else leases.gpus(devices)
+    devices = gpus or devices
     together = not ranks and start_together(fused, parallel, devices, compiled)
     parallel, threads = side_by_side(parallel, run.inputs.n_splits, devices, together)
     options = ["--threads", str(threads)] + (["--compile", str(compiled).lower()] if compiled else [])
     groups = _groups(numbers, len(devices) if together else len(numbers))
     fan = _Fan(run, groups, display)
+    leased = leases.Leases(gpus, -(-parallel // len(gpus))) if gpus else None
     try:
         while fan.waiting or fan.running:
             while fan.waiting and len(fan.running) < parallel:
-                group = fan.waiting.pop(0)
-                device = least_busy(devices, fan.placed.values())
+                lease = leased.take(least_busy(gpus, fan.on_gpus())) if leased else None
+                if leased and lease is None:
+                    break
+                group, device = fan.waiting.pop(0), lease.device if lease else devices[0]
                 told = ["--device", device] if ranks is None else ranks.begin(run, group[0], threads, devices)
                 told += ["--fused", str(fused).lower()] if len(group) > 1 else []
-                fan.start(group, device, [*options, *told], threads)
-            group, event = fan.events.get()
+                fan.start(group, [*options, *told], threads, lease)
+            try:
+                group, event = fan.events.get(timeout=LOOK_S if leased and fan.waiting else None)
+            except queue.Empty:  # another command may have given a GPU back
+                continue
             if ranks and event is None:
                 ranks.ended()
             fan.take(group, event)
     finally:
         _stop(list(fan.running.values()))
+        fan.release()
     return sorted(fan.failed)
 
 
@@ -158,12 +169,21 @@ class _Fan:
     def __init__(self, run: Run, waiting: list[Group], display: Display) -> None:
         self.run, self.waiting, self.display = run, waiting, display
         self.events: Events = queue.Queue()
-        self.running, self.placed = dict[Group, forking.Process](), dict[Group, str]()
+        self.running, self._leases = dict[Group, forking.Process](), dict[Group, leases.Lease]()
         self.failed, self._started = list[int](), set[int]()
         self._settled = set[int]()  # folds that have ended while their process goes on, or that it has given back
 
-    def start(self, group: Group, device: str, told: list[str], threads: int) -> None:
-        self.placed[group] = device
+    def on_gpus(self) -> list[str]:
+        """The GPU of each process that has one."""
+        return [lease.device for lease in self._leases.values()]
+
+    def release(self) -> None:
+        for group in list(self._leases):
+            self._leases.pop(group).release()
+
+    def start(self, group: Group, told: list[str], threads: int, lease: leases.Lease | None) -> None:
+        if lease is not None:
+            self._leases[group] = lease
         self.running[group] = _start(self.run, group, told, threads, self.events)
         self._settled -= set(group)
         for number in group:
@@ -186,7 +206,8 @@ class _Fan:
 
     def _end(self, group: Group) -> None:
         code = _ended(self.running.pop(group))
-        del self.placed[group]
+        if group in self._leases:
+            self._leases.pop(group).release()
         for number in group:
             if number in self._settled:
                 continue

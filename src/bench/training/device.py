@@ -39,10 +39,10 @@ def several(names: str | Sequence[str]) -> list[str]:
     return listed
 
 
-def least_busy(devices: Sequence[str], taken: Iterable[str]) -> str:
-    """The device with the fewest folds on it; the first named of equals."""
+def least_busy(devices: Sequence[str], taken: Iterable[str]) -> list[str]:
+    """The devices in the order of the folds on them, the fewest first; of equals as they are named."""
     folds = Counter(taken)
-    return min(devices, key=lambda name: folds[name])
+    return sorted(devices, key=lambda name: folds[name])
 
 
 def mixed_precision(device: torch.device) -> Literal["float32", "bf16", "fp16"]:
