@@ -48,6 +48,7 @@ class Chance:
     def __init__(self, device: torch.device) -> None:
         self._index = None
         if device.type == "cuda":
+            torch.cuda.init()  # a device that is named by its number starts nothing, and has no generator until then
             self._index = torch.cuda.current_device() if device.index is None else device.index
             self._gpu = torch.Generator(device).graphsafe_get_state()
         self._cpu = torch.get_rng_state()
