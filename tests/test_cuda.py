@@ -106,7 +106,8 @@ def test_a_gpu_trains_and_predicts_as_a_processor(
     for fold, other in zip(there.folds, here.folds, strict=True):
         loss, wanted = fold.history()[-1]["train/loss"], other.history()[-1]["train/loss"]
         assert loss == pytest.approx(wanted, rel=20 * TOLERANCE[precision] / 3)
-        assert "held on cuda" in fold.log.read_text()
+        how = "gathered from the store" if dataset == "freesound" else "held on cuda"  # windows are cut anew each epoch
+        assert how in fold.log.read_text()
 
 
 @pytest.fixture
