@@ -32,6 +32,9 @@ SIZES: dict[str, dict[str, Any]] = {
     "hms_image": {"height": 80, "width": 96},
     "hms_spectrogram": {"layout": "regions"},
     "hms_waveform": {"decimate": 20, "cutoff": 4.0},
+    "hydra": {"groups": 4},
+    "multirocket": {"kernels": 84},
+    "multirocket_hydra": {"kernels": 84, "groups": 4},
 }
 """Options of features whose own are large."""
 

@@ -195,9 +195,16 @@ def readers(feature: Option) -> list[str]:
     return [o.name for o in options("dataset") if not only or o.target.name in only]
 
 
-def served(kind: str) -> dict[str, list[str]]:
-    """data set → its features of a kind, the default first."""
-    features = [o for o in options("features") if o.target is not None and o.target.kind == kind]
+def fit(feature: Option, model: Option) -> bool:
+    """Whether the model takes what the feature gives; numbers without order are for models that flatten."""
+    gives, takes = feature.target, model.target
+    return gives.kind == takes.takes and (gives.ordered or getattr(takes, "flattens", False))
+
+
+def served(kind: str, model: Option | None = None) -> dict[str, list[str]]:
+    """data set → its features of a kind, the default first; of a ``model`` those that it takes."""
+    of_kind = [o for o in options("features") if o.target is not None and o.target.kind == kind]
+    features = [o for o in of_kind if model is None or fit(o, model)]
     features_of: dict[str, list[str]] = {}
     for dataset in options("dataset"):
         default = dataset.target.features.get(kind)

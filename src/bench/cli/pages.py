@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench import build
 from bench.cli.compose import compose
 from bench.cli.grids import table
-from bench.cli.options import Option, asked, defaults, groups, options, own_of, readers, recipes, served
+from bench.cli.options import Option, asked, defaults, fit, groups, options, own_of, readers, recipes, served
 from bench.runs.recipe import Recipe, composed
 from bench.spec import InputSpec, UserError
 from bench.tell import console
@@ -202,7 +202,7 @@ def of_dataset(option: Option, request: Asked) -> Facts:
 def of_features(option: Option, request: Asked) -> Facts:
     if option.target is None:
         return []
-    takers = [model.name for model in options("model") if model.target.takes == option.target.kind]
+    takers = [model.name for model in options("model") if fit(option, model)]
     rows = [
         ("gives", a(option.target.kind)),
         ("reads", ", ".join(f"{name} (its own)" if name in own_of(option) else name for name in readers(option))),
@@ -220,7 +220,7 @@ def of_features(option: Option, request: Asked) -> Facts:
 
 
 def of_model(option: Option, request: Asked) -> Facts:
-    serve = [f"{name} ({', '.join(features)})" for name, features in served(option.target.takes).items()]
+    serve = [f"{name} ({', '.join(features)})" for name, features in served(option.target.takes, option).items()]
     rows = [
         ("takes", a(option.target.takes)),
         ("trains on", "\n".join(serve) or "no data set yet"),
@@ -242,7 +242,7 @@ def on_dataset(console: Console, request: Asked) -> None:
     assert request.source is not None
     name = request.source.name
     rows: list[tuple[str, ...]] = []
-    inputs: dict[str, tuple[str, InputSpec]] = {}
+    inputs: dict[str, tuple[Option, InputSpec]] = {}
     for option in options("features"):
         selected = request.selected.get("features") == option.name
         if option.target is None or name not in readers(option):
@@ -254,7 +254,7 @@ def on_dataset(console: Console, request: Asked) -> None:
         is_default, spec = name in own_of(option), spec_on(request.source, request.node(option))
         rows.append((f"{option.name} *" if is_default else option.name, spec.kind, shape(spec), option.about))
         if selected or (is_default and spec.kind not in inputs):
-            inputs[spec.kind] = (option.name, spec)
+            inputs[spec.kind] = (option, spec)
     table(console, "Its features (* where a command names none)", ("", "gives", "shape", ""), rows)
     rows, others = [], []
     kinds = sorted(inputs, key=["sequence", "image"].index)
@@ -266,16 +266,19 @@ def on_dataset(console: Console, request: Asked) -> None:
             others.append(f"{option.name} takes {a(option.target.takes)}")
             continue
         features, spec = inputs[option.target.takes]
+        if not fit(features, option):
+            others.append(f"{option.name} looks for order in {features.name}")
+            continue
         try:
             count = f"{parameters(request.node(option), spec):,}"
         except UserError:
             if "model" in request.selected:
                 raise
             count = "does not fit"
-        rows.append((star(option), count, features, shape(spec)))
+        rows.append((star(option), count, features.name, shape(spec)))
     table(console, "Models on it, with their trained parameters", ("", ">parameters", "from", "shape"), rows)
     if others:
-        console.print(f"Not on {name}, which has no features for them: {', '.join(others)}.")
+        console.print(f"Not on {name} with these features: {', '.join(others)}.")
 
 
 def on_split(console: Console, request: Asked) -> None:
@@ -310,7 +313,7 @@ def parameters(node: Mapping[str, Any], spec: InputSpec) -> int:
 def spec_on(source: Source, node: Mapping[str, Any]) -> InputSpec:
     from bench.training import parts
 
-    return parts.features(node).spec(source.dataset)
+    return parts.features(parts.with_signal(node, type(source.dataset))).spec(source.dataset)
 
 
 def a(kind: str) -> str:

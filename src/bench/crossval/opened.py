@@ -60,6 +60,11 @@ def _refuse_misfits(features: Features, dataset: Dataset, recipe: Recipe, names:
             f"leave features out, or choose one that python -m bench.catalog dataset={names.get('dataset')} lists"
         )
     takes = parts.takes(recipe.model)
+    if not features.ordered and takes == features.kind and not parts.flattens(recipe.model):
+        raise UserError(
+            f"model={names.get('model')} looks for patterns along time, and features={names.get('features')} gives "
+            "numbers without order; choose model=linear or model=mlp, or other features"
+        )
     if features.kind != takes:
         fitting = dataset.fitting(takes) or "none yet"
         raise UserError(

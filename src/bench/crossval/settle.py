@@ -41,7 +41,7 @@ def settle(recipe: Recipe, names: Mapping[str, str]) -> tuple[Recipe, dict[str, 
 def _features(recipe: Recipe, names: Mapping[str, str]) -> tuple[str, Node]:
     """The features named in the recipe; else the pair's; else the data set's default for the model's input."""
     if parts.named(recipe.features):
-        return names.get("features", "custom"), recipe.features
+        return names.get("features", "custom"), parts.with_signal(recipe.features, parts.dataset_class(recipe.dataset))
     import yaml
 
     defaults, takes = parts.dataset_class(recipe.dataset).features, parts.takes(recipe.model)
@@ -52,7 +52,8 @@ def _features(recipe: Recipe, names: Mapping[str, str]) -> tuple[str, Node]:
             f"dataset={names.get('dataset')} has no features for a model that takes {a(takes)}; "
             f"choose a model that takes {kinds}, or name features="
         )
-    return name, yaml.safe_load(extensions.option("features", name).read_text(encoding="utf-8"))
+    node = yaml.safe_load(extensions.option("features", name).read_text(encoding="utf-8"))
+    return name, parts.with_signal(node, parts.dataset_class(recipe.dataset))
 
 
 def sized(recipe: Recipe, simulated: bool) -> Recipe:

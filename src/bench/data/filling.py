@@ -119,8 +119,8 @@ def run(task: Task, rows: int, workers: int, progress: Progress) -> tuple[np.nda
     digests, flat = np.zeros((rows, 16), np.uint8), np.zeros(rows, bool)
     problems: list[str] = []
     ranges = [(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
-    if len(set(task.dataset.files(task.part))) <= 1:
-        workers = 1  # one file is parsed once, by one process
+    # one file is parsed by each process: there must be more to gain
+    start_s = START_S if len(set(task.dataset.files(task.part))) > 1 else 3 * START_S
     done = 0
 
     def take(result: Chunk) -> None:
@@ -137,7 +137,7 @@ def run(task: Task, rows: int, workers: int, progress: Progress) -> tuple[np.nda
         began = time.perf_counter()
         take(task(*ranges.pop(0)))
         remaining_s = (time.perf_counter() - began) * len(ranges)
-        if done > CHUNK and remaining_s * (1 - 1 / max(workers, 1)) > START_S:
+        if done > CHUNK and remaining_s * (1 - 1 / max(workers, 1)) > start_s:
             break
     if not ranges:
         return digests, flat, problems

@@ -39,6 +39,9 @@ class Features(ABC):
     reads: ClassVar[dict[str, Any]] = {}
     between: ClassVar[bool] = True
     """Whether a row between two stored ones means something; False where they are codes, such as packed bits."""
+    ordered: ClassVar[bool] = True
+    """Whether neighbours on the last axis are neighbours in time or frequency; numbers without order are for models
+    that flatten them (their class says ``flattens``)."""
     stored_as: ClassVar[str | None] = None
     """A name that several classes give their stored half, so that they share stores; None: the class's own."""
     mirrored: ClassVar[Callable[..., Tensor] | None] = None

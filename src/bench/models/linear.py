@@ -24,6 +24,7 @@ class Linear(nn.Module):
 
     takes: ClassVar[str] = "sequence"
     solved: ClassVar[bool] = True
+    flattens: ClassVar[bool] = True
     mean: Tensor
     scale: Tensor
     penalty: Tensor

@@ -16,6 +16,7 @@ class MLP(nn.Module):
     """(B, C, T) → flatten → one ReLU layer for each of ``hidden`` → logits (B, K)."""
 
     takes: ClassVar[str] = "sequence"
+    flattens: ClassVar[bool] = True
 
     def __init__(self, spec: InputSpec, hidden: Sequence[int] = (64,), dropout: float = 0.0) -> None:
         super().__init__()

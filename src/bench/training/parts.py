@@ -12,9 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import build, targets
+from bench import build, extensions, targets
 from bench.datasets.root import Files
 from bench.runs.recipe import Node
+from bench.spec import UserError
 from bench.targets import PLACEHOLDERS
 
 if TYPE_CHECKING:
@@ -98,6 +99,34 @@ def features(node: Node) -> Features:
     return instance
 
 
+def with_signal(node: Node, dataset: type[Dataset]) -> Node:
+    """A features' node whose ``signal``, where it has one, names its target in full.
+
+    ``default`` are the data set's own features for a sequence, another word an option of conf/features; the signal's
+    other keys win over that option's. Raises UserError where there is no such option.
+    """
+    signal = node.get("signal")
+    if signal is None:
+        return node
+    signal = {"_target_": signal} if isinstance(signal, str) else signal
+    name = str(signal.get("_target_"))
+    if "." in name:
+        return {**node, "signal": signal}
+    import yaml
+
+    name = dataset.features.get("sequence", "") if name == "default" else name
+    path = extensions.option("features", name)
+    if not path.exists():
+        raise UserError(
+            f"features.signal={name or 'default'} is no feature of dataset={dataset.name}; choose features.signal= "
+            f"one of {', '.join(targets.options('features'))}"
+        )
+    own = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if "signal" in own:
+        raise UserError(f"features.signal={name} gives no signal to lay kernels on; choose one for sequence models")
+    return {**node, "signal": {**own, **{key: value for key, value in signal.items() if key != "_target_"}}}
+
+
 def model_class(node: Node) -> Any:
     """The class, which says what it ``takes``."""
     return build.locate(node, "model")
@@ -113,12 +142,22 @@ def takes(node: Node) -> Kind:
 
 
 def solved(node: Node) -> bool:
-    """Whether the model is solved at once (``training/solving.py``). It is read as ``takes`` is."""
+    """Whether the model is solved at once (``training/solving.py``)."""
+    return _says(node, "solved")
+
+
+def flattens(node: Node) -> bool:
+    """Whether the model takes a sequence's numbers in any order."""
+    return _says(node, "flattens")
+
+
+def _says(node: Node, attribute: str) -> bool:
+    """What a model's class says of itself, False where nothing; it is read as ``takes`` is."""
     path = targets.current(str(node.get("_target_")))
     module, _, name = path.rpartition(".")
     if module in sys.modules or not targets.allowed(path, "model"):
-        return bool(getattr(model_class(node), "solved", False))
-    return _literal(module, name, "solved") == "True"
+        return bool(getattr(model_class(node), attribute, False))
+    return _literal(module, name, attribute) == "True"
 
 
 def _literal(module: str, name: str, attribute: str) -> str | None:
