@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -22,6 +23,7 @@ from bench.atomic import read_json
 from bench.crossval.collect import collect
 from bench.prediction.blended import load
 from bench.prediction.command import predict
+from bench.runs.cleaning import REGISTERED
 from bench.runs.run import Run
 from bench.spec import UserError
 from bench.tracking import registry
@@ -217,6 +219,8 @@ def test_the_same_run_is_registered_once(run: Run, capsys: pytest.CaptureFixture
     client = client_of(run)
     (first,), (other,) = (client.search_model_versions(f"name = '{name}'") for name in ("beats", "other"))
     assert first.source == other.source  # under another name nothing is sent again
+    noted = json.loads((run.folder / REGISTERED).read_text(encoding="utf-8"))
+    assert noted == ["models:/beats/1", "models:/other/1"], "bench.clean keeps it for that"
 
 
 def test_other_source_makes_another_version(run: Run) -> None:

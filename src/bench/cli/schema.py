@@ -66,12 +66,24 @@ class Leaderboard:
     to: str | None = None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clean:
+    """The keys of conf/clean.yaml, which says what each means."""
+
+    runs: str | None = None
+    what: str = "failed"
+    yes: bool = False
+    dry_run: bool = False
+    outputs: str = "outputs"
+
+
 SCHEMAS: Mapping[str, type[Any]] = {
     "train": Recipe,
     "predict": Predict,
     "ensemble": EnsembleRecipe,
     "compare": Compare,
     "leaderboard": Leaderboard,
+    "clean": Clean,
 }
 """command → its keys; conf/<command>.yaml asks for them as <command>_schema."""
 

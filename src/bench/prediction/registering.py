@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
+from bench.atomic import read_json, write_json
 from bench.cli.schema import Predict
 from bench.prediction.runtimes import TORCH
+from bench.runs.cleaning import REGISTERED
 from bench.runs.run import Run
 from bench.runs.selection import ENSEMBLE
 from bench.spec import UserError
@@ -45,6 +47,7 @@ def register(run: Run, config: Predict) -> str:
         version = registry.register(run, uri, name, files(run, folds), marks(run, folds), arrays)
     except TrackingError as error:
         raise UserError(f"register={name}: {error}; the same command again registers it, nothing is lost") from error
+    _note(run, version.uri)
     mark = " (SIMULATED data)" if known.simulated else ""
     if version.new:
         held = f"{len(folds)} fold{'s' * (len(folds) > 1)}, {version.size / 1e6:.1f} MB"
@@ -54,6 +57,16 @@ def register(run: Run, config: Predict) -> str:
     say(f"MLflow    {before_looking(uri)}{registry.page(uri, version)}")
     print(f"model {version.uri}", flush=True)
     return version.uri
+
+
+def _note(run: Run, uri: str) -> None:
+    """Notes in the run's folder that a model was made of it, so that bench.clean keeps it."""
+    path = run.folder / REGISTERED
+    try:
+        known = read_json(path) if path.exists() else []
+        write_json(path, sorted({*map(str, known if isinstance(known, list) else []), uri}))
+    except (OSError, UserError) as error:  # the model is registered all the same
+        say(f"register  {path} can't be written ({error}), so bench.clean does not know of it")
 
 
 def files(run: Run, folds: list[int]) -> list[Path]:

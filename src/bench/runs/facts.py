@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,23 @@ def is_locked(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+DAY = 86_400
+"""Seconds without a write after which a run that says it is trained elsewhere is not any more."""
+
+
+def elsewhere_since(run: Run) -> str | None:
+    """A sentence where the run says that it is being trained on another host, and its files changed within a day."""
+    state = run.state()
+    host = str(state.get("host") or "")
+    if state.get("status") != "running" or host in ("", os.uname().nodename):
+        return None
+    paths = [run.folder / "state.json", *(run.folder / "folds").glob("*/*")]
+    last = max(path.lstat().st_mtime for path in paths)
+    if time.time() - last > DAY:
+        return None
+    return f"says that it is trained on {host:.80}, and has changed within a day; clean it there, or later"
 
 
 def content(value: Any) -> str:

@@ -89,7 +89,7 @@ def _row(members: Sequence[tuple[Run, Scores]], words: Sequence[str]) -> Row:
         baseline=scores[0].baseline,
         accuracy=statistics.mean(one.accuracy for one in scores),
         seconds=sum(_seconds(run) for run in runs),
-        size=sum(_size(run.folder) for run in runs),
+        size=sum(size(run.folder) for run in runs),
         words=tuple(words),
     )
 
@@ -112,13 +112,13 @@ def _seconds(run: Run) -> float:
         return 0.0
 
 
-def _size(folder: Path) -> int:
+def size(folder: Path) -> int:
     """Bytes of a folder's files; no link is followed."""
     total = 0
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                total += _size(Path(entry.path))
+                total += size(Path(entry.path))
             elif entry.is_file(follow_symlinks=False):
                 total += entry.stat(follow_symlinks=False).st_size
     return total

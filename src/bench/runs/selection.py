@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,15 +41,13 @@ def select(requested: str | Sequence[str], outputs: Path, key: str = "runs") -> 
     Raises UserError for a run that is missing, unfinished or no longer whole, or named twice. Of a query's runs those
     are left out, and said.
     """
-    words = _words(requested)
-    conditions = [word.partition("=")[::2] for word in words if _is_condition(word)]
+    names, conditions = _words(requested)
     runs: list[Run] = []
-    for word in words:
-        if not _is_condition(word):
-            run = _named(word, outputs, key)
-            if trouble := problem(run):
-                raise UserError(f"{key}: {run.folder} {trouble}")
-            runs.append(run)
+    for word in names:
+        run = _named(word, outputs, key)
+        if trouble := problem(run):
+            raise UserError(f"{key}: {run.folder} {trouble}")
+        runs.append(run)
     left_out: list[str] = []
     if conditions:
         matching, left_out = _asked(conditions, outputs, key)
@@ -60,6 +59,16 @@ def select(requested: str | Sequence[str], outputs: Path, key: str = "runs") -> 
         if folders.count(folder) > 1:
             raise UserError(f"{key} names {folder} more than once; name each run once")
     return Selected(runs, left_out)
+
+
+def meant(requested: str, outputs: Path, key: str = "runs") -> tuple[list[Run], list[Run], list[str]]:
+    """Runs named one by one, those that the query means, finished or not, and sentences on what can't be read."""
+    names, conditions = _words(requested)
+    named = list({run.folder: run for run in (_named(word, outputs, key) for word in names)}.values())
+    met, unreadable = _met(conditions, outputs, key) if conditions else ([], [])
+    if not named and not conditions:
+        raise UserError(f"{key} names no run; {HOW}")
+    return named, [run for run in met if run not in named], unreadable
 
 
 def everything(outputs: Path) -> list[Run]:
@@ -114,18 +123,50 @@ def refuse_unvalidated(run: Run) -> None:
         )
 
 
-def _words(requested: str | Sequence[str]) -> list[str]:
+def _words(requested: str | Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The words that name runs, and the conditions of the query."""
     texts = [requested] if isinstance(requested, str) else [str(text) for text in requested]
     words = [word.strip() for text in texts for word in text.strip().removeprefix("[").removesuffix("]").split(",")]
-    return [word for word in words if word]
+    conditions = [word for word in words if "=" in word and "/" not in word]
+    pairs = [(name, value) for name, _, value in (word.partition("=") for word in conditions)]
+    return [word for word in words if word and word not in conditions], pairs
 
 
-def _is_condition(word: str) -> bool:
-    return "=" in word and "/" not in word
+def folders(outputs: Path, onerror: Callable[[OSError], None] | None = None) -> list[Path]:
+    """What lies in ``<outputs>/*/*/*`` and is a folder; hidden names are none, so what a cleaning threw away is not.
+
+    ``onerror`` is told what can't be listed.
+    """
+    level = [outputs]
+    for _ in range(3):
+        level = [path for folder in level for path in _subfolders(folder, onerror)]
+    return level
+
+
+def _subfolders(folder: Path, onerror: Callable[[OSError], None] | None) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name[:1] != "." and _is_folder(entry))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        if onerror:
+            onerror(error)
+        return []
+    return [folder / name for name in names]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def _all(outputs: Path) -> list[Run]:
-    return [Run(path.parent.resolve()) for path in sorted(outputs.glob("*/*/*/inputs.json"))]
+    """One that is reached by links, too, is there once."""
+    found = (folder.resolve() for folder in folders(outputs) if os.path.exists(folder / inputs.FILE))
+    return [Run(folder) for folder in dict.fromkeys(found)]
 
 
 def _named(word: str, outputs: Path, key: str) -> Run:
@@ -147,6 +188,19 @@ def _named(word: str, outputs: Path, key: str) -> Run:
 
 
 def _asked(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[list[Run], list[str]]:
+    """The finished runs that meet the conditions, and sentences on the others."""
+    met, unreadable = _met(conditions, outputs, key)
+    troubles = [(run, problem(run)) for run in met]
+    usable = [run for run, trouble in troubles if trouble is None]
+    left_out = [f"{run.folder} {trouble}" for run, trouble in troubles if trouble]
+    if not usable:
+        query = ",".join("=".join(pair) for pair in conditions)
+        raise UserError(f"{key}: no run that meets {query} is finished: {left_out[0]}")
+    return usable, unreadable + left_out
+
+
+def _met(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[list[Run], list[str]]:
+    """The runs that meet the conditions, finished or not, and sentences on those that can't be read."""
     query = ",".join("=".join(pair) for pair in conditions)
     everything: dict[Path, dict[str, str]] = {}
     unreadable = []
@@ -171,12 +225,7 @@ def _asked(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[
     ]
     if not met:
         raise UserError(f"{key}: none of the {len(everything)} runs in {outputs} meets {query}; {HOW}")
-    troubles = [(run, problem(run)) for run in met]
-    usable = [run for run, trouble in troubles if trouble is None]
-    left_out = [f"{run.folder} {trouble}" for run, trouble in troubles if trouble]
-    if not usable:
-        raise UserError(f"{key}: no run that meets {query} is finished: {left_out[0]}")
-    return usable, unreadable + left_out
+    return met, unreadable
 
 
 def _searched(name: str, outputs: Path, key: str) -> set[Path]:

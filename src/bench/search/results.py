@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.atomic import write_json, write_text
+from bench.runs.inputs import FILE
 from bench.runs.run import Run
 from bench.runs.selection import SEARCH_RUNS
 from bench.search import space as spaces
@@ -36,7 +37,8 @@ def leave(search: Search, fixed: list[str], metric: str) -> bool:
     screen.print(f"\nsearch    {search.study.study_name}: {ended}{len(failed)} failed")
     if dropped and complete:
         trained, planned = epochs(complete, dropped)
-        screen.print(f"epochs    {trained:,} of about {planned:,} ({1 - trained / planned:.0%} saved)")
+        if planned:
+            screen.print(f"epochs    {trained:,} of about {planned:,} ({1 - trained / planned:.0%} saved)")
     for trial in failed[-3:]:
         screen.print(f"trial {trial.number} failed: {trial.user_attrs.get('error')}", soft_wrap=True)
     if not complete:
@@ -58,8 +60,12 @@ def ranked(search: Search) -> list[FrozenTrial]:
 def epochs(complete: list[FrozenTrial], dropped: list[FrozenTrial]) -> tuple[int, int]:
     """Epochs that the trials' folds have had, and about how many they would have had without dropping any.
 
-    A dropped trial's folds count as its own finished ones do, or where it has none as the complete trials' do.
+    A dropped trial's folds count as its own finished ones do, or where it has none as the complete trials' do. Runs
+    that a cleaning has deleted are left out.
     """
+    complete, dropped = ([trial for trial in trials if _has_run(trial)] for trials in (complete, dropped))
+    if not complete:
+        return 0, 0
     whole = [_epochs(trial, all_begun=False) for trial in complete]
     trained = planned = sum(map(sum, whole))
     n_folds = max(map(len, whole))
@@ -69,6 +75,11 @@ def epochs(complete: list[FrozenTrial], dropped: list[FrozenTrial]) -> tuple[int
         trained += sum(_epochs(trial, all_begun=True))
         planned += round(n_folds * (sum(finished) / len(finished) if finished else usual))
     return trained, planned
+
+
+def _has_run(trial: FrozenTrial) -> bool:
+    folder = trial.user_attrs.get("run")
+    return not folder or (Path(folder) / FILE).exists()
 
 
 def _epochs(trial: FrozenTrial, all_begun: bool) -> list[int]:
