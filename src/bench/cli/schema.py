@@ -77,8 +77,39 @@ class Clean:
     outputs: str = "outputs"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Which of how many parts of a store a command fills."""
+
+    count: int = 1
+    index: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """The keys of conf/prepare.yaml, which says what each means.
+
+    ``loss``, ``split`` and ``recipe`` are what a data set's option brings for training; nothing of them is used.
+    """
+
+    dataset: Node
+    features: Node
+    model: Node | None = None
+    loss: Node | None = None
+    split: Node | None = None
+    recipe: Node | None = None
+    check: bool = False
+    shard: Shard = dataclasses.field(default_factory=Shard)
+    outputs: str = "outputs"
+    data: str = "data"
+    store: str = "data/store"
+    workers: int | None = None
+    extensions: tuple[str, ...] | None = None
+
+
 SCHEMAS: Mapping[str, type[Any]] = {
     "train": Recipe,
+    "prepare": Prepare,
     "predict": Predict,
     "ensemble": EnsembleRecipe,
     "compare": Compare,

@@ -53,12 +53,17 @@ def open_files(recipe: Recipe, names: Mapping[str, str]) -> Opened:
     return Opened(dataset, simulated, features, features.spec(dataset))
 
 
-def _refuse_misfits(features: Features, dataset: Dataset, recipe: Recipe, names: Mapping[str, str]) -> None:
+def refuse_foreign(features: Features, dataset: Dataset, names: Mapping[str, str]) -> None:
+    """UserError for features that read another data set."""
     if features.datasets and dataset.name not in features.datasets:
         raise UserError(
             f"features={names.get('features')} reads {' or '.join(features.datasets)}, not {dataset.name}; "
             f"leave features out, or choose one that python -m bench.catalog dataset={names.get('dataset')} lists"
         )
+
+
+def _refuse_misfits(features: Features, dataset: Dataset, recipe: Recipe, names: Mapping[str, str]) -> None:
+    refuse_foreign(features, dataset, names)
     takes = parts.takes(recipe.model)
     if not features.ordered and takes == features.kind and not parts.flattens(recipe.model):
         raise UserError(

@@ -42,10 +42,15 @@ def _features(recipe: Recipe, names: Mapping[str, str]) -> tuple[str, Node]:
     """The features named in the recipe; else the pair's; else the data set's default for the model's input."""
     if parts.named(recipe.features):
         return names.get("features", "custom"), parts.with_signal(recipe.features, parts.dataset_class(recipe.dataset))
+    return default_features(recipe.dataset, recipe.model, recipe.recipe, names)
+
+
+def default_features(dataset: Node, model: Node, pair: Node | None, names: Mapping[str, str]) -> tuple[str, Node]:
+    """The features of a ``pair``'s recipe, else the data set's own for what the model takes: name and node."""
     import yaml
 
-    defaults, takes = parts.dataset_class(recipe.dataset).features, parts.takes(recipe.model)
-    name = (recipe.recipe or {}).get("features") or defaults.get(takes)
+    defaults, takes = parts.dataset_class(dataset).features, parts.takes(model)
+    name = (pair or {}).get("features") or defaults.get(takes)
     if name is None:
         kinds = " or ".join(map(a, defaults))
         raise UserError(
@@ -53,7 +58,7 @@ def _features(recipe: Recipe, names: Mapping[str, str]) -> tuple[str, Node]:
             f"choose a model that takes {kinds}, or name features="
         )
     node = yaml.safe_load(extensions.option("features", name).read_text(encoding="utf-8"))
-    return name, parts.with_signal(node, parts.dataset_class(recipe.dataset))
+    return name, parts.with_signal(node, parts.dataset_class(dataset))
 
 
 def sized(recipe: Recipe, simulated: bool) -> Recipe:

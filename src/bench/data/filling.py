@@ -26,8 +26,8 @@ Chunk = tuple[int, np.ndarray, np.ndarray, list[str]]
 class Task:
     """What a worker needs to fill a range of rows; picklable.
 
-    path: the store's file, of its full size already. shape: an example's, its last axis None where it is open; then
-    offsets (rows + 1,) say in numbers where each begins.
+    path: the store's file, of its full size already, or a shard's, which begins with row ``first``. shape: an
+    example's, its last axis None where it is open; then offsets (rows + 1,) say in numbers where each begins.
     """
 
     def __init__(
@@ -39,9 +39,11 @@ class Task:
         shape: tuple[int | None, ...],
         offsets: np.ndarray | None,
         dtype: str,
+        first: int = 0,
     ) -> None:
         self.dataset, self.features, self.part = dataset, features, part
         self.path, self.shape, self.offsets, self.dtype = path, shape, offsets, np.dtype(dtype)
+        self.first = first
 
     def __call__(self, start: int, stop: int) -> Chunk:
         """Stores rows start..stop; returns start, digests (n, 16), a mask of flat rows (n,), and the problems."""
@@ -79,11 +81,11 @@ class Task:
         if self.offsets is None:
             if shape != self.shape:
                 raise ValueError(f"shape {shape}, expected {self.shape}")
-            return row * math.prod(shape)
+            return (row - self.first) * math.prod(shape)
         first, last = int(self.offsets[row]), int(self.offsets[row + 1])
         if math.prod(shape) != last - first:
             raise ValueError(f"{shape[-1]} samples, but its header announced {last - first}")
-        return first
+        return first - int(self.offsets[self.first])
 
     def name(self, row: int) -> str:
         """The row's file, and its id."""
@@ -115,10 +117,14 @@ def digest(x: np.ndarray) -> np.ndarray:
 
 
 def run(task: Task, rows: int, workers: int, progress: Progress) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Fills all rows; returns digests (rows, 16), a mask of flat rows (rows,), and the problems in order."""
+    """Fills ``rows`` rows from the task's first on.
+
+    Returns digests (rows, 16), a mask of flat rows (rows,), and the problems in order.
+    """
     digests, flat = np.zeros((rows, 16), np.uint8), np.zeros(rows, bool)
     problems: list[str] = []
-    ranges = [(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
+    end = task.first + rows
+    ranges = [(start, min(start + CHUNK, end)) for start in range(task.first, end, CHUNK)]
     # one file is parsed by each process: there must be more to gain
     start_s = START_S if len(set(task.dataset.files(task.part))) > 1 else 3 * START_S
     done = 0
@@ -126,6 +132,7 @@ def run(task: Task, rows: int, workers: int, progress: Progress) -> tuple[np.nda
     def take(result: Chunk) -> None:
         nonlocal done
         start, chunk, level, wrong = result
+        start -= task.first
         digests[start : start + len(chunk)] = chunk
         flat[start : start + len(chunk)] = level
         problems.extend(wrong)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.data import filling, store
+from bench.data import building, filling, shards, store
 from bench.datasets.base import Dataset
 from bench.features.base import Features
 from bench.spec import Part
@@ -25,6 +25,20 @@ def open_store(
     if len(opened):
         say(f"store     {len(opened)} {part} examples ({opened.nbytes / 1e6:.0f} MB) in {opened.folder}")
     return opened
+
+
+def fill_shard(
+    dataset: Dataset, features: Features, part: Part, folder: Path, which: tuple[int, int], workers: int
+) -> None:
+    """Fills a shard of the part's store, ``which`` = (count, index); joins all where it was the last one missing."""
+    count, index = which
+    with _bar(f"shard     {index} of {count}, {part}") as progress:
+        joined = shards.fill(dataset, features, part, folder, count, index, workers, progress)
+    place = building.folder_of(dataset, features, part, folder)
+    if joined:
+        say(f"store     {part} examples are all in {place}")
+    else:
+        say(f"shard     {index} of {count}, {part}, is there; {len(shards.missing(place, count))} are missing")
 
 
 def refuse_changed(

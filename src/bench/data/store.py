@@ -9,16 +9,14 @@
 
 The key is a hash of the settings and of the raw files' names, sizes and times. A folder under its final name is
 whole: it is built under another name and renamed, under a lock, so that runs side by side share one build and a
-killed build leaves nothing that could be mistaken for one.
+killed build leaves nothing that could be mistaken for one. ``building`` makes it in one go, ``shards`` in parts.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-import shutil
 import weakref
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,13 @@ from typing import Any
 import numpy as np
 
 from bench import bounded
-from bench.atomic import read_json, remove_leftovers, write_json
-from bench.data import filling
+from bench.atomic import read_json, remove_leftovers
+from bench.data import building, filling, shards
 from bench.data.source import Source
 from bench.datasets.base import Dataset, several
 from bench.features.base import Features
 from bench.spec import Part, UserError
 
-FORMAT = 1
 IN_MEMORY = 64 << 20  # bytes of a store that is held rather than read
 
 
@@ -59,7 +56,7 @@ class Store(Source):
 
     @property
     def nbytes(self) -> int:
-        return _numbers(self.shape, len(self), self.offsets) * self.dtype.itemsize
+        return building.numbers(self.shape, len(self), self.offsets) * self.dtype.itemsize
 
     @property
     def lengths(self) -> np.ndarray:
@@ -168,25 +165,20 @@ def open_or_build(
     """The part's store below ``root``, built first where it is not there; waits for a build under way elsewhere."""
     from filelock import FileLock
 
-    folder = _folder(dataset, features, part, root)
-    if not _whole(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = building.folder_of(dataset, features, part, root)
+    if not building.whole(folder):
+        building.make_folder(folder.parent)
         with FileLock(f"{folder}.lock"):
             if folder.is_dir():
                 remove_leftovers(folder)
-            if not _whole(folder):
-                _build(dataset, features, part, folder, workers, progress or (lambda done, total: None))
+            if not building.whole(folder) and not shards.join(dataset, features, part, folder):
+                building.build(dataset, features, part, folder, workers, progress or (lambda done, total: None))
     return Store(folder)
 
 
 def is_built(dataset: Dataset, features: Features, part: Part, root: Path) -> bool:
     """Whether the part's store lies below ``root``, so that opening it computes nothing."""
-    return _whole(_folder(dataset, features, part, root))
-
-
-def _folder(dataset: Dataset, features: Features, part: Part, root: Path) -> Path:
-    name = features.stored_as or type(features).__module__.rsplit(".", 1)[-1]
-    return root / dataset.name / f"{name}-{part}-{_key(dataset, features, part)}"
+    return building.whole(building.folder_of(dataset, features, part, root))
 
 
 def _array(path: Path) -> np.ndarray:
@@ -209,85 +201,3 @@ def refuse_changed(
     if rows:
         changed = [f"{task.name(row)} has other content, but the same size and time" for row in rows]
         raise several(changed, f"{store.folder} was computed from other files; delete it to compute it again")
-
-
-def _name(features: Features) -> str:
-    """Whose stored half it is: features of one name and equal settings share a store."""
-    return features.stored_as or type(features).__qualname__
-
-
-def _whole(folder: Path) -> bool:
-    """Whether the store is there with all its bytes: a person may have deleted or cut some since."""
-    try:
-        return (folder / "data.bin").stat().st_size == int(read_json(folder / "manifest.json")["bytes"])
-    except (OSError, UserError):
-        return False
-
-
-def _key(dataset: Dataset, features: Features, part: Part) -> str:
-    also = dataset.also_read(part, **features.reads)
-    paths = dict.fromkeys([*dataset.files(part), *(p for p in also if isinstance(p, Path))])
-    files = [(str(f.resolve()), (s := f.stat()).st_size, s.st_mtime_ns) for f in paths]
-    ids = [*(str(i) for i in dataset.table(part)["id"]), *(text for text in also if isinstance(text, str))]
-    settings = [FORMAT, dataset.name, _name(features), features.settings(), features.reads, ids, files]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _build(
-    dataset: Dataset, features: Features, part: Part, folder: Path, workers: int, progress: filling.Progress
-) -> None:
-    building = folder.with_name(folder.name + ".building")
-    shutil.rmtree(building, ignore_errors=True)  # what a killed build left: the lock says that nobody writes there
-    building.mkdir()
-    try:
-        rows = len(dataset.table(part))
-        shape, dtype = features.stored_shape(dataset), np.dtype(features.stored_dtype)
-        path = building / "data.bin"
-        offsets = None
-        if shape[-1:] == (None,):
-            lead = math.prod(n or 0 for n in shape[:-1])
-            offsets = np.concatenate([[0], np.cumsum(features.stored_lengths(dataset, part) * lead)]).astype(np.int64)
-            np.save(building / "offsets.npy", offsets)
-        _reserve(path, _numbers(shape, rows, offsets) * dtype.itemsize)
-        task = filling.Task(dataset, features, part, path, shape, offsets, str(dtype))
-        digests, flat, problems = filling.run(task, rows, workers, progress)
-        if problems:
-            raise several(problems, f"{len(problems)} of {rows} {part} examples can't be used")
-        np.save(building / "digests.npy", digests)
-        np.save(building / "flat.npy", flat)
-        write_json(
-            building / "manifest.json",
-            {
-                "rows": rows,
-                "bytes": path.stat().st_size,
-                "shape": list(shape),
-                "dtype": str(dtype),
-                "features": _name(features),
-                "settings": features.settings(),
-                "digest": hashlib.sha256(digests.tobytes()).hexdigest()[:32],
-            },
-        )
-        shutil.rmtree(folder, ignore_errors=True)  # what was found not to be whole
-        os.replace(building, folder)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
-
-
-def _numbers(shape: tuple[int | None, ...], rows: int, offsets: np.ndarray | None) -> int:
-    """How many numbers a store holds."""
-    return rows * math.prod(n or 0 for n in shape) if offsets is None else int(offsets[-1])
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Takes the space now: a disk that fills up under a memory map would kill the process without a word."""
-    with open(path, "wb") as file:
-        if size == 0:
-            return
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            raise UserError(
-                f"the store needs {size / 1e9:.2f} GB in {path.parent} and there is not that much ({error.strerror}); "
-                "free some space or set store=<a folder elsewhere>"
-            ) from None
