@@ -41,7 +41,18 @@ MAY["crossval"] = PARTS | {"training", "augment", "data", "report", "tracking", 
 MAY["comparison"] = PARTS | {"training", "data", "report", "tracking", "runs", "cli"}
 MAY["ensembling"] = MAY["crossval"] | {"crossval"}
 MAY["prediction"] = MAY["ensembling"] | {"ensembling"}
-COMMANDS = {"prepare", "train", "predict", "ensemble", "compare", "leaderboard", "clean", "track", "catalog", "__main__"}
+COMMANDS = {
+    "prepare",
+    "train",
+    "predict",
+    "ensemble",
+    "compare",
+    "leaderboard",
+    "clean",
+    "track",
+    "catalog",
+    "__main__",
+}
 LOAD = ("bench", "bench.prediction.blended")
 """``bench.load``, the one arrow up: a person's entry, and a registered model's."""
 HEAVY = {"torch", "timm", "mlflow", "sklearn", "scipy", "matplotlib", "librosa", "pandas", "pyarrow", "numpy", "rich"}
