@@ -190,6 +190,7 @@ def test_a_display_passes_on_what_the_judge_has_not_ended(tmp_path: Path) -> Non
     [
         (["hydra.sweeper.race=true", "hydra.sweeper.burn_in=2"], "burn_in must be 3 or more"),
         (["hydra.sweeper.prune=best"], "prune=best is not one of median, hyperband"),
+        (["hydra.sweeper.race=true", "split.n_splits=3"], "split.n_splits=3 makes no more"),
     ],
 )
 def test_what_is_no_race_is_one_sentence(

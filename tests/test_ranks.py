@@ -157,6 +157,16 @@ def test_what_torchrun_cannot_train_is_one_sentence(
         checks.values(recipe)
 
 
+def test_torchrun_is_for_training_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from bench.cli import door
+    from bench.leaderboard import COMMAND
+
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert door.run(COMMAND, []) == 2
+    assert "torchrun is for python -m bench.train alone; start bench.leaderboard without it" in capsys.readouterr().err
+
+
 def test_each_rank_has_a_gpu_of_its_own_unless_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -28,6 +28,7 @@ def run(command: Command, words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     with safe(), _settings() as in_full:
         try:
+            _refuse_torchrun(command)
             name_extensions(words)
             if {"-h", "--help"} & set(words):  # Hydra alone costs 0.7 s, and prints no more than this does
                 print(help_page(command))
@@ -130,6 +131,12 @@ def _job(work: Callable[[], Outcome | None], command: Command) -> None:
         else:
             code = FAILED if outcome.failed else 0
             sweep.note(code, outcome.run.folder, outcome.scores, outcome.sentence, outcome.dropped)
+
+
+def _refuse_torchrun(command: Command) -> None:
+    """Several processes of any other command would each do all of its work."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1" and command.config != "train":
+        raise UserError(f"torchrun is for python -m bench.train alone; start {command.module} without it")
 
 
 @contextmanager

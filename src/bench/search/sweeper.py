@@ -77,6 +77,7 @@ class Optuna(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         from bench.search import results, study
         from bench.search.trials import Trials
+        from bench.training import parts
 
         typed = [f"{key}={value}" for key, value in self.params.items()]
         fixed, space = spaces.parsed([*typed, *arguments], self.context.config_loader)
@@ -88,7 +89,9 @@ class Optuna(Sweeper):
             )
         examples = {key: _example(distribution) for key, distribution in space.items()}
         self.validate_batch_is_legal([[*fixed, *spaces.words(examples)]])
-        metric = self._metric([*fixed, *spaces.words(examples)])
+        config = self._example([*fixed, *spaces.words(examples)])
+        metric = parts.metric(config["dataset"])
+        self._refuse_race(config["split"].get("n_splits"))
         direction: study.Direction = "maximize" if metric.direction.name == "MAX" else "minimize"
         folder = Path(self.composed.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,13 +136,17 @@ class Optuna(Sweeper):
     def _launch(self, words: list[list[str]], first: int) -> None:
         self.jobs.launch(words, initial_job_idx=first)
 
-    def _metric(self, words: list[str]) -> Any:
-        """The metric of the data set that the trials share."""
-        from bench.training import parts
-
+    def _example(self, words: list[str]) -> Any:
+        """The data set and the split that the trials share."""
         config = self.context.config_loader.load_sweep_config(self.composed, words)
-        dataset: Any = OmegaConf.to_container(config.dataset, resolve=True)
-        return parts.metric(dataset)
+        return {key: OmegaConf.to_container(config[key], resolve=True) for key in ("dataset", "split")}
+
+    def _refuse_race(self, n_splits: int | None) -> None:
+        if self.race and n_splits is not None and n_splits <= self.race:
+            raise UserError(
+                f"hydra.sweeper.race=true drops nobody before {self.race} folds (burn_in), and "
+                f"split.n_splits={n_splits} makes no more; give more folds, as split.n_splits=10, or leave race out"
+            )
 
 
 def _example(distribution: Any) -> Any:
