@@ -7,11 +7,13 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.atomic import write_json
 from bench.cli.door import run
 from bench.cli.standings import as_csv
+from bench.comparison.significance import over_folds
 from bench.leaderboard import COMMAND
 from bench.runs import leaderboard
 from bench.runs.run import Run
@@ -46,7 +48,7 @@ def test_the_best_comes_first_and_seeds_of_one_recipe_are_one_row(tmp_path: Path
     assert (first.words, second.words) == (("optimizer.lr=0.001",), ("optimizer.lr=0.01",))
     files = [path for one in second.runs for path in one.rglob("*") if path.is_file()]
     assert second.size == sum(path.stat().st_size for path in files)
-    lines = list(csv.DictReader(io.StringIO(as_csv(places))))
+    lines = list(csv.DictReader(io.StringIO(as_csv(places, over_folds))))
     assert [line["place"] for line in lines] == ["1", "2", "1", "2", "1"]
 
 
@@ -68,3 +70,21 @@ def test_runs_without_a_whole_score_are_told_and_no_formula_is_written(
     assert run(COMMAND, [f"outputs={tmp_path / 'none'}"]) == 2
     assert "no finished run" in capsys.readouterr().err
     assert run(COMMAND, [f"outputs={tmp_path}", "top=0"]) == 2
+
+
+def test_the_interval_is_a_corrected_t_interval_over_folds_and_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folds = [0.5, 0.6, 0.7, 0.4, 0.3]
+    for name, shift in (("aaaaaaaaaaaa", 0.0), ("bbbbbbbbbbbb", 0.1)):
+        one = made(tmp_path, name, 0.5 + shift, "g")
+        rewrite(one, "scores.json", folds=[score + shift for score in folds], fold_numbers=[0, 1, 2, 3, 4])
+    ((row,),) = leaderboard.places([Run(path) for path in sorted(tmp_path.glob("hms/wavenet/*"))])[0].values()
+    both = np.array([*folds, *(score + 0.1 for score in folds)])
+    half = 2.262157 * both.std(ddof=1) * np.sqrt(1 / 10 + 1 / 4)  # t of 9 degrees of freedom
+    assert over_folds(row.folds, row.n_folds) == pytest.approx((both.mean() - half, both.mean() + half), abs=1e-6)
+    assert over_folds(folds, 5)[1] - over_folds(folds, 5)[0] > over_folds(row.folds, 5)[1] - over_folds(row.folds, 5)[0]
+    assert run(COMMAND, [f"outputs={tmp_path}"]) == 0
+    said = capsys.readouterr().out
+    assert f"{both.mean() - half:.4f}" in said
+    assert f"{both.mean() + half:.4f}" in said

@@ -13,25 +13,30 @@ LONGEST_NAME = 120
 
 def refuse_links(folder: Path) -> None:
     """UserError for a link that leads out of the folder, and for what is neither a file nor a folder."""
-    root, folders = folder.resolve(), [folder]
+    folders = [str(folder)]
     while folders:
         try:
-            entries = list(os.scandir(folders.pop()))
+            with os.scandir(folders.pop()) as listed:
+                entries = list(listed)
         except FileNotFoundError:  # another command has just removed it
             continue
         for entry in entries:
-            path = Path(entry.path)
             if entry.is_symlink():
-                try:
-                    leads_out = not path.resolve().is_relative_to(root)
-                except (OSError, RuntimeError):
-                    leads_out = True
-                if leads_out:
-                    raise UserError(f"{path} is a link that leads out of the run's folder; put the file itself there")
+                if _leads_out(Path(entry.path), folder):
+                    raise UserError(
+                        f"{entry.path} is a link that leads out of the run's folder; put the file itself there"
+                    )
             elif entry.is_dir(follow_symlinks=False):
-                folders.append(path)
-            elif not entry.is_file(follow_symlinks=False) and path.exists():
-                raise UserError(f"{path} is no regular file; take it out of the run's folder")
+                folders.append(entry.path)
+            elif not entry.is_file(follow_symlinks=False) and os.path.exists(entry.path):
+                raise UserError(f"{entry.path} is no regular file; take it out of the run's folder")
+
+
+def _leads_out(link: Path, folder: Path) -> bool:
+    try:
+        return not link.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # links in a circle
+        return True
 
 
 def within(path: Path, *roots: Path) -> bool:

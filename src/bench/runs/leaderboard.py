@@ -34,8 +34,9 @@ ELSEWHERE = (
 class Row:
     """Runs that differ in their seed alone. ``score`` is the mean of their out-of-fold scores.
 
-    ``spread`` is the standard deviation over the seeds, of one seed over its folds. ``seconds`` is what training has
-    taken, ``size`` the bytes of the folders, ``words`` what their config has and others of the place have not.
+    ``spread`` is the standard deviation over the seeds, of one seed over its folds. ``folds`` are the fold scores of
+    all seeds, ``n_folds`` the folds of one. ``seconds`` is what training has taken, ``size`` the bytes of the folders,
+    ``words`` what their config has and others of the place have not.
     """
 
     model: str
@@ -48,6 +49,8 @@ class Row:
     seconds: float
     size: int
     words: tuple[str, ...] = ()
+    folds: tuple[float, ...] = ()
+    n_folds: int = 0
 
 
 def places(runs: Iterable[Run]) -> tuple[dict[Place, list[Row]], list[str]]:
@@ -88,9 +91,11 @@ def _row(members: Sequence[tuple[Run, Scores]], words: Sequence[str]) -> Row:
         over=f"{len(scores)} seeds" if several else f"{len(scores[0].folds)} folds",
         baseline=scores[0].baseline,
         accuracy=statistics.mean(one.accuracy for one in scores),
-        seconds=sum(_seconds(run) for run in runs),
+        seconds=sum(_seconds(run, len(one.folds)) for run, one in members),
         size=sum(size(run.folder) for run in runs),
         words=tuple(words),
+        folds=tuple(score for one in scores for score in one.folds),
+        n_folds=len(scores[0].folds),
     )
 
 
@@ -104,10 +109,10 @@ def _config(run: Run) -> list[str]:
     ]
 
 
-def _seconds(run: Run) -> float:
+def _seconds(run: Run, n_folds: int) -> float:
     """Seconds that the folds' epochs have taken; 0 where that is not known, as of an ensemble."""
     try:
-        return sum(entry.get("seconds", 0.0) for fold in run.folds for entry in fold.history())
+        return sum(entry.get("seconds", 0.0) for fold in map(run.fold, range(n_folds)) for entry in fold.history())
     except (OSError, ValueError, UserError):
         return 0.0
 

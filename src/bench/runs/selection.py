@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from bench import bounded
 from bench.runs import inputs, inside, recipe
 from bench.runs.facts import alive, holder, leaves
+from bench.runs.inputs import Inputs
 from bench.runs.run import Run
 from bench.spec import UserError
 
@@ -54,10 +56,8 @@ def select(requested: str | Sequence[str], outputs: Path, key: str = "runs") -> 
         runs += matching
     if not runs:
         raise UserError(f"{key} names no run; {HOW}")
-    folders = [run.folder for run in runs]
-    for folder in folders:
-        if folders.count(folder) > 1:
-            raise UserError(f"{key} names {folder} more than once; name each run once")
+    if twice := [folder for folder, n in Counter(str(run.folder) for run in runs).items() if n > 1]:
+        raise UserError(f"{key} names {twice[0]} more than once; name each run once")
     return Selected(runs, left_out)
 
 
@@ -65,7 +65,7 @@ def meant(requested: str, outputs: Path, key: str = "runs") -> tuple[list[Run], 
     """Runs named one by one, those that the query means, finished or not, and sentences on what can't be read."""
     names, conditions = _words(requested)
     named = list({run.folder: run for run in (_named(word, outputs, key) for word in names)}.values())
-    met, unreadable = _met(conditions, outputs, key) if conditions else ([], [])
+    met, unreadable = _met(conditions, outputs, key) if conditions else ({}, [])
     if not named and not conditions:
         raise UserError(f"{key} names no run; {HOW}")
     return named, [run for run in met if run not in named], unreadable
@@ -92,21 +92,24 @@ def whole_by(run: Run) -> str:
     return "its command without folds.only makes it whole"
 
 
-def problem(run: Run) -> str | None:
-    """Why a run cannot be used, to follow its folder's name in a sentence; None for a finished run."""
+def problem(run: Run, known: Inputs | None = None) -> str | None:
+    """Why a run cannot be used, to follow its folder's name in a sentence; None for a finished run.
+
+    ``known`` is its inputs.json, where the caller has just read it.
+    """
     if not (run.folder / inputs.FILE).exists():
         return "has not begun to train; wait for it"
     if alive(run):
         return f"is being worked on by {holder(run.folder)}; wait for it"
-    scores = run.scores()
-    unfinished = [fold for fold in run.folds if not fold.finished]
+    scores, known = run.scores(), known or run.inputs
+    unfinished = [fold for fold in map(run.fold, range(known.n_splits)) if not fold.finished]
     if unfinished:
         names = ", ".join(f"folds/{fold.number}" for fold in unfinished)
         if scores and scores.complete:
             lost = unfinished[0].oof if unfinished[0].done.exists() else unfinished[0].done
             return f"no longer has {lost}; {whole_by(run)}"
-        return f"is not finished: {names} of {run.inputs.n_splits} not trained; {whole_by(run)}"
-    if not run.inputs.validated:
+        return f"is not finished: {names} of {known.n_splits} not trained; {whole_by(run)}"
+    if not known.validated:
         return None
     if not scores or not scores.complete or not (run.folder / "oof.parquet").exists():
         lacks = "it lacks a complete scores.json or oof.parquet"
@@ -190,7 +193,7 @@ def _named(word: str, outputs: Path, key: str) -> Run:
 def _asked(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[list[Run], list[str]]:
     """The finished runs that meet the conditions, and sentences on the others."""
     met, unreadable = _met(conditions, outputs, key)
-    troubles = [(run, problem(run)) for run in met]
+    troubles = [(run, problem(run, known)) for run, known in met.items()]
     usable = [run for run, trouble in troubles if trouble is None]
     left_out = [f"{run.folder} {trouble}" for run, trouble in troubles if trouble]
     if not usable:
@@ -199,30 +202,30 @@ def _asked(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[
     return usable, unreadable + left_out
 
 
-def _met(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[list[Run], list[str]]:
-    """The runs that meet the conditions, finished or not, and sentences on those that can't be read."""
+def _met(conditions: list[tuple[str, str]], outputs: Path, key: str) -> tuple[dict[Run, Inputs], list[str]]:
+    """The runs that meet the conditions, finished or not, with their inputs; sentences on those that can't be read."""
     query = ",".join("=".join(pair) for pair in conditions)
-    everything: dict[Path, dict[str, str]] = {}
+    everything: dict[Run, tuple[Inputs, dict[str, str]]] = {}
     unreadable = []
     searched = [_searched(value, outputs, key) for name, value in conditions if name == "sweep"]
     for run in _all(outputs):
         if any(run.folder not in folders for folders in searched):
             continue
         try:
-            everything[run.folder] = _facts(run, {name for name, _ in conditions})
+            everything[run] = _facts(run, {name for name, _ in conditions})
         except UserError as error:  # one broken folder is no reason to refuse all the others
             unreadable.append(str(error))
     if ("model", ENSEMBLE) not in conditions:
-        everything = {folder: facts for folder, facts in everything.items() if facts["model"] != ENSEMBLE}
+        everything = {run: facts for run, facts in everything.items() if facts[1]["model"] != ENSEMBLE}
     conditions = [(name, value) for name, value in conditions if name != "sweep"]
     for name, _ in conditions:
-        if everything and not any(name in facts for facts in everything.values()):
+        if everything and not any(name in facts for _, facts in everything.values()):
             raise UserError(f"{key}: no run in {outputs} has {name}, which {query} asks for; {HOW}")
-    met = [
-        Run(folder)
-        for folder, facts in everything.items()
+    met = {
+        run: known
+        for run, (known, facts) in everything.items()
         if all(_same(facts.get(name), value) for name, value in conditions)
-    ]
+    }
     if not met:
         raise UserError(f"{key}: none of the {len(everything)} runs in {outputs} meets {query}; {HOW}")
     return met, unreadable
@@ -236,18 +239,19 @@ def _searched(name: str, outputs: Path, key: str) -> set[Path]:
     return {Path(str(folder)).resolve() for folder in bounded.read_json(path)}
 
 
-def _facts(run: Run, asked: set[str]) -> dict[str, str]:
-    """What a query can ask of a run. A group's chosen option goes before what stands under it in the config.
+def _facts(run: Run, asked: set[str]) -> tuple[Inputs, dict[str, str]]:
+    """A run's inputs, and what a query can ask of it.
 
-    The config, which takes most of the time, is read where it alone can answer.
+    A group's chosen option goes before what stands under it in the config. The config, which takes most of the time,
+    is read where it alone can answer.
     """
     inside.refuse_links(run.folder)
     known = run.inputs
     input_facts = {name: str(getattr(known, name)) for name in ("dataset", "model", "metric", "simulated", "group")}
     facts = {**known.names, **input_facts, "identity": run.identity}
     if asked <= {*facts, "sweep"} or not (run.folder / recipe.FILE).exists():
-        return facts
-    return {**leaves(run.config), **facts}
+        return known, facts
+    return known, {**leaves(run.config), **facts}
 
 
 def _same(fact: str | None, value: str) -> bool:
