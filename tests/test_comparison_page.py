@@ -288,7 +288,7 @@ def test_nothing_is_sent_of_runs_that_were_never_mirrored_or_where_it_is_not_wan
     runs: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Any] = []
-    monkeypatch.setattr(sending, "_track", lambda *given: started.append(given))
+    monkeypatch.setattr(sending, "send_apart", lambda *given: started.append(given))
     monkeypatch.setattr(plots, "drawings", lambda *_: {})
     assert called(capsys, tmp_path)[::2] == (0, "")
     for run in runs:

@@ -123,7 +123,7 @@ def test_an_address_comes_from_the_person_never_from_the_folder(
     (run.folder / "comparisons" / "c.html").write_text("page")
     write_json(run.folder / "tracking.json", {"uri": "http://stranger", "token": "0" * 32, "files": {}, "folds": {}})
     called: list[str] = []
-    monkeypatch.setattr(sending, "_track", lambda folders, uri, seconds: called.append(uri))
+    monkeypatch.setattr(sending, "send_apart", lambda folders, uri, seconds: called.append(uri))
     lines = sending.send("c", [run], None, 1.0, tmp_path)
     assert called == []
     assert "tracking.uri=run" in lines[0]
@@ -150,7 +150,7 @@ def test_a_line_on_what_waits_says_the_address_that_it_waits_for(
     run = write_run(tmp_path)
     (run.folder / "comparisons").mkdir()
     (run.folder / "comparisons" / "c.html").write_text("page")
-    monkeypatch.setattr(sending, "_track", lambda *_: None)
+    monkeypatch.setattr(sending, "send_apart", lambda *_: None)
     for told, uri, expected in (
         ("http://there", "run", f"{run.folder} --uri run"),
         ("http://there", "http://mine", f"{run.folder} --uri <that address>"),

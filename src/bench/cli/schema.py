@@ -12,7 +12,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from bench.runs.recipe import EnsembleRecipe, Node, Recipe, Tracking
+from bench.runs.recipe import EnsembleRecipe, Node, Recipe, Sending
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Compare:
     resamples: int
     seed: int = 0
     extensions: tuple[str, ...] | None = None
-    tracking: Tracking = dataclasses.field(default_factory=Tracking)
+    tracking: Sending = dataclasses.field(default_factory=Sending)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from bench.comparison.words import labels
 from bench.report import figures
 from bench.runs import selection
 from bench.runs.frames import read_frame
-from bench.runs.recipe import Tracking
+from bench.runs.recipe import Sending
 from bench.spec import UserError
 from bench.tell import say
 from bench.tracking import address
@@ -54,7 +54,7 @@ def _refuse(config: Compare) -> None:
         raise UserError("runs is not given: name two or more finished runs, as runs=[<folder>,<folder>]")
 
 
-def _show(compared: Comparison, folder: Path, outputs: Path, tracking: Tracking) -> None:
+def _show(compared: Comparison, folder: Path, outputs: Path, tracking: Sending) -> None:
     """Writes figures and the page, and copies it to the runs and to MLflow. An error here does not end the command."""
     try:
         names = labels(compared.runs)

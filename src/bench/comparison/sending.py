@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +11,7 @@ from bench.atomic import read_json, write_text
 from bench.runs.facts import content
 from bench.runs.run import Run
 from bench.tracking import address
+from bench.tracking.follower import send_apart
 from bench.tracking.waiting import SQLITE
 
 FOLDER = "comparisons"
@@ -55,7 +53,7 @@ def send(name: str, runs: Sequence[Run], uri: str | None, wait_s: float, outputs
     for to, recipients in by_uri.items():
         folders = [str(run.folder) for run in recipients]
         if not to.startswith(SQLITE) or Path(to.removeprefix(SQLITE)).exists():  # else it was moved
-            _track(folders, to, max(1.0, until - time.monotonic()))
+            send_apart(folders, to, max(1.0, until - time.monotonic()))
         waiting = [folder for run, folder in zip(recipients, folders, strict=True) if _waits(run, name)]
         if waiting:
             lines.append(
@@ -75,18 +73,6 @@ def _how(to: str, runs: Sequence[Run], outputs: Path) -> str:
         return ""
     told = {address.of_folder(run) for run in runs}
     return " --uri run" if told == {public(to)} and public(to) == to else " --uri <that address>"
-
-
-def _track(folders: Sequence[str], uri: str, seconds: float) -> None:
-    """Runs ``bench.track`` in its own process, so that a blocked call can be stopped and mlflow is not imported."""
-    package = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.getenv("PYTHONPATH")]))}
-    # The address through stdin: it may hold a password, and everybody on a machine sees arguments.
-    command = [sys.executable, "-m", "bench.track", *folders, "--uri", "-"]
-    try:
-        subprocess.run(command, input=f"{uri}\n".encode(), capture_output=True, env=environment, timeout=seconds)
-    except (OSError, subprocess.TimeoutExpired):
-        return  # what it noted as sent says how far it came
 
 
 def _waits(run: Run, name: str) -> bool:

@@ -18,7 +18,7 @@ from bench.addresses import word_without_secrets
 from bench.atomic import remove_leftovers, write_json
 from bench.runs import inside
 from bench.runs.facts import CLAIM, HOLDER, content, holder, is_locked
-from bench.runs.recipe import Tracking
+from bench.runs.recipe import Tracking, sweep_of
 from bench.runs.run import Run
 from bench.runs.scores import Scores
 from bench.spec import UserError
@@ -59,8 +59,13 @@ class Life:
         """Whether nothing is left to send: all is with this very server, or nobody wants it."""
         if self.uri is None:
             return True
-        sent = self.before.get("tracked") == content(self.uri.encode())
-        return sent and address.still_has(self.uri, self.run)
+        return self.before.get("tracked") == self._tracked and address.still_has(self.uri, self.run)
+
+    @property
+    def _tracked(self) -> str:
+        """What the run's state says once all is sent: a hash of where to, and of the sweep that it is there part of."""
+        sweep = sweep_of(self.run.folder)
+        return content(f"{self.uri} {sweep}".encode() if sweep else str(self.uri).encode())
 
     @contextmanager
     def working(self) -> Iterator[Work]:
@@ -85,7 +90,7 @@ class Life:
             raise
         finally:
             sent = mirror is not None and mirror.finish(wait_s)
-            run.write_state(tracked=content(self.uri.encode()) if sent and self.uri else None)
+            run.write_state(tracked=self._tracked if sent else None)
             how = " --uri run" if self.tracking.uri else ""
             if mirror is not None and not sent:
                 say(f"tracking  MLflow has not taken everything; later: python -m bench.track {run.folder}{how}")

@@ -66,12 +66,19 @@ class Folds:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Tracking:
-    """Where runs are mirrored. ``uri`` None is a database in the outputs; ``wait`` is in seconds."""
+class Sending:
+    """Where to something is sent. ``uri`` None is a database in the outputs; ``wait`` is in seconds."""
 
     enabled: bool = True
     uri: str | None = None
     wait: float = 30.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tracking(Sending):
+    """Where runs are mirrored; ``sweep`` names the sweep that a run is part of."""
+
+    sweep: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -218,11 +225,20 @@ def mapping(folder: Path) -> dict[str, Any]:
     return named_as_today
 
 
+def sweep_of(folder: Path) -> str | None:
+    """The sweep that a run's config.yaml names; None where it names none, or can't be read."""
+    try:
+        return read(folder).tracking.sweep
+    except (UserError, OSError):
+        return None
+
+
 def write(folder: Path, recipe: Recipe | EnsembleRecipe) -> None:
-    """Writes config.yaml; the tracking address loses its password."""
+    """Writes config.yaml; the tracking address loses its password, and a run stays one of its sweep's."""
     import yaml
 
     content = records.plain(recipe)
+    content["tracking"]["sweep"] = recipe.tracking.sweep or sweep_of(folder)
     content["tracking"]["uri"] = recipe.tracking.uri and public(recipe.tracking.uri)
     if content.get("pretrain"):
         content["pretrain"] = [word_without_secrets(word) for word in content["pretrain"]]

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import base64
+import csv
 import html
 import io
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.addresses import public, word_without_secrets
 from bench.atomic import write_json, write_text
 from bench.runs.inputs import FILE
+from bench.runs.recipe import Tracking
 from bench.runs.run import Run
+from bench.runs.searched import PAGE, TABLE, Found, Searched
 from bench.runs.selection import SEARCH_RUNS
 from bench.search import space as spaces
+from bench.spec import Direction
 from bench.tell import console, figure
 
 if TYPE_CHECKING:
@@ -21,13 +27,27 @@ if TYPE_CHECKING:
 
     from bench.search.study import Search
 
+
+@dataclass(frozen=True)
+class Task:
+    """What the trials are judged by, and where they are tracked."""
+
+    dataset: str
+    metric: str
+    tracking: Tracking
+    outputs: Path
+
+
 SHOWN = 10
 PICTURES = ("plot_optimization_history", "plot_param_importances", "plot_slice", "plot_parallel_coordinate")
 NOTE = "The best trial's score was chosen among all trials', so it flatters: confirm it with other seeds or test rows."
 
 
-def leave(search: Search, fixed: list[str], metric: str) -> bool:
-    """Writes runs.json and search.html into the search's folder, and prints the best trials; whether there are any."""
+def leave(search: Search, fixed: list[str], task: Task) -> bool:
+    """Writes runs.json, trials.csv, search.json and search.html into the search's folder, and prints the best trials;
+    whether there are any.
+    """
+    metric = task.metric
     complete, failed = ranked(search), [t for t in search.of("FAIL") if "again" not in t.user_attrs]
     runs = {str(trial.user_attrs["run"]) for trial in complete if trial.user_attrs.get("run")}
     write_json(search.folder / SEARCH_RUNS, sorted(runs))
@@ -45,10 +65,50 @@ def leave(search: Search, fixed: list[str], metric: str) -> bool:
         return False
     screen.print(_table(complete[:SHOWN], metric))
     command = best_command(complete[0], fixed)
-    write_text(search.folder / "search.html", page(search, complete, metric, command))
+    write_text(search.folder / PAGE, page(search, complete, metric, command))
+    write_text(search.folder / TABLE, table_of_all(search, metric))
+    Searched(search.folder, _found(search, task, complete, (len(dropped), len(failed)), command)).write()
     screen.print(f"best      {command}", soft_wrap=True)
-    screen.print(f"page      {search.folder / 'search.html'}", soft_wrap=True)
+    screen.print(f"page      {search.folder / PAGE}", soft_wrap=True)
     return True
+
+
+def _found(search: Search, task: Task, complete: list[FrozenTrial], others: tuple[int, int], command: str) -> Found:
+    ended = [trial.datetime_complete for trial in search.study.get_trials(deepcopy=False) if trial.datetime_complete]
+    began = [trial.datetime_start for trial in complete if trial.datetime_start]
+    return Found(
+        name=search.study.study_name,
+        dataset=task.dataset,
+        metric=task.metric,
+        direction=Direction.MAX if search.direction == "maximize" else Direction.MIN,
+        simulated=bool(_simulated(complete)),
+        complete=len(complete),
+        dropped=others[0],
+        failed=others[1],
+        best=complete[0].value or 0.0,
+        command=command,
+        began=min(began).timestamp(),
+        ended=max(ended).timestamp(),
+        space=spaces.described(search.space),
+        uri=task.tracking.uri and public(task.tracking.uri),
+    )
+
+
+def table_of_all(search: Search, metric: str) -> str:
+    """All trials in their order as CSV: how each ended, its score, whether that is on simulated data, its parameters,
+    run and error.
+    """
+    file = io.StringIO()
+    keys = list(search.space)
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["trial", "state", metric, "simulated", *keys, "run", "error"])
+    for trial in search.study.get_trials(deepcopy=False):
+        simulated = str(bool(trial.user_attrs.get("simulated"))).lower()
+        value = "" if trial.value is None else repr(trial.value)
+        values = [str(trial.params.get(key, "")) for key in keys]
+        facts = [str(trial.user_attrs.get(key) or "") for key in ("run", "error")]
+        writer.writerow([trial.number, trial.state.name.lower(), value, simulated, *values, *facts])
+    return file.getvalue()
 
 
 def ranked(search: Search) -> list[FrozenTrial]:
@@ -92,7 +152,8 @@ def _epochs(trial: FrozenTrial, all_begun: bool) -> list[int]:
 def best_command(trial: FrozenTrial, fixed: list[str]) -> str:
     import shlex
 
-    return shlex.join(["python", "-m", "bench.train", *fixed, *spaces.words(trial.params)])
+    words = map(word_without_secrets, [*fixed, *spaces.words(trial.params)])
+    return shlex.join(["python", "-m", "bench.train", *words])
 
 
 def _table(trials: list[FrozenTrial], metric: str) -> Any:

@@ -14,15 +14,18 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from bench.addresses import word_without_secrets
+from bench.atomic import write_text
 from bench.cli import sweep
 from bench.cli.launchers import PLUGINS
 from bench.mistake import UserError
+from bench.runs import inside
 from bench.search import space as spaces
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from bench.search import study
+    from bench.search import results, study
 
 
 class Optuna(Sweeper):
@@ -68,14 +71,14 @@ class Optuna(Sweeper):
         self.config = self.composed = config
         chosen = config.hydra.runtime.choices
         self.study = self.name or f"{chosen.get('dataset')}_{chosen.get('model')}"
-        if Path(self.study).name != self.study:
+        if not inside.is_name(self.study) or "'" in self.study:
             raise UserError(f"hydra.sweeper.name={self.study} is no name of a folder")
         self.launcher = self.jobs = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from bench.search import results, study
+        from bench.search import results, sending, study
         from bench.search.trials import Trials
         from bench.training import parts
 
@@ -92,10 +95,11 @@ class Optuna(Sweeper):
         config = self._example([*fixed, *spaces.words(examples)])
         metric = parts.metric(config["dataset"])
         self._refuse_race(config["split"].get("n_splits"))
+        task = self._task(config, metric.name)
         direction: study.Direction = "maximize" if metric.direction.name == "MAX" else "minimize"
         folder = Path(self.composed.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.composed, folder / "multirun.yaml")
+        write_text(folder / "multirun.yaml", OmegaConf.to_yaml(_without_secrets(self.composed)))
         with study.opened(
             self.folder / self.study, self.storage, self.study, direction, self.sampler, self.seed, space, self.prune
         ) as search:
@@ -107,7 +111,10 @@ class Optuna(Sweeper):
                 for trial in search.of("RUNNING"):
                     if trial.user_attrs.get(study.OWNER) == search.owner:
                         search.try_again(trial)
-                sweep.concluded(0 if results.leave(search, fixed, metric.name) else 1)
+                found = results.leave(search, fixed, task)
+                sweep.concluded(0 if found else 1)
+            if found:
+                sending.send(search.folder, task.tracking, task.outputs)
 
     def _most(self, space: Mapping[str, Any]) -> int:
         """Trials in all; a grid has no more than its points."""
@@ -134,12 +141,14 @@ class Optuna(Sweeper):
         return trials
 
     def _launch(self, words: list[list[str]], first: int) -> None:
-        self.jobs.launch(words, initial_job_idx=first)
+        """Runs the trials, each with the search's name for MLflow."""
+        self.jobs.launch([[*trial, f"tracking.sweep='{self.study}'"] for trial in words], initial_job_idx=first)
 
     def _example(self, words: list[str]) -> Any:
-        """The data set and the split that the trials share."""
+        """What the trials share: the data set, its option, the split, where they are tracked, the outputs."""
         config = self.context.config_loader.load_sweep_config(self.composed, words)
-        return {key: OmegaConf.to_container(config[key], resolve=True) for key in ("dataset", "split")}
+        shared = {key: OmegaConf.to_container(config[key], resolve=True) for key in ("dataset", "split", "tracking")}
+        return {**shared, "name": str(config.hydra.runtime.choices.dataset), "outputs": str(config.outputs)}
 
     def _refuse_race(self, n_splits: int | None) -> None:
         if self.race and n_splits is not None and n_splits <= self.race:
@@ -147,6 +156,28 @@ class Optuna(Sweeper):
                 f"hydra.sweeper.race=true drops nobody before {self.race} folds (burn_in), and "
                 f"split.n_splits={n_splits} makes no more; give more folds, as split.n_splits=10, or leave race out"
             )
+
+    def _task(self, config: Mapping[str, Any], metric: str) -> results.Task:
+        """What the trials are judged by; a mistake in where they go is told before the first, not after the last."""
+        from bench.runs import records
+        from bench.runs.recipe import Tracking
+        from bench.search import results
+        from bench.tracking import address
+
+        tracking = records.parse(Tracking, config["tracking"], None, "tracking.")
+        if tracking.enabled:
+            address.chosen(tracking.uri, Path(config["outputs"]))
+        return results.Task(config["name"], metric, tracking, Path(config["outputs"]))
+
+
+def _without_secrets(config: Any) -> Any:
+    """The same in plain containers: an address may hold a password, and this is written to a file."""
+    plain = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
+    if isinstance(plain, dict):
+        return {key: _without_secrets(value) for key, value in plain.items()}
+    if isinstance(plain, list):
+        return [_without_secrets(value) for value in plain]
+    return word_without_secrets(plain) if isinstance(plain, str) else plain
 
 
 def _example(distribution: Any) -> Any:

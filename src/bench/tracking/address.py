@@ -19,6 +19,7 @@ from urllib.request import Request, urlopen
 from bench.addresses import DATABASES, HIDDEN, public
 from bench.atomic import read_json
 from bench.runs.run import Run
+from bench.runs.searched import Searched
 from bench.spec import UserError
 from bench.tracking.waiting import SQLITE, in_time
 
@@ -46,19 +47,26 @@ def chosen(given: str | None, outputs: Path, key: str = "tracking.uri") -> str:
     return default_uri(outputs)
 
 
-def of_folder(run: Run) -> str | None:
-    """What the run's folder says: where it was sent to, or meant to be sent."""
+def of_folder(run: Run | Searched) -> str | None:
+    """What the run's folder, or a search's, says: where it was sent to, or meant to be sent."""
     note = run.folder / "tracking.json"
     content = read_json(note) if note.exists() else {}
     uri = content.get("uri") if isinstance(content, dict) else None
-    return str(uri) if uri else run.made_by.tracking.uri
+    if uri:
+        return str(uri)
+    return run.tracked_at if isinstance(run, Searched) else run.made_by.tracking.uri
 
 
-def told_by(run: Run, key: str) -> str:
+def outputs_of(run: Run | Searched) -> Path:
+    """The outputs that a run's folder, or a search's, lies in."""
+    return run.folder.parents[1 if isinstance(run, Searched) else 2]
+
+
+def told_by(run: Run | Searched, key: str) -> str:
     """The address in a run's folder, for who asks for it; UserError where there is none, or a part is hidden."""
     uri = of_folder(run)
     if uri is None:
-        return default_uri(run.folder.parents[2])
+        return default_uri(outputs_of(run))
     if HIDDEN in uri:
         raise UserError(f"{key}={RUN}: {run.folder} was tracked at {uri}, of which it keeps no secrets; write {key}=…")
     return checked(uri, key)

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.runs.run import Run
+    from bench.runs.searched import Searched
     from bench.tracking.mirror import Mirror
 
 EVERY = 2.0  # seconds between two looks at the folder
@@ -63,22 +66,29 @@ def start_mirror(run: Run, uri: str, wait_s: float = 30.0) -> MirrorProcess:
 
 
 def send(folders: list[str], uri: str | None, follows: bool, wait_s: float, held: bool) -> bool:
-    """Sends what MLflow does not have of the runs, and prints it; False if a server or database failed.
+    """Sends what MLflow does not have of the runs and searches, and prints it; False if a server or database failed.
 
-    With ``follows`` it sends one run until that ends (see ``follow``). Raises UserError for a folder that is no run.
+    With ``follows`` it sends one run until that ends (see ``follow``). Raises UserError for a folder that is neither.
     """
     from bench.runs.run import Run
+    from bench.runs.searched import Searched
     from bench.spec import UserError
     from bench.tracking.mirror import Mirror, TrackingError, page
+    from bench.tracking.searches import SearchMirror
 
-    runs, taken = [Run.open(folder) for folder in folders], True
-    if follows and len(runs) > 1:
+    runs = [Searched.read(folder) if Searched.is_in(folder) else Run.open(folder) for folder in folders]
+    if follows and (len(runs) > 1 or isinstance(runs[0], Searched)):
         raise UserError("--follow takes one run; start one process for each")
+    taken = True
     for run in runs:
         to = _address(run, uri)
-        mirror = Mirror(run, to)
-        if follows:
-            return follow(mirror, wait_s, held) == 0
+        mirror: Mirror | SearchMirror
+        if isinstance(run, Searched):
+            mirror = SearchMirror(run, to)
+        else:
+            mirror = Mirror(run, to)
+            if follows:
+                return follow(mirror, wait_s, held) == 0
         try:
             complete = mirror.sync()
         except TrackingError as error:
@@ -91,7 +101,20 @@ def send(folders: list[str], uri: str | None, follows: bool, wait_s: float, held
     return taken
 
 
-def _address(run: Run, uri: str | None) -> str:
+def send_apart(folders: Sequence[str], uri: str, seconds: float) -> None:
+    """Runs ``bench.track`` in its own process, so that a blocked call can be stopped and mlflow is not imported.
+
+    Never raises: what is noted in the folders as sent says how far it came.
+    """
+    package = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.getenv("PYTHONPATH")]))}
+    # The address through stdin: it may hold a password, and everybody on a machine sees arguments.
+    command = [sys.executable, "-m", "bench.track", *folders, "--uri", "-"]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(command, input=f"{uri}\n".encode(), capture_output=True, env=environment, timeout=seconds)
+
+
+def _address(run: Run | Searched, uri: str | None) -> str:
     """Where to send a run; UserError where its folder names an address that the person has not."""
     from bench.addresses import public
     from bench.spec import UserError
@@ -99,7 +122,7 @@ def _address(run: Run, uri: str | None) -> str:
 
     if uri == address.RUN:
         return address.told_by(run, "--uri")
-    to, told = address.chosen(uri, run.folder.parents[2], "--uri"), address.of_folder(run)
+    to, told = address.chosen(uri, address.outputs_of(run), "--uri"), address.of_folder(run)
     if uri is None and told is not None and told != public(to):
         raise UserError(
             f"{run.folder} says that it is tracked at {public(told)}; --uri run sends it "
