@@ -148,7 +148,7 @@ def test_a_run_is_trained_again_from_its_own_config(
     (plan.run.folder / "config.yaml").write_text(yaml.safe_dump(config | hostile))
     (plan.run.folder / "checksums.json").unlink()
     again: list[Composed] = []
-    monkeypatch.setattr("bench.crossval.stages.train", lambda recipe, names, _: again.append((recipe, names)))
+    monkeypatch.setattr("bench.crossval.stages.train", lambda recipe, names, *_: again.append((recipe, names)))
     folder = ["--config-path", str(plan.run.folder), "--config-name", "config"]
     own = [f"outputs={tmp_path / 'outputs'}", f"store={tmp_path / 'store'}", "tracking.enabled=false", "device=cpu"]
     own.append(f"dataset.root={plan.recipe.dataset['root']}")
