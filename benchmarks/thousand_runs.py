@@ -1,4 +1,4 @@
-"""A thousand run folders: a query, the leaderboard, the commands on them; user CPU seconds.
+"""A thousand run folders: a query, the leaderboard, a cleaning, a comparison, a sweep's table; user CPU seconds.
 
     python benchmarks/thousand_runs.py [--runs 1000]
 
@@ -9,6 +9,7 @@ files of each; the other way reads every file of every run once, which is what l
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import subprocess
@@ -19,8 +20,23 @@ from collections.abc import Callable
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
-from bench.runs import leaderboard
+from bench.atomic import read_json, write_json
+from bench.cli import sweep
+from bench.crossval.tickets import alive
+from bench.runs import cleaning, leaderboard
 from bench.runs.selection import everything, matching
+from bench.tell import console
+from bench.tracking.wording import front
+
+
+def table(folder: Path) -> None:
+    """A sweep's table from its jobs' records, as its end prints it."""
+    jobs = [
+        job for number in range(len(list(folder.glob("job_*.json")))) if (job := sweep.job_of(folder.parent, number))
+    ]
+    screen = console()
+    with screen.capture():
+        screen.print(sweep._table(jobs))
 
 
 def user_seconds(work: Callable[[], object], repeats: int = 3) -> float:
@@ -57,6 +73,24 @@ def main() -> None:
         board = user_seconds(lambda: leaderboard.places(everything(outputs)))
         reading = user_seconds(lambda: read_all(outputs), 1)
         whole = command_seconds("bench.leaderboard", f"outputs={outputs}")
+        clean = user_seconds(lambda: cleaning.plan("dataset=heartbeat", "failed,finished", outputs, alive))
+        every = user_seconds(lambda: cleaning.plan("dataset=heartbeat", "all", outputs, alive), 1)
+        compared = command_seconds(
+            "bench.compare", f"runs=[{0:012x},{1:012x}]", f"outputs={outputs}", "tracking.enabled=false"
+        )
+        os.environ[sweep.TOKEN] = "benchmark"
+        records, scores = sweep.records(Path(scratch)), read_json(first / "scores.json")
+        for number in range(n):
+            job = {"job": f"seed={number} model=mlp", "code": 0, "run": str(first.with_name(f"{number:012x}"))}
+            sweep.write_record(records, number, {**job, "scores": scores, "error": None})
+            write_json(first.with_name(f"{number:012x}") / "tracking.json", {"uri": ""}) if number < n - 1 else None
+        tabled = user_seconds(lambda: table(records))
+        fronted = user_seconds(lambda: front(outputs, 5000))
+        print(
+            f"a cleaning's plan {clean:.2f} s, with superseded runs {every:.2f} s, "
+            f"a comparison of two as a command {compared:.2f} s"
+        )
+        print(f"a sweep's table {tabled:.2f} s, the address that make ui tells {fronted:.3f} s")
         print(f"{n} runs: a query {query:.2f} s (goal 1 s), leaderboard {board:.2f} s, as a command {whole:.2f} s")
         print(f"reading every file {reading:.2f} s: {reading / query:.1f}x a query")
 

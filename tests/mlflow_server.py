@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 
-def serve(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "art")]
+def serve(folder: Path, port: int, store: str | None = None, workers: int = 1) -> subprocess.Popen[bytes]:
+    """``store``: the address of its database, None: one in the folder."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", str(workers), "--artifacts-destination", str(folder / "art")]
+    command += ["--backend-store-uri", store or f"sqlite:///{folder}/mlflow.db"]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with (folder / "server.log").open("ab") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)

@@ -82,14 +82,14 @@ def plan(query: str | None, what: str, outputs: Path, waiting: Waiting) -> Plan:
     made = Plan({}, {Path(f"unreadable {at}"): text for at, text in enumerate(unreadable)})
     if not named and not met:
         return made
-    newest = _newest(selection.everything(outputs)) if "superseded" in kinds else {}
+    newer = _newer(selection.everything(outputs)) if "superseded" in kinds else {}
     searching = _searching(outputs)
     for run in [*named, *met]:
         if why := _no_run(run.folder, outputs):
             made.keep(run.folder, why)
             continue
         try:
-            kind = _kind(run, newest)
+            kind = _kind(run, newer)
             if kind not in kinds:
                 if run in named:
                     made.keep(run.folder, f"is {kind}; add what={kind}")
@@ -122,7 +122,7 @@ def _no_run(folder: Path, outputs: Path) -> str | None:
     return None
 
 
-def _kind(run: Run, newest: Mapping[str, Run]) -> str:
+def _kind(run: Run, newer: Mapping[Path, Path]) -> str:
     """One of KINDS; whether a process works on it is another question."""
     try:
         whole = selection.problem(run) is None
@@ -130,8 +130,7 @@ def _kind(run: Run, newest: Mapping[str, Run]) -> str:
     except UserError:
         return "damaged"
     if whole:
-        latest = newest.get(_recipe(run) or "")
-        return "superseded" if latest and latest.folder != run.folder else "finished"
+        return "superseded" if run.folder in newer else "finished"
     if complete or run.state().get("status") == "finished":
         return "damaged"
     return "partial" if run.state().get("status") == "partial" else "failed"
@@ -199,17 +198,18 @@ def _recipe(run: Run) -> str | None:
     return repr((known.dataset, known.model, known.simulated, data, recipe.deciding(made_by)))
 
 
-def _newest(runs: Iterable[Run]) -> dict[str, Run]:
-    """recipe → the finished run that its command has made, or found finished, last."""
-    newest: dict[str, tuple[int, Run]] = {}
+def _newer(runs: Iterable[Run]) -> dict[Path, Path]:
+    """A finished run → the one of the same recipe that its command has made, or found finished, last."""
+    alike: dict[str, list[tuple[int, Path]]] = {}
     for run in runs:
         try:
             if selection.problem(run) is None and (key := _recipe(run)):
                 at = (run.folder / inputs.FILE).stat().st_mtime_ns
-                newest[key] = max(newest.get(key, (-1, run)), (at, run), key=lambda pair: pair[0])
+                alike.setdefault(key, []).append((at, run.folder))
         except (UserError, OSError):
             continue
-    return {key: run for key, (_, run) in newest.items()}
+    last = {key: max(group)[1] for key, group in alike.items()}
+    return {folder: last[key] for key, group in alike.items() for _, folder in group if folder != last[key]}
 
 
 def _keep_best(made: Plan, named: set[Path], outputs: Path) -> None:

@@ -31,6 +31,7 @@ Direction = Literal["minimize", "maximize"]
 SAMPLERS = ("tpe", "cmaes", "random", "grid", "qmc")
 SPACE, OWNER, AGAIN = "space", "owner", "again"
 WAIT = 60  # seconds that one process waits for another at the database
+ANSWER_WITHIN = 10  # seconds that a PostgreSQL server has to take a connection
 
 
 def sampler(name: str, seed: int | None, space: Mapping[str, BaseDistribution]) -> optuna.samplers.BaseSampler:
@@ -170,8 +171,7 @@ def opened(
     with FileLock(_lock(folder, owner)):
         try:
             with FileLock(folder / ".lock", timeout=WAIT):
-                options: dict[str, Any] = {"connect_args": {"timeout": WAIT}} if address.startswith("sqlite") else {}
-                database = optuna.storages.RDBStorage(address, engine_kwargs=options)
+                database = optuna.storages.RDBStorage(address, engine_kwargs=_options(address))
                 study = optuna.create_study(
                     study_name=name,
                     storage=database,
@@ -201,6 +201,15 @@ def opened(
         search.take_over()
         yield search
     _lock(folder, owner).unlink(missing_ok=True)
+
+
+def _options(address: str) -> dict[str, Any]:
+    """SQLAlchemy's: how long is waited. A server's connection is tried before it is used, as trials take hours."""
+    if address.startswith("sqlite"):
+        return {"connect_args": {"timeout": WAIT}}
+    if address.startswith("postgresql"):
+        return {"connect_args": {"connect_timeout": ANSWER_WITHIN}, "pool_pre_ping": True}
+    return {}
 
 
 def _lock(folder: Path, owner: str) -> Path:
