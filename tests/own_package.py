@@ -77,10 +77,10 @@ dataset:
   root: null
 """,
     "conf/features/pulses_wave.yaml": "# The beat, halved.\n_target_: my_signals.parts.PulsesWave\n",
-    "conf/model/linear.yaml": "# One layer.\n_target_: my_signals.parts.Linear\nscale: 1.0\n",
+    "conf/model/own_linear.yaml": "# One layer.\n_target_: my_signals.parts.Linear\nscale: 1.0\n",
     "conf/loss/squared.yaml": "# Squared differences.\n_target_: my_signals.parts.squared\npower: 2.0\n",
     "conf/augment/blended.yaml": "# Mixup.\nblended:\n  _target_: my_signals.parts.Blended\n  alpha: 0.4\n",
-    "conf/recipe/pulses_linear.yaml": "# @package _global_\ntrain: {batch_size: 16}\n",
+    "conf/recipe/pulses_own_linear.yaml": "# @package _global_\ntrain: {batch_size: 16}\n",
 }
 
 

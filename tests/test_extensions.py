@@ -56,14 +56,14 @@ def runs(package: Path, beats: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Two seeds of the package's own parts: a whole command, whose folds are processes, and one trained here."""
     folder = tmp_path_factory.mktemp("runs")
     words = [word for word in small_overrides(beats, folder) if not word.startswith(("dataset=", "model=", "train."))]
-    parts = ["dataset=pulses", "model=linear", "augment=[blended]", "model.scale=2", "train.epochs=1", NAMED]
+    parts = ["dataset=pulses", "model=own_linear", "augment=[blended]", "model.scale=2", "train.epochs=1", NAMED]
     with importable(package):
         assert run_command(train.COMMAND, [*parts, *words]) == 0
         config, names = compose("train", [*parts, *words, "seed=1"])
         other = train_here(composed(Recipe, config, "bench.train"), names)
         collect(other, build.locate(other.recipe.dataset, "dataset").metric)  # type: ignore[attr-defined]
         other.write_state(status="finished")
-    first = next(path.parent for path in (folder / "outputs/pulses/linear").glob("*/report.html"))
+    first = next(path.parent for path in (folder / "outputs/pulses/own_linear").glob("*/report.html"))
     return folder, [Run(first), other]
 
 
@@ -153,26 +153,26 @@ def test_an_installed_package_is_found_by_its_entry_point(monkeypatch: pytest.Mo
     extensions._installed.cache_clear()
     try:
         assert build.locate(LINEAR, "model").__name__ == "Linear"
-        assert compose("train", ["dataset=pulses", "model=linear"])[1]["loss"] == "squared"
+        assert compose("train", ["dataset=pulses", "model=own_linear"])[1]["loss"] == "squared"
     finally:
         extensions._installed.cache_clear()
 
 
 def test_the_catalog_and_the_help_show_its_options(beats: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(catalog.COMMAND, [NAMED, "model=linear", "dataset=pulses", f"dataset.root={beats}"]) == 0
+    assert run_command(catalog.COMMAND, [NAMED, "model=own_linear", "dataset=pulses", f"dataset.root={beats}"]) == 0
     page = capsys.readouterr().out
     assert "One layer." in page
     assert "brier, lower is better" in page
     assert "pulses_wave" in page
     assert run_command(train.COMMAND, ["--help", NAMED]) == 0
     assert "wavenet" in (page := capsys.readouterr().out)
-    assert "linear" in page
+    assert "own_linear" in page
 
 
 def test_without_simulator_and_files_it_says_where_they_belong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command(train.COMMAND, [NAMED, "dataset=pulses", "model=linear", f"data={tmp_path}"]) == 2
+    assert run_command(train.COMMAND, [NAMED, "dataset=pulses", "model=own_linear", f"data={tmp_path}"]) == 2
     error = capsys.readouterr().err
     assert f"{tmp_path / 'pulses'}" in error
     assert "dataset.root=" in error

@@ -30,7 +30,9 @@ from tiny import node, options, raw_files
 pytestmark = pytest.mark.slow
 
 CUDA = torch.device("cuda")
-DATASETS, FEATURES = options("dataset"), [f for f in options("features") if f != "default"]
+DATASETS = options("dataset")
+FEATURES = [f for f in options("features") if f != "default" and "signal" not in node("features", f)]
+"""Those of a data set; kernels of its signals (``test_kernels``) leave a device nothing to do but a cast."""
 N = 6  # rows
 FITTING = [(f, d) for f in FEATURES for d in parts.features(node("features", f)).datasets or DATASETS]
 

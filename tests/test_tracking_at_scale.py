@@ -172,7 +172,14 @@ with study.opened(Path(sys.argv[1]), sys.stdin.readline().strip(), "s", "minimiz
 """
 
 
-def test_several_processes_share_a_study_in_postgresql(database: Database, tmp_path: Path) -> None:
+@pytest.fixture
+def another() -> Iterator[Database]:
+    """MLflow and Optuna each keep a table alembic_version: they can't share a database."""
+    with served() as database:
+        yield database
+
+
+def test_several_processes_share_a_study_in_postgresql(another: Database, tmp_path: Path) -> None:
     from optuna.distributions import FloatDistribution
 
     from bench.search import study
@@ -181,12 +188,12 @@ def test_several_processes_share_a_study_in_postgresql(database: Database, tmp_p
     workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for worker in workers:
         assert worker.stdin is not None
-        worker.stdin.write(database.uri + "\n")
+        worker.stdin.write(another.uri + "\n")
         worker.stdin.flush()
     said = [worker.communicate(timeout=120)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0, 0], said
     space = {"a": FloatDistribution(0.0, 1.0)}
-    with study.opened(tmp_path, database.uri, "s", "minimize", "random", 0, space) as search:
+    with study.opened(tmp_path, another.uri, "s", "minimize", "random", 0, space) as search:
         trials = search.of("COMPLETE")
         assert [trial.number for trial in trials] == list(range(15))
         assert len({trial.user_attrs[study.OWNER] for trial in trials}) == 3
