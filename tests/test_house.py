@@ -170,7 +170,7 @@ def test_what_src_imports_is_declared_and_nothing_else() -> None:
     for root in roots - sys.stdlib_module_names - {"bench"}:
         provided = {name.lower().replace("_", "-") for name in providers.get(root, [root])}
         used |= provided & declared or provided  # several distributions may share a package, as mlflow's do
-    unseen = {"onnx", "onnxscript", "cmaes"}  # torch.onnx imports them, and Optuna its sampler's
+    unseen = {"onnx", "onnxscript", "cmaes", "s3fs"}  # torch.onnx, Optuna's sampler and fsspec import them
     unseen |= {"psycopg[binary]"}  # SQLAlchemy imports it for PostgreSQL
     unseen |= {"hydra-ray-launcher"} - used  # of a package that the others share, in an environment of its own
     assert used == declared - unseen

@@ -44,7 +44,7 @@ class Opened:
 
 def open_files(recipe: Recipe, names: Mapping[str, str]) -> Opened:
     """Raises UserError where files are missing or broken, or where the features fit the data set or the model not."""
-    folder = parts.files(recipe.dataset, recipe.data).find()
+    folder = parts.files(recipe.dataset, recipe.data, recipe.store).find()
     dataset, simulated = parts.dataset(recipe.dataset, folder), is_simulated(folder)
     if not simulated or recipe.dataset.get("root") is not None:
         say(f"data      {folder}" + (" (SIMULATED)" if simulated else ""))

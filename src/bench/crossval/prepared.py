@@ -45,7 +45,7 @@ class Wanted:
 def prepare(keys: Prepare, names: Mapping[str, str]) -> None:
     """What ``python -m bench.prepare`` does; UserError for mistakes in the command or in the files."""
     _refuse_numbers(keys.shard)
-    folder = parts.files(keys.dataset, keys.data).find()
+    folder = parts.files(keys.dataset, keys.data, keys.store).find()
     dataset, simulated = parts.dataset(keys.dataset, folder), is_simulated(folder)
     if not simulated or keys.dataset.get("root") is not None:
         say(f"data      {folder}" + (" (SIMULATED)" if simulated else ""))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 
-from bench.datasets import folders
+from bench.datasets import folders, remote
 from bench.spec import Kind, Metric, Part, UserError
 
 TARGET = "target_"
@@ -57,7 +57,7 @@ class Dataset(ABC):
     """Only tables are read: recordings may be absent, and are not looked for."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = remote.known(root)
         self.check()
 
     @classmethod

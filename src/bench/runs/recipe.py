@@ -234,12 +234,14 @@ def sweep_of(folder: Path) -> str | None:
 
 
 def write(folder: Path, recipe: Recipe | EnsembleRecipe) -> None:
-    """Writes config.yaml; the tracking address loses its password, and a run stays one of its sweep's."""
+    """Writes config.yaml; addresses lose their passwords, and a run stays one of its sweep's."""
     import yaml
 
     content = records.plain(recipe)
     content["tracking"]["sweep"] = recipe.tracking.sweep or sweep_of(folder)
     content["tracking"]["uri"] = recipe.tracking.uri and public(recipe.tracking.uri)
+    if isinstance(root := content["dataset"].get("root"), str) and "://" in root:
+        content["dataset"]["root"] = public(root)
     if content.get("pretrain"):
         content["pretrain"] = [word_without_secrets(word) for word in content["pretrain"]]
     write_text(folder / FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

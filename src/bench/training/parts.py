@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import build, extensions, targets
+from bench.datasets import remote
 from bench.datasets.root import Files
 from bench.runs.recipe import Node
 from bench.spec import UserError
@@ -61,15 +62,20 @@ def metric(node: Node) -> Metric:
     return dataset_class(node).metric
 
 
-def files(node: Node, data: str | Path) -> Files:
-    """Where a data set's files are, and how they are simulated where there are none."""
+def files(node: Node, data: str | Path, store: str | Path | None = None) -> Files:
+    """Where a data set's files are, and how they are simulated where there are none.
+
+    Files at an address are listed now, and kept below ``store`` (None: <data>/store) as they are opened.
+    """
     simulator: Node = node.get("simulator") or {}
     settings = {key: value for key, value in simulator.items() if key != "_target_"}
 
     def simulate(folder: Path) -> None:
         build.partial(simulator, "dataset.simulator", 1)(folder)
 
-    root = Path(node["root"]) if node.get("root") is not None else None
+    root = node.get("root")
+    if root is not None:
+        root = remote.mirror(root, Path(store or Path(data) / "store")) if remote.is_address(root) else Path(root)
     return Files(dataset_class(node).name, root, Path(data), settings, simulate if simulator else None)
 
 
