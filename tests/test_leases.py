@@ -99,6 +99,23 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeyp
         Leases(["cuda:0"], 1)
 
 
+@pytest.mark.parametrize("stranger", ["a link", "an owner"])
+def test_a_folder_that_somebody_else_has_put_there_is_refused(
+    stranger: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody may write in a temporary folder; locks would be made wherever a link leads."""
+    if stranger == "a link":
+        (tmp_path / "elsewhere").mkdir()
+        folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        folder.mkdir()
+        uid = folder.stat().st_uid
+        monkeypatch.setattr("os.getuid", lambda: uid + 1)
+    with pytest.raises(UserError, match=f"is not yours; set {leases.FOLDER}"):
+        Leases(["cuda:0"], 1)
+    assert not list((tmp_path / "elsewhere").glob("*")) if stranger == "a link" else True
+
+
 @pytest.mark.usefixtures("four_gpus")
 def test_auto_is_every_gpu_and_a_list_is_those() -> None:
     assert leases.gpus(["auto"]) == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]

@@ -13,9 +13,10 @@ from bench.cli.door import run
 from bench.crossval.dropped import Dropped, Judged
 from bench.crossval.progress import Lines
 from bench.runs.run import Run
-from bench.search import pruning, racing, space, study
-from bench.search.trials import _first, _only
-from bench.spec import UserError
+from bench.runs.scores import Scores
+from bench.search import pruning, racing, results, space, study
+from bench.search.trials import _first, _folds, _only
+from bench.spec import Direction, UserError
 from bench.train import COMMAND
 from conftest import small_overrides
 
@@ -75,12 +76,24 @@ def test_a_round_trains_the_first_of_the_folds_that_the_command_names() -> None:
         _only(["folds.only=all"])
 
 
+def test_folds_are_compared_by_their_numbers() -> None:
+    """A run that an earlier command has trained has more folds than this round's."""
+    known = _scores(fold_numbers=(0, 1, 2, 4), folds=(0.1, 0.9, 0.3, 0.5))
+    assert _folds(known, [0, 2, 4]) == [0.1, 0.3, 0.5]
+
+
+def _scores(**facts: tuple[float, ...]) -> Scores:
+    rest = {"oof": 0.5, "mean": 0.5, "std": 0.0, "baseline": 1.0, "rows": 9, "accuracy": 0.5}
+    return Scores(metric="kl", direction=Direction.MIN, complete=False, simulated=True, identity="0", **rest, **facts)  # type: ignore[arg-type]
+
+
 Words = Callable[..., list[str]]
 
 
 @pytest.fixture
 def words(beats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Words:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(results, "_pictures", lambda search, metric: [])  # test_search looks at them
 
     def command(*more: str) -> list[str]:
         few = ["train.min_steps=1", "split.n_splits=5", "hydra.sweeper.name=s", "tracking.enabled=false"]
@@ -102,11 +115,11 @@ def test_a_race_drops_what_cannot_win_after_three_folds_and_goes_on_after_a_kill
 ) -> None:
     race = words("train.epochs=2", "hydra.sweeper.race=true", "hydra.sweeper.sampler=grid")
     race += ["optimizer.lr=choice(0.01,1e-9,-1)"]
+    test_of_losers = racing.losers
     monkeypatch.setattr(racing, "losers", lambda scores, ratio: _interrupt())
     assert run(COMMAND, race) == 130
     assert folds(tmp_path) == {"0.01": 3, "1e-09": 3}
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(racing, "losers", test_of_losers)
     capsys.readouterr()
     assert run(COMMAND, race) == 0
     said = capsys.readouterr()

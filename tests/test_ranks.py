@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.multiprocessing.spawn import spawn
 
+from bench import leaderboard, train
+from bench.cli import door
 from bench.crossval import checks, torchrun
 from bench.data.batches import Batch
 from bench.runs.recipe import deciding
@@ -88,13 +90,9 @@ def words(beats: Path, tmp_path: Path) -> list[str]:
     return [*small, *few]
 
 
-def command(words: list[str], folder: Path, n: int = 1) -> list[str]:
-    torch_run = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}", "-m"] if n > 1 else ["-m"]
-    return [sys.executable, *torch_run, "bench.train", *words, f"outputs={folder}"]
-
-
-def run(words: list[str], folder: Path, n: int = 1) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(words, folder, n), capture_output=True, text=True, timeout=240)
+def command(words: list[str], folder: Path, n: int) -> list[str]:
+    torch_run = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}", "-m", "bench.train"]
+    return [sys.executable, *torch_run, *words, f"outputs={folder}"]
 
 
 def predictions(folder: Path) -> np.ndarray:
@@ -119,9 +117,9 @@ def test_a_run_under_torchrun_is_the_run_of_one_process_and_survives_its_ranks(
     assert "the same command goes on" in said
     after = len(_fold(tmp_path / "two").history())
     assert 0 < after < 200
-    for folder, n in (("one", 1), ("two", 2)):
-        finished = run(long, tmp_path / folder, n)
-        assert finished.returncode == 0, finished.stderr
+    resumed = subprocess.run(command(long, tmp_path / "two", 2), capture_output=True, text=True, timeout=240)
+    assert resumed.returncode == 0, resumed.stderr
+    assert door.run(train.COMMAND, [*long, f"outputs={tmp_path / 'one'}"]) == 0
     assert predictions(tmp_path / "two") == pytest.approx(predictions(tmp_path / "one"), abs=2e-3)
     first, second = _fold(tmp_path / "one").history(), _fold(tmp_path / "two").history()
     assert [entry["step"] for entry in first] == [entry["step"] for entry in second]
@@ -158,12 +156,9 @@ def test_what_torchrun_cannot_train_is_one_sentence(
 
 
 def test_torchrun_is_for_training_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from bench.cli import door
-    from bench.leaderboard import COMMAND
-
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert door.run(COMMAND, []) == 2
+    assert door.run(leaderboard.COMMAND, []) == 2
     assert "torchrun is for python -m bench.train alone; start bench.leaderboard without it" in capsys.readouterr().err
 
 

@@ -14,7 +14,7 @@ from bench.atomic import write_text
 from bench.cli.door import run
 from bench.runs.recipe import Sending
 from bench.runs.run import Run
-from bench.runs.searched import FILES, PAGE, Found, Searched
+from bench.runs.searched import FILES, PAGE, Searched, SearchOutcome
 from bench.search import sending
 from bench.spec import Direction
 from bench.tracking.mirror import Mirror, default_uri
@@ -38,7 +38,7 @@ def search(outputs: Path, **more: Any) -> Searched:
         "dropped": 1, "failed": 0, "best": 0.5, "command": "python -m bench.train", "began": 1.0, "ended": 2.0,
         "space": {"optimizer.lr": "{}"}, **more,
     }  # fmt: skip
-    searched = Searched(folder, Found(**known))
+    searched = Searched(folder, SearchOutcome(**known))
     searched.write()
     return searched
 

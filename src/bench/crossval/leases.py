@@ -52,6 +52,8 @@ class Leases:
         self._told = 0.0
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.folder.is_symlink() or self.folder.stat().st_uid != os.getuid():  # anybody may write in /tmp
+                raise UserError(f"{self.folder} is not yours; set {FOLDER} to a folder of your own")
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:

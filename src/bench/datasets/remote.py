@@ -75,9 +75,9 @@ class Source:
 
         system, root = self._opened
         self._within(ANSWER_S, lambda: system.ls(root, detail=False))
-        found = self._within(FILE_S, lambda: system.find(root, detail=True))
+        listed = self._within(FILE_S, lambda: system.find(root, detail=True))
         files = {}
-        for path, info in found.items():
+        for path, info in listed.items():
             name = str(path).removeprefix(root).lstrip("/")
             if name and not name.endswith("/"):
                 files[_safe(name, self)] = [self._size(name, info), _time_ns(info)]

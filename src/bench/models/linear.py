@@ -56,11 +56,11 @@ class Linear(nn.Module):
 
         Rows of one block are left out together; those whose block is below 0 take no part in choosing.
         """
-        found = ridge.solve(x_nct.flatten(1), target_nk, weight_n, block_n, self._penalties)
-        self.mean.copy_(found.mean_f)
-        self.scale.copy_(found.scale_f)
-        self.head.weight.copy_(found.temperature * found.weight_kf)
-        self.head.bias.copy_(found.temperature * found.bias_k)
-        self.penalty.fill_(found.penalty)
-        self.temperature.fill_(found.temperature)
-        return f"ridge: penalty {found.penalty:.3g} a feature, temperature {found.temperature:.3g}"
+        solution = ridge.solve(x_nct.flatten(1), target_nk, weight_n, block_n, self._penalties)
+        self.mean.copy_(solution.mean_f)
+        self.scale.copy_(solution.scale_f)
+        self.head.weight.copy_(solution.temperature * solution.weight_kf)
+        self.head.bias.copy_(solution.temperature * solution.bias_k)
+        self.penalty.fill_(solution.penalty)
+        self.temperature.fill_(solution.temperature)
+        return f"ridge: penalty {solution.penalty:.3g} a feature, temperature {solution.temperature:.3g}"

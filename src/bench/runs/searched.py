@@ -1,4 +1,4 @@
-"""What a search has found, in a file of its folder: ``<outputs>/searches/<name>/search.json``."""
+"""What a search has come to, in a file of its folder: ``<outputs>/searches/<name>/search.json``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILES = (FILE, PAGE, TABLE, SEARCH_RUNS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Found:
+class SearchOutcome:
     """A search's outcome so far. ``best`` is its best trial's out-of-fold score, ``command`` trains that trial;
     ``began`` and ``ended`` are in seconds since 1970; ``space`` has a text for each key that is searched."""
 
@@ -43,11 +43,11 @@ class Searched:
     """A search's folder that has an outcome."""
 
     folder: Path
-    found: Found
+    outcome: SearchOutcome
 
     @property
     def tracked_at(self) -> str | None:
-        return self.found.uri
+        return self.outcome.uri
 
     @classmethod
     def is_in(cls, folder: str | Path) -> bool:
@@ -58,9 +58,9 @@ class Searched:
         """UserError naming the file where it is not whole, or a name in it is none."""
         path = Path(folder).resolve()
         inside.refuse_links(path)
-        found = records.from_json(Found, path / FILE)
-        inside.refuse_no_names({"name": found.name, "dataset": found.dataset}, str(path / FILE))
-        return cls(path, found)
+        outcome = records.from_json(SearchOutcome, path / FILE)
+        inside.refuse_no_names({"name": outcome.name, "dataset": outcome.dataset}, str(path / FILE))
+        return cls(path, outcome)
 
     def write(self) -> None:
-        write_json(self.folder / FILE, records.plain(self.found))
+        write_json(self.folder / FILE, records.plain(self.outcome))

@@ -168,8 +168,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _all(outputs: Path) -> list[Run]:
     """One that is reached by links, too, is there once."""
-    found = (folder.resolve() for folder in folders(outputs) if os.path.exists(folder / inputs.FILE))
-    return [Run(folder) for folder in dict.fromkeys(found)]
+    runs = (folder.resolve() for folder in folders(outputs) if os.path.exists(folder / inputs.FILE))
+    return [Run(folder) for folder in dict.fromkeys(runs)]
 
 
 def _named(word: str, outputs: Path, key: str) -> Run:

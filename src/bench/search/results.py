@@ -16,7 +16,7 @@ from bench.atomic import write_json, write_text
 from bench.runs.inputs import FILE
 from bench.runs.recipe import Tracking
 from bench.runs.run import Run
-from bench.runs.searched import PAGE, TABLE, Found, Searched
+from bench.runs.searched import PAGE, TABLE, Searched, SearchOutcome
 from bench.runs.selection import SEARCH_RUNS
 from bench.search import space as spaces
 from bench.spec import Direction
@@ -67,16 +67,18 @@ def leave(search: Search, fixed: list[str], task: Task) -> bool:
     command = best_command(complete[0], fixed)
     write_text(search.folder / PAGE, page(search, complete, metric, command))
     write_text(search.folder / TABLE, table_of_all(search, metric))
-    Searched(search.folder, _found(search, task, complete, (len(dropped), len(failed)), command)).write()
+    Searched(search.folder, _outcome(search, task, complete, (len(dropped), len(failed)), command)).write()
     screen.print(f"best      {command}", soft_wrap=True)
     screen.print(f"page      {search.folder / PAGE}", soft_wrap=True)
     return True
 
 
-def _found(search: Search, task: Task, complete: list[FrozenTrial], others: tuple[int, int], command: str) -> Found:
+def _outcome(
+    search: Search, task: Task, complete: list[FrozenTrial], others: tuple[int, int], command: str
+) -> SearchOutcome:
     ended = [trial.datetime_complete for trial in search.study.get_trials(deepcopy=False) if trial.datetime_complete]
     began = [trial.datetime_start for trial in complete if trial.datetime_start]
-    return Found(
+    return SearchOutcome(
         name=search.study.study_name,
         dataset=task.dataset,
         metric=task.metric,

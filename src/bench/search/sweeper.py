@@ -111,9 +111,9 @@ class Optuna(Sweeper):
                 for trial in search.of("RUNNING"):
                     if trial.user_attrs.get(study.OWNER) == search.owner:
                         search.try_again(trial)
-                found = results.leave(search, fixed, task)
-                sweep.concluded(0 if found else 1)
-            if found:
+                any_complete = results.leave(search, fixed, task)
+                sweep.concluded(0 if any_complete else 1)
+            if any_complete:
                 sending.send(search.folder, task.tracking, task.outputs)
 
     def _most(self, space: Mapping[str, Any]) -> int:

@@ -93,7 +93,8 @@ class Trials:
 
     def _lagging(self, seen: dict[int, Scores | None], n: int, n_folds: int) -> list[int]:
         """The trials that are dropped after ``n`` folds."""
-        folds = {number: _folds(scores)[:n] for number, scores in seen.items() if scores}
+        wanted = (_only(self.fixed) or list(range(n_folds)))[:n]
+        folds = {number: _folds(scores, wanted) for number, scores in seen.items() if scores}
         if not self.race:
             values = {number: scores.oof if len(scores.folds) == n else float(np.mean(folds[number]))
                       for number, scores in seen.items() if scores}  # fmt: skip
@@ -129,9 +130,10 @@ def _simulated(job: Record | None) -> bool:
     return bool(job and job["scores"] is not None and job["scores"].simulated)
 
 
-def _folds(scores: Scores) -> list[float]:
-    """The folds' scores in the order of their numbers."""
-    return [score for _, score in sorted(zip(scores.fold_numbers, scores.folds, strict=True))]
+def _folds(scores: Scores, numbers: Sequence[int]) -> list[float]:
+    """The scores of these folds; a run that an earlier command has trained may have others, too."""
+    by_number = dict(zip(scores.fold_numbers, scores.folds, strict=True))
+    return [by_number[number] for number in numbers]
 
 
 def _only(fixed: Sequence[str]) -> list[int] | None:

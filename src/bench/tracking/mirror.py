@@ -40,15 +40,15 @@ class Mirror(Sender):
         inputs = self.run.inputs
         return inputs.dataset, inputs.simulated, inputs.metric, inputs.direction
 
-    def _kept(self, found: dict[str, str]) -> dict[str, Any]:
-        note, parent = self.note, found.pop(PARENT, None)
+    def _kept(self, server_runs: dict[str, str]) -> dict[str, Any]:
+        note, parent = self.note, server_runs.pop(PARENT, None)
         if parent is None:  # remaining folds belong to a deleted run: a new token leaves them behind
-            token = {} if found else {"token": note["token"]}
-            note, found = self._new_note() | token, {}
+            token = {} if server_runs else {"token": note["token"]}
+            note, server_runs = self._new_note() | token, {}
         elif parent != note.get("run_id"):
             note = {**self._new_note(), "token": note["token"], "run_id": parent}
         noted = {known["run_id"]: known for known in note["folds"].values()}
-        note["folds"] = {k: noted.get(run_id, {"run_id": run_id, **BLANK}) for k, run_id in found.items()}
+        note["folds"] = {k: noted.get(run_id, {"run_id": run_id, **BLANK}) for k, run_id in server_runs.items()}
         return note
 
     def _send_new(self) -> None:

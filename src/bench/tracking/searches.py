@@ -17,51 +17,51 @@ class SearchMirror(Sender):
 
     def __init__(self, searched: Searched, uri: str) -> None:
         super().__init__(searched.folder, uri)
-        self.found = searched.found
+        self.outcome = searched.outcome
 
     def _fingerprint(self) -> object:
         return [(name, self._digest(path)) for name in FILES if (path := self.folder / name).is_file()]
 
     def _judged(self) -> tuple[str, bool, str, Direction]:
-        return self.found.dataset, self.found.simulated, self.found.metric, self.found.direction
+        return self.outcome.dataset, self.outcome.simulated, self.outcome.metric, self.outcome.direction
 
-    def _kept(self, found: dict[str, str]) -> dict[str, Any]:
-        known = found.get(PARENT)
+    def _kept(self, server_runs: dict[str, str]) -> dict[str, Any]:
+        known = server_runs.get(PARENT)
         if known is not None and known == self.note.get("run_id"):
             return self.note
         anew = {**self._new_note(), "token": self.note["token"]}
         return anew if known is None else {**anew, "run_id": known}
 
     def _send_new(self) -> None:
-        found, note = self.found, self.note
+        outcome, note = self.outcome, self.note
         if "run_id" not in note:
-            tags = {"sweep": found.name, "dataset": found.dataset, "simulated": str(found.simulated).lower()}
-            note["run_id"] = self._created(f"search {found.name}", found.began, tags)
+            tags = {"sweep": outcome.name, "dataset": outcome.dataset, "simulated": str(outcome.simulated).lower()}
+            note["run_id"] = self._created(f"search {outcome.name}", outcome.began, tags)
             self._save("runs")
-        self._params(note, note["run_id"], facts.leaves(dict(found.space)))
-        if note.get("outcome") != (outcome := [found.complete, found.dropped, found.failed, found.best]):
-            values = {f"best/{found.metric}": found.best, "trials/complete": found.complete}
-            values |= {"trials/dropped": found.dropped, "trials/failed": found.failed}
-            trials = found.complete + found.dropped + found.failed
-            self._points(note["run_id"], wording.points(values, found.ended, trials))
+        self._params(note, note["run_id"], facts.leaves(dict(outcome.space)))
+        if note.get("outcome") != (counts := [outcome.complete, outcome.dropped, outcome.failed, outcome.best]):
+            values = {f"best/{outcome.metric}": outcome.best, "trials/complete": outcome.complete}
+            values |= {"trials/dropped": outcome.dropped, "trials/failed": outcome.failed}
+            trials = outcome.complete + outcome.dropped + outcome.failed
+            self._points(note["run_id"], wording.points(values, outcome.ended, trials))
             self.client.set_tag(note["run_id"], "mlflow.note.content", self._described())
-            note["outcome"] = outcome
+            note["outcome"] = counts
             self._save("scores")
         for name in FILES:
             if (self.folder / name).is_file():
                 self._artifact(note["run_id"], self.folder / name, None)
-        if note.get("ended") != found.ended:
+        if note.get("ended") != outcome.ended:
             note.pop("status", None)
-            self._status(note, note["run_id"], "FINISHED", found.ended)
-            note["ended"] = found.ended
+            self._status(note, note["run_id"], "FINISHED", outcome.ended)
+            note["ended"] = outcome.ended
             self._save("statuses")
 
     def _described(self) -> str:
-        found = self.found
-        mark = "**SIMULATED data** · " if found.simulated else ""
-        trials = f"{found.complete} complete, {found.dropped} dropped, {found.failed} failed"
+        outcome = self.outcome
+        mark = "**SIMULATED data** · " if outcome.simulated else ""
+        trials = f"{outcome.complete} complete, {outcome.dropped} dropped, {outcome.failed} failed"
         return (
-            f"{mark}**{found.metric} {figure(found.best)}** out of fold in the best of all trials ({trials}), so it "
-            f"flatters: confirm it with other seeds or test rows.\n\n```sh\n{found.command}\n```\n\n"
-            f"Its trials: `tags.sweep = '{found.name}'`"
+            f"{mark}**{outcome.metric} {figure(outcome.best)}** out of fold in the best of all trials ({trials}), so "
+            f"it flatters: confirm it with other seeds or test rows.\n\n```sh\n{outcome.command}\n```\n\n"
+            f"Its trials: `tags.sweep = '{outcome.name}'`"
         )

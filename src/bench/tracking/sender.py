@@ -69,8 +69,8 @@ class Sender(ABC):
         """The data set, whether it is simulated, the metric and its direction."""
 
     @abstractmethod
-    def _kept(self, found: dict[str, str]) -> dict[str, Any]:
-        """What of the note is kept, and added to it: ``found`` are the runs of this folder that the server has."""
+    def _kept(self, server_runs: dict[str, str]) -> dict[str, Any]:
+        """What of the note is kept, and added to it: ``server_runs`` are this folder's runs on the server."""
 
     def sync(self) -> bool:
         """Sends everything not yet sent; True if nothing is left to send. Raises TrackingError."""

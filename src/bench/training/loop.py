@@ -124,17 +124,15 @@ def fitting(parts: Parts, train: Batches, valid: Batches, settings: Settings, fo
         if parts.before_epoch is not None:
             parts.before_epoch(history, backward, rows)
         if solving.is_solved(parts.model):
-            loss, steps = _solve(parts, rows, settings, (settings.seed, fold.number, epoch), note), 1
+            loss = _solve(parts, rows, settings, (settings.seed, fold.number, epoch), note)
         else:
             loss = yield from _train_epoch(parts, rows, settings, fold, epoch, rates, ema, report, backward)
-            steps = math.ceil(rows.n_batches(settings.batch_size) / settings.accumulate)
-        steps += int(history[-1]["step"]) if history else 0
-        history.append({"epoch": epoch + 1, "step": steps})
-        history[-1] |= {"lr": parts.optimizer.param_groups[0]["lr"], "train/loss": loss}
+        steps = _n_steps(parts, rows, settings) + (int(history[-1]["step"]) if history else 0)
+        history.append({"epoch": epoch + 1, "step": steps, "lr": parts.optimizer.param_groups[0]["lr"]})
         if settings.batch_stats == "exact":
             _measure(parts, judged, rows, settings, fold)
         try:
-            figures = evaluate(parts, valid, settings, judged) if len(valid.target) else {}
+            figures = {"train/loss": loss, **(evaluate(parts, valid, settings, judged) if len(valid.target) else {})}
             history[-1] |= ranks.first_says(figures, train.device)  # what decides must not differ by rounding
         except LossIsNaN as error:
             raise LossIsNaN(f"{error} after epoch {epoch + 1}, step {history[-1]['step']}; {HINT}") from None
@@ -143,16 +141,29 @@ def fitting(parts: Parts, train: Batches, valid: Batches, settings: Settings, fo
             continue
         if best_epoch(history, settings, parts.metric) == epoch:
             checkpoint.save_weights(fold.weights, judged)
-        states: dict[str, Any] = {"model": parts.model, "optimizer": parts.optimizer, "scaler": scaler}
-        kept = {name: part.state_dict() for name, part in states.items()}
-        kept |= {"ema": None if ema is None else ema.state(), "base": base, "history": history}
-        checkpoint.save(fold.checkpoint, kept)
-        fold.write_history(history)
+        _save(fold, {"model": parts.model, "optimizer": parts.optimizer, "scaler": scaler}, ema, base, history)
         report({"kind": "epoch", **history[-1]})
     if ranks.leads():
         fold.write_history(history)  # killed between checkpoint and history, the last entry is in the checkpoint alone
     ranks.wait()
     checkpoint.load_weights(fold.weights, parts.model)
+
+
+def _save(
+    fold: Fold, states: dict[str, Any], ema: Ema | None, base: list[float], history: list[dict[str, float]]
+) -> None:
+    """Writes the checkpoint, from which a fold that died goes on, then the history."""
+    kept = {name: part.state_dict() for name, part in states.items()}
+    kept |= {"ema": None if ema is None else ema.state(), "base": base, "history": history}
+    checkpoint.save(fold.checkpoint, kept)
+    fold.write_history(history)
+
+
+def _n_steps(parts: Parts, rows: Batches, settings: Settings) -> int:
+    """Steps of an epoch."""
+    if solving.is_solved(parts.model):
+        return 1
+    return math.ceil(rows.n_batches(settings.batch_size) / settings.accumulate)
 
 
 def _backward(parts: Parts, settings: Settings, device: torch.device, note: Callable[[str], None]) -> Step:
