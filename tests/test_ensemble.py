@@ -183,7 +183,7 @@ def test_a_run_that_is_not_whole_is_refused(three: Three, harm: Callable[[Run], 
 @pytest.mark.parametrize(
     ("wanted", "sentence"),
     [
-        ("/nowhere", "runs: /nowhere is not a folder; give a run's folder or identity, latest, or a query"),
+        ("/nowhere", "runs: /nowhere is not a folder; give a run's folder or identity, latest, best"),
         ("0123", "runs: no run in .* has the identity 0123"),
         ("[]", "runs names no run"),
         ("model=resnet1d", "runs: none of the 3 runs in .* meets model=resnet1d"),

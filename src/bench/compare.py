@@ -15,7 +15,8 @@ ABOUT = """Says whether two or more finished runs on the same rows and folds are
 corrected t-test, an interval of the out-of-fold difference from resampled rows (whole groups), scores by class, the
 rows where the runs disagree most, and pictures; a verdict in a sentence; and report.html, a page with all of it. Each
 run's folder gets a copy of the page, and so does its MLflow page where there is one. The last line names the folder
-that holds it all. A run is a folder, an identity's first digits, latest, or a query: runs=dataset=hms,loss=kl."""
+that holds it all. A run is a folder, an identity's first digits, latest, or a query: runs=dataset=hms,loss=kl; best:3
+are the best three."""
 
 
 def work(config: dict[str, Any], names: dict[str, str]) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 ABOUT = """Blends finished runs of one data set and one split into a run of its own: means, weights or a stacked model
 found on their out-of-fold predictions, and judged by folds that they were not fitted on. runs= takes folders,
-identities, latest, or a query: runs=dataset=hms,model=wavenet; runs=group=<id> are a recipe's seeds.
-members= are training commands, which are done first where they are not finished."""
+identities, latest, or a query: runs=dataset=hms,model=wavenet; best:3 keeps its best three; runs=group=<id> are a
+recipe's seeds. members= are training commands, which are done first where they are not finished."""
 
 
 def work(config: dict[str, Any], names: dict[str, str]) -> Outcome:

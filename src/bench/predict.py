@@ -1,6 +1,7 @@
 """A finished run predicts: from new raw files to probabilities and a submission.
 
 python -m bench.predict run=latest
+python -m bench.predict run=best,dataset=hms
 python -m bench.predict run=outputs/hms/wavenet/1f3a90c2d4e5 input=/data/new tta=flips
 """
 
@@ -28,7 +29,7 @@ def work(config: dict[str, Any], names: dict[str, str]) -> Outcome:
     return predict(parse(Predict, config, None))
 
 
-COMMAND = Command("predict", ABOUT, work, config="predict", texts={"run": r"\w+=[^\"]*|[0-9a-f]+"})
+COMMAND = Command("predict", ABOUT, work, config="predict", texts={"run": r"\w+=[^\"]*|best[:,][^\"]*|[0-9a-f]+"})
 """A run's name may be a query or an identity; two with a comma between them are two jobs of a sweep."""
 
 if __name__ == "__main__":

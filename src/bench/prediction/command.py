@@ -29,7 +29,7 @@ from bench.training import parts
 def predict(config: Predict) -> Outcome:
     """Runs ``python -m bench.predict``; the last line on standard output names the result."""
     if not config.run:
-        raise UserError("run= names no run; give a finished run's folder or identity, latest, or a query")
+        raise UserError("run= names no run; give a finished run's folder or identity, latest, best, or a query")
     run = named_run(config.run, Path(config.outputs))
     if config.tracking.uri and config.register is None:
         raise UserError("tracking.uri= is where register=<name> registers the run, and nothing else; leave it out")

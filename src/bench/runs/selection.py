@@ -1,4 +1,4 @@
-"""Selects finished runs by folder, identity, ``latest`` or a query over their configs."""
+"""Selects finished runs by folder, identity, ``latest``, ``best`` or a query over their configs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench import bounded
 from bench.runs import inputs, inside, recipe
+from bench.runs.best import best
 from bench.runs.facts import alive, holder, leaves
 from bench.runs.inputs import Inputs
 from bench.runs.run import Run
@@ -20,7 +21,9 @@ ENSEMBLE = "ensemble"
 """An ensemble's name in place of a model, in its path and in tables."""
 SEARCHES, SEARCH_RUNS = "searches", "runs.json"
 """Where searches lie in the outputs, and the file in one's folder that names its runs."""
-HOW = "give a run's folder or identity, latest, or a query such as dataset=hms,model=wavenet"
+HOW = "give a run's folder or identity, latest, best, best:3, or a query such as dataset=hms,model=wavenet"
+BEST = re.compile(r"best(?::(\d+))?")
+"""``best``, or ``best:3`` for the best three."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ def select(requested: str | Sequence[str], outputs: Path, key: str = "runs") -> 
 
     A text is read as words with commas between them. A word is a folder, the first digits of an identity, or
     ``latest``; the words with an equals sign are one query, which every run of ``<outputs>/*/*/*`` has to meet that
-    is not an ensemble (unless it says model=ensemble). A key of a query is a group (dataset, model, loss), a dotted
+    is not an ensemble (unless it says model=ensemble). ``best`` and ``best:3`` keep the best of the query's runs, and
+    without a query of all runs that are no ensembles, by their out-of-fold scores. A key of a query is a group (dataset, model, loss), a dotted
     key of the config (optimizer.lr), or metric, simulated, identity, sweep: the runs of a search, or group: the runs
     that differ in their seed alone.
 
@@ -44,8 +48,11 @@ def select(requested: str | Sequence[str], outputs: Path, key: str = "runs") -> 
     are left out, and said.
     """
     names, conditions = _words(requested)
+    counts = [int(word[1] or 1) for word in map(BEST.fullmatch, names) if word]
     runs: list[Run] = []
     for word in names:
+        if BEST.fullmatch(word):
+            continue
         run = _named(word, outputs, key)
         if trouble := problem(run):
             raise UserError(f"{key}: {run.folder} {trouble}")
@@ -53,7 +60,9 @@ def select(requested: str | Sequence[str], outputs: Path, key: str = "runs") -> 
     left_out: list[str] = []
     if conditions:
         matching, left_out = _asked(conditions, outputs, key)
-        runs += matching
+        runs += best(matching, max(counts), key, problem) if counts else matching
+    elif counts:
+        runs += best(_no_ensembles(outputs), max(counts), key, problem)
     if not runs:
         raise UserError(f"{key} names no run; {HOW}")
     if twice := [folder for folder, n in Counter(str(run.folder) for run in runs).items() if n > 1]:
@@ -172,6 +181,10 @@ def _all(outputs: Path) -> list[Run]:
     return [Run(folder) for folder in dict.fromkeys(runs)]
 
 
+def _no_ensembles(outputs: Path) -> list[Run]:
+    return [run for run in _all(outputs) if run.folder.parent.name != ENSEMBLE]
+
+
 def _named(word: str, outputs: Path, key: str) -> Run:
     if word == "latest":
         states = [(state.stat().st_mtime_ns, state) for state in outputs.glob("*/*/*/state.json")]
@@ -180,6 +193,8 @@ def _named(word: str, outputs: Path, key: str) -> Run:
         return Run.open(max(states)[1].parent)
     if Path(word).is_dir():
         return Run.open(word)
+    if BEST.fullmatch(word):
+        raise UserError(f"{key}={word}: that is for commands that use a run; {HOW.replace('best, best:3, ', '')}")
     if re.fullmatch("[0-9a-f]{4,12}", word):
         matching = [run for run in _all(outputs) if run.identity.startswith(word)]
         if len(matching) == 1:
