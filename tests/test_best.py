@@ -15,7 +15,6 @@ from bench.runs.selection import meant, select
 from bench.spec import UserError
 from fake_run import rewrite, write_member, write_run
 
-
 TARGET = np.eye(2)[np.arange(12) % 2]
 
 

@@ -21,6 +21,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print(page())
         return 0
     name, *others = words
+    if name in ("--completion", "--complete"):
+        return _completion(name, others)
     if name == "--version":
         print(f"bench {bench.__version__}")
         return 0
@@ -46,9 +48,27 @@ def page() -> str:
             *(f"  {name:12}{(module.__doc__ or '').partition(chr(10))[0]}" for name, module in modules.items()),
             "",
             "bench <command> --help tells of one; python -m bench.<command> is the same command.",
+            "bench --completion bash (or zsh, fish) prints what completes its words in that shell.",
             "A first try, on simulated data: bench train dataset=heartbeat model=mlp",
         ]
     )
+
+
+def _completion(name: str, words: list[str]) -> int:
+    """Prints a shell's script, or, as that asks, the words that a line may go on with."""
+    from bench.cli import completion
+
+    shell = words[0] if words else ""
+    if shell not in completion.SCRIPTS:
+        say_mistake(f"bench {name} {shell or '…'}: name a shell, one of {', '.join(completion.SCRIPTS)}")
+        return MISTAKE
+    if name == "--completion":
+        print(completion.SCRIPTS[shell], end="")
+        return 0
+    line = words[1] if len(words) > 1 else ""
+    commands = {name: None if name not in line else import_module(f"bench.{name}").COMMAND for name in COMMANDS}
+    print("\n".join(completion.shown(completion.candidates(line, commands), shell, line.split(" ")[-1])))
+    return 0
 
 
 if __name__ == "__main__":

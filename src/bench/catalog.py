@@ -2,7 +2,8 @@
 
 python -m bench.catalog
 python -m bench.catalog dataset=heartbeat
-python -m bench.catalog model=wavenet
+python -m bench.catalog model=wavenet loss=focal
+python -m bench.catalog dataset=heartbeat dataset.root=<folder> model=mlp
 """
 
 from __future__ import annotations
@@ -13,14 +14,8 @@ from bench.cli.command import Command
 from bench.cli.door import run
 
 ABOUT = """Lists what a training command can choose from. The words are those of python -m bench.train, so a command's
-own words tell what it would train on:
-
-  python -m bench.catalog                          everything, a line each
-  python -m bench.catalog dataset=heartbeat        its files, its features, each model's parameter count on it
-  python -m bench.catalog dataset=heartbeat dataset.root=<folder> model=mlp model.hidden=[256]
-                                                   one model's count, on your files and with your options
-  python -m bench.catalog model=wavenet            its options with their defaults, the data sets it trains on
-  python -m bench.catalog loss=focal features=freesound_mfcc    several at once
+own words tell what it would train on: without words everything, a line each; dataset= its files, features and each
+model's parameter count; model= its options with their defaults, and the data sets it trains on; several at once.
 
 Shapes and counts come from the files in dataset.root or data/<dataset>; where there are none, from a few simulated
 ones in a temporary folder. Nothing is trained and nothing is kept.

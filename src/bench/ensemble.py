@@ -1,7 +1,7 @@
 """Finished runs blended into one, judged honestly: a run like any other, with a submission.
 
-python -m bench.ensemble runs=outputs/hms/wavenet/1f3a90c2d4e5,outputs/hms/resnet1d/77aa01b2c3d4 blend=weights
-python -m bench.ensemble runs=dataset=hms,model=wavenet
+python -m bench.ensemble runs=best:3,dataset=hms blend=weights
+python -m bench.ensemble runs=1f3a90c2d4e5,77aa01b2c3d4
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ from bench.mistake import UserError
 
 ABOUT = """Sends runs to MLflow from their folders: what a dead server missed, or, as a training goes, all of it.
 
-  RUN         a run's folder, as train printed it, or a search's (outputs/searches/<name>)
-  --uri URI   where to; run: where its folder says; else MLFLOW_TRACKING_URI, else the database in its outputs
+  RUN         a run's folder, as train printed it, or a search's
+  --uri URI   where to, or run: where its folder says; without it
+              MLFLOW_TRACKING_URI, else the database in its outputs
   --follow    stay, and send what the run writes until it ends"""
 
 

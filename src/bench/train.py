@@ -34,7 +34,8 @@ def work(config: dict[str, Any], names: dict[str, str]) -> Outcome:
     return stages.train(composed(Recipe, config, COMMAND.module), names, with_more, pruning.judge())
 
 
-COMMAND = Command("train", ABOUT, work, config="train")
+OFTEN = ("train.epochs", "train.batch_size", "folds.only", "device", "seed", "tracking.enabled")
+COMMAND = Command("train", ABOUT, work, config="train", often=OFTEN)
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ class Command(NamedTuple):
     as they are, and gets an exit code or None; ``config`` is then the one whose keys they name, if any.
 
     ``usage`` shows how the words are written. ``texts`` are keys with the form (a pattern) of those values that are
-    text as they stand, whatever they look like to Hydra's grammar.
+    text as they stand, whatever they look like to Hydra's grammar; ``often`` those that the short help shows.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Command(NamedTuple):
     composed: bool = True
     usage: str = "[-m] [key=value …]"
     texts: Mapping[str, str] = {}
+    often: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:

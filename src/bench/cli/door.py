@@ -14,7 +14,7 @@ from bench import extensions
 from bench.cli.command import Command
 from bench.cli.elsewhere import TRACEBACK
 from bench.cli.errors import FAILED, INTERRUPTED, MISTAKE, code_of, say_mistake, sentence, unknown_key
-from bench.cli.help import help_page
+from bench.cli.help import ALL, help_page
 from bench.cli.streams import safe
 from bench.cli.words import arranged, name_extensions
 from bench.mistake import UserError
@@ -31,7 +31,7 @@ def run(command: Command, words: Sequence[str] | None = None) -> int:
             _refuse_torchrun(command)
             name_extensions(words)
             if {"-h", "--help"} & set(words):  # Hydra alone costs 0.7 s, and prints no more than this does
-                print(help_page(command))
+                print(help_page(command, ALL in words))
                 return 0
             return _composed(command, words) if command.composed else int(command.work(words) or 0)
         except KeyboardInterrupt:

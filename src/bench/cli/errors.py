@@ -19,6 +19,8 @@ from bench.mistake import UserError
 from bench.tell import visible
 
 MISTAKE, FAILED, INTERRUPTED = 2, 1, 130
+PLACEHOLDERS = ("default", "none")
+"""Names of options that many groups have."""
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -120,7 +122,8 @@ def _not_read(word: str, command: Command) -> str:
     """The sentence on an override that Hydra's grammar does not take."""
     key, equals, value = word.partition("=")
     if not equals:
-        return f"{word} is not written as key=value; python -m {command.module} --help lists keys"
+        meant = nearest(word, None, str(command.config))
+        return f"{word} is not written as key=value; {meant}python -m {command.module} --help lists keys"
     if value.startswith("["):
         return (
             f"{key}: overrides in a list stand in quotes: \"{key}=['dataset.edition=withdrawn','folds.only=[0]']\""
@@ -147,9 +150,22 @@ def _no_option(requested: str, options: object, command: Command) -> str:
         return (
             f"there is no {group}={name}; Hydra has {others}, others are packages of their own: pip install {package}"
         )
-    close = difflib.get_close_matches(name, names, 1, 0.7)
-    meant = f"did you mean {close[0]}? " if close else ""
+    meant = nearest(name, group, str(command.config))
     return f"there is no {group}={name}; {meant}choose {group}= one of {', '.join(names)}"
+
+
+def nearest(name: str, group: str | None, config: str) -> str:
+    """ "did you mean …? " with the option that was meant by ``name``, of this group or else of another; or nothing."""
+    groups = {key: [file.stem for file in files] for key, files in groups_of(config).items()}
+    own = groups.get(group or "", [])
+    if close := difflib.get_close_matches(name, own, 1, 0.7):
+        return f"did you mean {close[0]}? "
+    others = [(o, key) for key, options in groups.items() if key != group for o in options if o not in PLACEHOLDERS]
+    exact = [f"{'+' * (key == 'experiments')}{key}={option}" for option, key in others if option == name]
+    if exact:
+        return f"did you mean {' or '.join(exact)}? "
+    close = difflib.get_close_matches(name, [option for option, _ in others], 1, 0.8)
+    return "".join(f"did you mean {key}={option}? " for option, key in others if option in close)
 
 
 def _not_fitting(word: str, cause: BaseException) -> str:

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from bench import extensions
 
 PACKAGE = "# @package _global_"
 """The line of an option whose keys stand at the top of the config, and not below its group's name."""
+
+KEY = re.compile(r"(?P<indent> *)(?P<key>[\w/]+):(?: +(?P<value>[^\s#](?:.*?)))?(?:\s+#\s*(?P<comment>.*))?\s*$")
+
+
+def described(text: str, group: str | None = None) -> list[tuple[str, str, str]]:
+    """(dotted key, default, comment) of each key of a YAML text, those of a ``group`` below its name.
+
+    A parser would lose the comments.
+    """
+    rows: list[tuple[str, str, str]] = []
+    above: list[tuple[int, str]] = [] if group is None else [(-1, group)]
+    for line in text.splitlines():
+        match = KEY.match(line)
+        if match is None or match["key"] in ("_target_", "defaults") or "/" in match["key"]:
+            continue
+        indent = len(match["indent"])
+        while above and above[-1][0] >= indent:
+            above.pop()
+        dotted = ".".join([*(key for _, key in above), match["key"]])
+        if match["value"] is None:
+            above.append((indent, match["key"]))
+        else:
+            rows.append((dotted, match["value"], match["comment"] or ""))
+    return rows
 
 
 def groups_of(config: str, installed: bool = True) -> dict[str, list[Path]]:

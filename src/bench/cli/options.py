@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import build, extensions
+from bench.cli.keys import described
 from bench.spec import UserError
 
 PLACEHOLDERS = ("default", "none")
@@ -19,7 +20,6 @@ ORDER = (
     "dataset", "features", "model", "recipe", "loss", "split", "augment", "row_weights", "synthetic", "pseudo", "tta",
     "optimizer", "scheduler",
 )  # fmt: skip
-KEY = re.compile(r"(?P<indent> *)(?P<key>[\w/]+):(?: +(?P<value>[^\s#](?:.*?)))?(?:\s+#\s*(?P<comment>.*))?\s*$")
 
 
 @dataclass(frozen=True)
@@ -88,21 +88,7 @@ class Option:
     @property
     def keys(self) -> list[tuple[str, str, str]]:
         """(dotted key, default, comment) of each, as they stand in the file: a parser would lose the comments."""
-        rows: list[tuple[str, str, str]] = []
-        above: list[tuple[int, str]] = [] if self.whole else [(-1, self.group)]
-        for line in self.text.splitlines():
-            match = KEY.match(line)
-            if match is None or match["key"] in ("_target_", "defaults") or "/" in match["key"]:
-                continue
-            indent = len(match["indent"])
-            while above and above[-1][0] >= indent:
-                above.pop()
-            dotted = ".".join([*(key for _, key in above), match["key"]])
-            if match["value"] is None:
-                above.append((indent, match["key"]))
-            else:
-                rows.append((dotted, match["value"], match["comment"] or ""))
-        return rows
+        return described(self.text, None if self.whole else self.group)
 
     @property
     def whole(self) -> bool:

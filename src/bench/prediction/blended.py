@@ -211,7 +211,7 @@ def load(
     extensions: Sequence[str] = (),
     runtime: str = runtimes.TORCH,
 ) -> Predictor:
-    """The run that a folder, an identity, ``latest``, ``best`` or a query names, ready to predict; see ``Predictor.predict``.
+    """The run that a folder, an identity, ``latest``, ``best`` or a query names, ready to predict.
 
     ``extensions`` are the user's own packages that the run was made with; the run itself can't name them. Members of an
     ensemble that were moved are looked for beside it and in ``outputs``. ``runtime`` computes the networks: torch, onnx

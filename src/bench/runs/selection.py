@@ -40,9 +40,9 @@ def select(requested: str | Sequence[str], outputs: Path, key: str = "runs") -> 
     A text is read as words with commas between them. A word is a folder, the first digits of an identity, or
     ``latest``; the words with an equals sign are one query, which every run of ``<outputs>/*/*/*`` has to meet that
     is not an ensemble (unless it says model=ensemble). ``best`` and ``best:3`` keep the best of the query's runs, and
-    without a query of all runs that are no ensembles, by their out-of-fold scores. A key of a query is a group (dataset, model, loss), a dotted
-    key of the config (optimizer.lr), or metric, simulated, identity, sweep: the runs of a search, or group: the runs
-    that differ in their seed alone.
+    without a query of all runs that are no ensembles, by their out-of-fold scores. A key of a query is a group
+    (dataset, model, loss), a dotted key of the config (optimizer.lr), or metric, simulated, identity, sweep: the runs
+    of a search, or group: the runs that differ in their seed alone.
 
     Raises UserError for a run that is missing, unfinished or no longer whole, or named twice. Of a query's runs those
     are left out, and said.
