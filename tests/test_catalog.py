@@ -17,6 +17,7 @@ from bench import build, extensions
 from bench.catalog import COMMAND
 from bench.cli import options
 from bench.cli.door import run
+from bench.cli.keys import ADDED
 from bench.cli.options import Option
 from bench.paths import conf
 from bench.spec import UserError
@@ -88,7 +89,7 @@ def test_the_overview_gives_every_feature_its_shape_and_every_data_set_its_metri
 def test_an_options_keys_are_those_of_its_file(option: Option) -> None:
     whole = yaml.safe_load(option.text) or {}
     listed = {key: yaml.safe_load(default) for key, default, _ in option.keys}
-    if option.group in ("recipe", "experiments"):
+    if option.group in ("recipe", *ADDED):
         assert {key.split(".")[0] for key in listed} == set(whole) - {"defaults"}
     else:
         assert listed == dict(leaves(whole, "" if option.whole else f"{option.group}."))

@@ -11,6 +11,7 @@ import torch
 
 from bench import build
 from bench.cli.compose import compose as as_composed
+from bench.cli.keys import ADDED
 from bench.cli.schema import SCHEMAS, unread
 from bench.datasets.base import Dataset
 from bench.paths import conf
@@ -19,7 +20,7 @@ from bench.spec import InputSpec, Kind
 from conftest import compose
 from tiny import load, node, options, raw_files
 
-GROUPS = sorted(p.name for p in conf().iterdir() if p.is_dir() and p.name not in ("experiments", "recipe", "sweep"))
+GROUPS = sorted(p.name for p in conf().iterdir() if p.is_dir() and p.name not in ("recipe", "sweep", *ADDED))
 OPTIONS = [(g, o) for g in GROUPS for o in options(g)]
 MODELS, DATASETS = options("model"), options("dataset")
 RECIPES = options("recipe")

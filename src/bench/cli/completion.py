@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import extensions
 from bench.cli.command import Command
-from bench.cli.keys import described, groups_of
+from bench.cli.keys import described, groups_of, plus
 
 BASH = """_bench_complete() {
     local IFS=$'\\n'
@@ -41,20 +41,19 @@ def candidates(line: str, commands: Mapping[str, Command | None], outputs: Path 
     command = commands.get(typed[0])
     if command is None or command.config is None:
         return []
-    plus = "+" if last.startswith("+") else ""
+    signed = "+" if last.startswith("+") else ""
     key, equals, _ = last.removeprefix("+").partition("=")
     groups = {group: [file.stem for file in files] for group, files in groups_of(command.config).items()}
     if equals:
         values = groups.get(key) or (_runs(outputs) if key in RUNS else [])
-        return _beginning([f"{plus}{key}={value} " for value in values], last)
+        return _beginning([f"{signed}{key}={value} " for value in values], last)
     chosen = dict(word.partition("=")[::2] for word in typed if "=" in word)
     names = [key for key, _, _ in described(extensions.primary(command.config).read_text(encoding="utf-8"))]
     group = key.partition(".")[0]
     if "." in key and chosen.get(group) in groups.get(group, []):
         text = extensions.option(group, chosen[group]).read_text(encoding="utf-8")
         names += [key for key, _, _ in described(text, group)]
-    offered = [*(group for group in groups if group != "experiments"), *names]
-    offered = [f"{plus}{name}=" for name in offered] + ["+experiments="] * ("experiments" in groups)
+    offered = [f"{signed}{name}=" for name in names] + [f"{plus(group) or signed}{group}=" for group in groups]
     return _beginning([*offered, "--help ", "-m "], last)
 
 

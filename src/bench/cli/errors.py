@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from bench.addresses import without_secrets
 from bench.cli.command import Command
-from bench.cli.keys import groups_of, keys_of
+from bench.cli.keys import ADDED, groups_of, keys_of, plus
 from bench.mistake import UserError
 from bench.tell import visible
 
@@ -109,8 +109,8 @@ def unknown_key(key: str, command: Command) -> str:
     if owners := keys.get(key):
         named = " or ".join(f"{group}={owner}" for owner in owners)
         return f"{key} belongs to {named}: choose that too, or leave {key} out"
-    if key == "experiments":
-        return "an experiment is added with a plus: +experiments=<name>"
+    if key in ADDED:
+        return f"{'an experiment' if key == 'experiments' else 'what debugs'} is added with a plus: +{key}=<name>"
     close = difflib.get_close_matches(key, keys, 1, 0.85)
     close = close or [known for known in keys if known.endswith(f".{key.rpartition('.')[2]}")][:1]
     close = close or difflib.get_close_matches(key, keys, 1, 0.7)
@@ -161,11 +161,11 @@ def nearest(name: str, group: str | None, config: str) -> str:
     if close := difflib.get_close_matches(name, own, 1, 0.7):
         return f"did you mean {close[0]}? "
     others = [(o, key) for key, options in groups.items() if key != group for o in options if o not in PLACEHOLDERS]
-    exact = [f"{'+' * (key == 'experiments')}{key}={option}" for option, key in others if option == name]
+    exact = [f"{plus(key)}{key}={option}" for option, key in others if option == name]
     if exact:
         return f"did you mean {' or '.join(exact)}? "
     close = difflib.get_close_matches(name, [option for option, _ in others], 1, 0.8)
-    return "".join(f"did you mean {key}={option}? " for option, key in others if option in close)
+    return "".join(f"did you mean {plus(key)}{key}={option}? " for option, key in others if option in close)
 
 
 def _not_fitting(word: str, cause: BaseException) -> str:

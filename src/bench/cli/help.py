@@ -8,7 +8,7 @@ from importlib import import_module
 
 from bench import extensions
 from bench.cli.command import Command
-from bench.cli.keys import described, groups_of
+from bench.cli.keys import described, groups_of, plus
 
 TITLE = "Groups (an option is a file in conf/<group>, its keys can be set: model.filters=[8,16]):"
 CODES = """Exit codes: 0 done, 1 a fold or job failed, 2 a mistake in the command or the data, 130 interrupted."""
@@ -39,14 +39,14 @@ def examples(command: Command) -> list[str]:
 
 def _short(command: Command, usage: str, width: int) -> str:
     """What it does in a sentence or two, the groups and keys that are set most often, and examples."""
-    options = {group: names for group, names in _options(command).items() if group != "experiments"}
+    options = _options(command)
     shown = [group for group in OFTEN if group in options] if len(options) > len(OFTEN) else list(options)
-    others = [f"{group}=" for group in options if group not in shown]
+    others = [f"{plus(group)}{group}=" for group in options if group not in shown]
     head = [usage, "", *_first_sentences(command.about, width), ""]
     if shown:
         head += [_cut(f"  {group + '=':11}{', '.join(options[group])}", width) for group in shown]
     if others:
-        head += textwrap.wrap(f"  also: {' '.join(others)} +experiments=", width, subsequent_indent=" " * 8)
+        head += textwrap.wrap(f"  also: {' '.join(others)}", width, subsequent_indent=" " * 8)
     more = f"--help {ALL}: every option and key; python -m bench.catalog explains the options"
     foot = ["", *(_cut(line, width) for line in examples(command)[:MOST_EXAMPLES]), "", more]
     return "\n".join([*head, *_keys(command, width)[: LINES - len(head) - len(foot)], *foot])
@@ -55,14 +55,12 @@ def _short(command: Command, usage: str, width: int) -> str:
 def _whole(command: Command, usage: str, width: int) -> str:
     """What it does, the groups with their options, and the keys with their comments."""
     _, _, keys = extensions.primary(str(command.config)).read_text(encoding="utf-8").partition("\n\n")
-    options = _options(command)
-    experiments = options.pop("experiments", [])
-    groups = [line for group, names in options.items() for line in _listed(f"{group}=", names, width)]
+    options = _options(command).items()
+    groups = [line for group, names in options for line in _listed(f"{plus(group)}{group}=", names, width)]
     return "\n".join(
         [
             *(usage, "", *_wrapped(command.about, width)),
             *(["", TITLE, *groups] if groups else []),
-            *(_listed("+experiments=", experiments, width) if experiments else []),
             *("", "Keys and their defaults:"),
             *("  " + line for line in keys.splitlines() if line.strip()),
             *("", *examples(command), ""),
@@ -76,11 +74,12 @@ def _whole(command: Command, usage: str, width: int) -> str:
 def _options(command: Command) -> dict[str, list[str]]:
     """group → the names of its options, of the groups that the command has."""
     opening, _, _ = extensions.primary(str(command.config)).read_text(encoding="utf-8").partition("\n\n")
-    return {
+    groups = {
         group: [file.stem for file in files]
         for group, files in groups_of(str(command.config), installed=False).items()
         if command.config == "train" or f"- {group}:" in opening
     }
+    return dict(sorted(groups.items(), key=lambda pair: plus(pair[0])))
 
 
 def _keys(command: Command, width: int) -> list[str]:

@@ -10,6 +10,8 @@ from bench import extensions
 PACKAGE = "# @package _global_"
 """The line of an option whose keys stand at the top of the config, and not below its group's name."""
 
+ADDED = ("experiments", "debug")
+"""Groups whose options no command has of its own accord: they are added with a plus."""
 KEY = re.compile(r"(?P<indent> *)(?P<key>[\w/]+):(?: +(?P<value>[^\s#](?:.*?)))?(?:\s+#\s*(?P<comment>.*))?\s*$")
 
 
@@ -33,6 +35,11 @@ def described(text: str, group: str | None = None) -> list[tuple[str, str, str]]
         else:
             rows.append((dotted, match["value"], match["comment"] or ""))
     return rows
+
+
+def plus(group: str) -> str:
+    """What stands before a group's name on the command line."""
+    return "+" * (group in ADDED)
 
 
 def groups_of(config: str, installed: bool = True) -> dict[str, list[Path]]:

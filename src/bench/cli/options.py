@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import build, extensions
-from bench.cli.keys import described
+from bench.cli.keys import ADDED, described
 from bench.spec import UserError
 
 PLACEHOLDERS = ("default", "none")
@@ -127,7 +127,11 @@ def groups() -> list[str]:
     trees = extensions.confs()
     names = sorted({folder.name for tree in trees for folder in tree.iterdir() if any(folder.glob("*.yaml"))} - SPACES)
     known = [name for name in ORDER if name in names]
-    return [*known, *(name for name in names if name not in (*known, "experiments")), *({"experiments"} & set(names))]
+    return [
+        *known,
+        *(name for name in names if name not in (*known, *ADDED)),
+        *(name for name in ADDED if name in names),
+    ]
 
 
 def options(group: str) -> list[Option]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench import build
 from bench.cli.compose import compose
 from bench.cli.grids import table
+from bench.cli.keys import plus
 from bench.cli.options import Option, asked, defaults, fit, groups, options, own_of, readers, recipes, served
 from bench.runs.recipe import Recipe, composed
 from bench.spec import InputSpec, UserError
@@ -72,7 +73,7 @@ def show(words: Sequence[str]) -> None:
     """
     screen = console(markup=False)
     selected = asked(words)
-    words = [f"+{word}" if word.startswith("experiments=") else word for word in words]
+    words = [plus(word.partition("=")[0]) + word for word in words]
     recipe, choices = as_recipe(words)
     for word in words:  # dataset.root=… alone speaks of the data set that the command would take
         group = word.partition(".")[0].lstrip("+")
@@ -161,7 +162,7 @@ def everything(console: Console, words: Sequence[str]) -> None:
     for group in groups():
         if group not in PAGED:
             title = f"{PLURALS.get(group, group.replace('_', ' ').capitalize())}, "
-            title += "+experiments=" if group == "experiments" else f"{group}="
+            title += f"{plus(group)}{group}="
             table(console, title, ("", ""), [(star(option), option.about) for option in options(group)])
 
 

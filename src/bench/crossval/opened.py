@@ -11,6 +11,7 @@ from bench.data import store as stores
 from bench.data.open import open_store, refuse_changed
 from bench.data.store import Store
 from bench.datasets.base import Dataset
+from bench.datasets.few import few
 from bench.datasets.root import is_simulated
 from bench.features.base import Features
 from bench.runs.recipe import Recipe
@@ -48,6 +49,8 @@ def open_files(recipe: Recipe, names: Mapping[str, str]) -> Opened:
     dataset, simulated = parts.dataset(recipe.dataset, folder), is_simulated(folder)
     if not simulated or recipe.dataset.get("root") is not None:
         say(f"data      {folder}" + (" (SIMULATED)" if simulated else ""))
+    if recipe.rows is not None:
+        dataset = few(dataset, recipe.rows)
     features = parts.features(recipe.features)
     _refuse_misfits(features, dataset, recipe, names)
     return Opened(dataset, simulated, features, features.spec(dataset))

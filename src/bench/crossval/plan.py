@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench.crossval import checks, keys, length, pseudo_labels, warm_start
 from bench.crossval.opened import Opened, open_files
-from bench.crossval.settle import settle, sized
+from bench.crossval.settle import in_fewer_folds, settle, sized
 from bench.data.assignment import Assignment, Splitter, assign, with_copies
 from bench.data.kept_splits import kept
 from bench.data.store import Store
@@ -76,7 +76,7 @@ def make_plan(recipe: Recipe, names: Mapping[str, str]) -> Plan:
     checks.values(recipe)
     settled, names = settle(recipe, names)
     opened = open_files(settled, names)
-    settled = sized(settled, opened.simulated)
+    settled = in_fewer_folds(sized(settled, opened.simulated), opened.dataset.table("train"))
     early, folds = _first_look(settled, opened)
     if computes := not opened.computed(settled):
         _refuse_unbuildable(settled, opened)

@@ -7,9 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
+
 from bench import extensions
+from bench.datasets.few import n_folds
 from bench.runs.recipe import CONSTANT, Node, Recipe
 from bench.spec import UserError
+from bench.tell import say
 from bench.training import parts
 
 BATCH_SIZE = 32
@@ -72,6 +76,17 @@ def sized(recipe: Recipe, simulated: bool) -> Recipe:
     if size is None:
         size = (pair.get("batch_size_simulated") if simulated else None) or pair.get("batch_size") or BATCH_SIZE
     return replace(recipe, train=replace(recipe.train, batch_size=size))
+
+
+def in_fewer_folds(recipe: Recipe, table: pd.DataFrame) -> Recipe:
+    """The recipe of a quick look (``rows``), whose rows may be too few for the split's folds."""
+    if recipe.rows is None:
+        return recipe
+    n_splits, most = recipe.split.get("n_splits"), n_folds(table)
+    split = {**recipe.split, "n_splits": min(n_splits, most)} if n_splits else recipe.split
+    fewer = f", in {most} folds" if split != recipe.split else ""
+    say(f"rows      {len(table)} of the training rows, no test rows{fewer} (rows={recipe.rows})")
+    return replace(recipe, split=split)
 
 
 def _optimizer(recipe: Recipe) -> Node:

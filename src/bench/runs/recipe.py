@@ -112,6 +112,7 @@ class Recipe:
             )
         },
     )
+    rows: int | None = None
     init_from: str | None = None
     pretrain: tuple[str, ...] | None = None
     seed: int = 0
@@ -128,10 +129,10 @@ class Recipe:
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
     elsewhere: ClassVar[tuple[str, ...]] = (
-        "recipe", "pretrain", "device", "compile", "outputs", "data", "store", "verify", "workers", "extensions",
-        "folds", "tracking",
+        "recipe", "rows", "pretrain", "device", "compile", "outputs", "data", "store", "verify", "workers",
+        "extensions", "folds", "tracking",
     )  # fmt: skip
-    """Keys that do not change the result, or repeat other keys: runs that differ in these alone are one run."""
+    """Keys that do not change the result, or repeat what else names a run: rows are known by their ids."""
     within: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "dataset": ("root", "simulator"),
         "split": ("strict",),
