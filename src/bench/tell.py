@@ -55,6 +55,14 @@ def amount(count: float) -> str:
     return f"{int(count):,}"
 
 
+def duration(seconds: float) -> str:
+    """A time in the unit that a person would use: 8 s, 3 min, 2 h 05 min."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
 def percent(share: float) -> str:
     """A share of 1: 83.1 %; a dash where it is NaN."""
     return "–" if math.isnan(share) else f"{share:.1%}".replace("%", "\u00a0%")

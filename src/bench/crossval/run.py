@@ -13,7 +13,8 @@ from bench.crossval.claims import claimed
 from bench.crossval.dropped import Dropped, Judge, Judged
 from bench.crossval.lifecycle import PATIENCE, Life, held
 from bench.crossval.plan import Plan, make_plan
-from bench.crossval.progress import display
+from bench.crossval.progress import Display, display
+from bench.crossval.told import Estimated, Spent, beginning, next_command
 from bench.data.store import Store
 from bench.report.draw import draw
 from bench.runs import submission
@@ -39,12 +40,16 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str], judge: Judge | None
     UserError before any training starts; KeyboardInterrupt leaves the run marked as killed.
     """
     processes.expect(recipe)
-    plan = make_plan(recipe, names)
+    spent = Spent()
+    with spent.on("preparing"):
+        plan = make_plan(recipe, names)
     run = plan.run
     patience = -1 if _trained_beside(plan) else PATIENCE
     with held(run, recipe.tracking, recipe.outputs, "trained", ", or change the recipe or the seed", patience) as life:
         plan.write()  # only now: another command may be training from these files
         todo = processes.missing(run, plan.folds, plan.inputs.test)
+        if todo:
+            beginning(plan)
         kept = f", {len(plan.folds) - len(todo)} done before" if len(todo) < len(plan.folds) else ""
         say(f"run       {run.folder} ({len(todo)} of {len(plan.folds)} folds to train{kept})")
         if not todo and _whole(run, life.before) and life.mirrored:
@@ -53,12 +58,12 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str], judge: Judge | None
             with life.working() as work, _taken(plan, todo) as mine:
                 if others := [number for number in todo if number not in mine]:
                     say(f"run       another command trains {_folds(others)}; whichever ends last collects all")
-                outcome = _train_and_collect(plan, mine, (recipe, names), judge)
+                outcome = _train_and_collect(plan, mine, (recipe, names), judge, spent)
                 scores, work.failed = outcome.scores, outcome.failed
                 complete = scores.complete if scores else not plan.inputs.validated
                 complete = complete and not outcome.dropped
                 work.status = "failed" if work.failed else "finished" if complete else "partial"
-        _conclude(life, outcome)
+        _conclude(life, outcome, spent if todo else None)
         return outcome
 
 
@@ -118,8 +123,9 @@ def _train(plan: Plan, todo: list[int], given: Given | None, judge: Judge | None
 
     for path in plan.inputs.stores.values():
         Store(Path(path)).refuse_damaged()
-    recipe = plan.recipe
-    with display(plan.dataset.metric.name, length.intended(recipe), todo) as screen:
+    recipe, epochs = plan.recipe, length.intended(plan.recipe)
+    with display(plan.dataset.metric.name, epochs, todo) as shown:
+        screen: Display = Estimated(shown, epochs, len(todo))
         if given and recipe.folds.launcher != "local":
             return fold_jobs.train(*given, plan.run, todo, screen, cross_validate)
         devices = device.several(recipe.device)
@@ -128,11 +134,12 @@ def _train(plan: Plan, todo: list[int], given: Given | None, judge: Judge | None
         return processes.train(plan.run, todo, folds.parallel, devices, compiled, screen, folds.fused)
 
 
-def _train_and_collect(plan: Plan, todo: list[int], given: Given, judge: Judge | None) -> Outcome:
+def _train_and_collect(plan: Plan, todo: list[int], given: Given, judge: Judge | None, spent: Spent) -> Outcome:
     run, metric = plan.run, plan.dataset.metric
     failed, scores, dropped = list[int](), None, None
     try:
-        failed = _train(plan, todo, given, judge) if todo else []
+        with spent.on("training"):
+            failed = _train(plan, todo, given, judge) if todo else []
     except Dropped as drop:
         dropped = str(drop)
         say(f"run       given up: {dropped} lags behind earlier trials; the same command without the search goes on")
@@ -148,7 +155,8 @@ def _train_and_collect(plan: Plan, todo: list[int], given: Given, judge: Judge |
         if trouble := submission.submit(run, lambda: plan.dataset):
             say(f"{trouble} (the predictions stay; the same command tries again, and trains nothing)")
         if scores:
-            draw(run, metric)
+            with spent.on("pictures"):
+                draw(run, metric)
     numbers = ", ".join(map(str, failed))
     sentence = f"fold {numbers} failed; the same command again trains only what is missing" if failed else None
     return Outcome(run, scores, failed, sentence, dropped)
@@ -170,7 +178,7 @@ def _twins(run: Run, scores: Scores) -> list[Path]:
     return twins
 
 
-def _conclude(life: Life, outcome: Outcome) -> None:
+def _conclude(life: Life, outcome: Outcome, spent: Spent | None) -> None:
     """The score table and where everything is; the last line is the contract's."""
     scores, rows = outcome.scores, []
     sentences = [outcome.sentence] if outcome.sentence else []
@@ -184,4 +192,6 @@ def _conclude(life: Life, outcome: Outcome) -> None:
         if not scores.complete:
             n_splits = outcome.run.inputs.n_splits
             sentences.insert(0, f"{len(scores.folds)} of {n_splits} folds are in this score")
+        if spent and not outcome.failed and outcome.dropped is None:
+            sentences += [spent.sentence(), next_command(outcome.run, scores)]
     life.conclude(scores, rows, [scores.metric] if scores else [], *sentences)
