@@ -51,6 +51,7 @@ COMMANDS = {
     "clean",
     "track",
     "catalog",
+    "doctor",
     "__main__",
 }
 LOAD = ("bench", "bench.prediction.blended")

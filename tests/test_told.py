@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.crossval import told
 from bench.crossval.progress import Lines
 from bench.crossval.told import Estimated, Spent, next_command
 from bench.runs.run import Run
@@ -36,7 +35,7 @@ def test_the_steps_of_a_long_epoch_tell_it_before_its_end(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(told.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("bench.crossval.told.time.monotonic", lambda: now[0])
     display = estimated(epochs=2, folds=1, running=1)
     for step, seconds in ((10, 5.0), (20, 15.0), (60, 55.0)):
         now[0] = seconds

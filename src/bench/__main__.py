@@ -11,7 +11,7 @@ import bench
 from bench.cli.door import run
 from bench.cli.errors import MISTAKE, say_mistake
 
-COMMANDS = ("prepare", "train", "predict", "ensemble", "compare", "leaderboard", "clean", "track", "catalog")
+COMMANDS = ("prepare", "train", "predict", "ensemble", "compare", "leaderboard", "clean", "track", "catalog", "doctor")
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -67,6 +67,17 @@ class Leaderboard:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """The keys of conf/doctor.yaml, which says what each means."""
+
+    self_test: bool = True
+    outputs: str = "outputs"
+    data: str = "data"
+    store: str = "data/store"
+    tracking: Registry = dataclasses.field(default_factory=Registry)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Clean:
     """The keys of conf/clean.yaml, which says what each means."""
 
@@ -115,6 +126,7 @@ SCHEMAS: Mapping[str, type[Any]] = {
     "compare": Compare,
     "leaderboard": Leaderboard,
     "clean": Clean,
+    "doctor": Doctor,
 }
 """command → its keys; conf/<command>.yaml asks for them as <command>_schema."""
 
