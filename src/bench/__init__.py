@@ -68,8 +68,8 @@ def load(
 def scores(query: str | None = None, outputs: str | Path = "outputs") -> pd.DataFrame:
     """The scores of the finished runs of ``outputs``, a row a run, the best first within a data set and metric.
 
-    ``query`` as of ``python -m bench.leaderboard``: ``"dataset=hms,model=wavenet"``, ``"best:3,dataset=hms"``; None: all
-    runs. Columns: dataset, model, identity, metric, direction, simulated, score (all out-of-fold rows at once), mean
+    ``query`` as of ``python -m bench.leaderboard``: ``"dataset=hms,model=wavenet"``, ``"best:3,dataset=hms"``; None:
+    all runs. Columns: dataset, model, identity, metric, direction, simulated, score (of all out-of-fold rows), mean
     and std (over folds), baseline, accuracy, rows, folds, seed, group, folder. Raises ``bench.spec.UserError`` for a
     query that no run meets.
     """
