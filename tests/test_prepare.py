@@ -172,7 +172,7 @@ def test_the_check_tells_rows_and_bytes_and_builds_nothing(
 ) -> None:
     assert run(prepare.COMMAND, [*seti, "check=true"]) == 0
     said = capsys.readouterr().out
-    row = next(line.split() for line in said.splitlines() if " train " in line)
+    row = next(line.split() for line in said.splitlines() if " train " in line and "seti_stacked" in line)
     assert row[:3] == ["seti_stacked", "train", "8"]
     assert row[row.index("float16") + 1 : row.index("float16") + 3] == ["0.0", "MB"]
     assert said.count("to build") == 2, "image and sequence share their stored half"
@@ -189,7 +189,7 @@ def test_broken_files_are_named_before_anything_is_built(
     broken = next((tmp_path / "raw" / "train").rglob("*.npy"))
     broken.write_bytes(broken.read_bytes()[:-4])
     assert run(prepare.COMMAND, [*seti, "check=true"]) == 2
-    assert f"{broken} is cut short" in capsys.readouterr().err
+    assert f"{broken} can't be read" in capsys.readouterr().err
     broken.unlink()
     (tmp_path / "raw" / "test" / "0").mkdir(exist_ok=True)
     (tmp_path / "raw" / "test" / "0" / "0000.npy").touch()

@@ -109,6 +109,7 @@ class Prepare:
     loss: Node | None = None
     split: Node | None = None
     recipe: Node | None = None
+    source: str | None = None
     check: bool = False
     shard: Shard = dataclasses.field(default_factory=Shard)
     outputs: str = "outputs"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from bench import extensions
 from bench.cli.command import Command
-from bench.cli.keys import keys_of
+from bench.cli.keys import described, keys_of
 from bench.mistake import UserError
 
 ALONE = ("-m", "--multirun", "-r", "--run", "--resolve", "--hydra-help", "--version", "-sc", "--shell-completion")
@@ -36,11 +36,19 @@ def arranged(command: Command, words: Sequence[str]) -> tuple[list[str], list[st
             flags.append(word)
         elif name in VALUED:
             flags += [word] if "=" in word or not remaining else [word, remaining.pop(0)]
+        elif word.startswith("--") and switch(command, word[2:]):
+            overrides.append(f"{word[2:].replace('-', '_')}=true")
         elif word.startswith("-"):
             raise UserError(_meant(command, word, remaining[0] if remaining else ""))
         else:
             overrides.append(quoted(word, command.texts))
     return flags, overrides
+
+
+def switch(command: Command, name: str) -> bool:
+    """Whether it is a key of the command that is false unless it is said, so that ``--check`` can say it."""
+    text = extensions.primary(str(command.config)).read_text(encoding="utf-8")
+    return (name.replace("-", "_"), "false") in {(key, value) for key, value, _ in described(text)}
 
 
 def name_extensions(words: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import extensions
 from bench.cli.schema import Prepare, Shard
+from bench.crossval.obtained import check_files, obtain
 from bench.crossval.opened import refuse_foreign
 from bench.crossval.settle import default_features
 from bench.data import building, cost, shards
@@ -45,7 +46,7 @@ class Wanted:
 def prepare(keys: Prepare, names: Mapping[str, str]) -> None:
     """What ``python -m bench.prepare`` does; UserError for mistakes in the command or in the files."""
     _refuse_numbers(keys.shard)
-    folder = parts.files(keys.dataset, keys.data, keys.store).find()
+    folder = obtain(keys)
     dataset, simulated = parts.dataset(keys.dataset, folder), is_simulated(folder)
     if not simulated or keys.dataset.get("root") is not None:
         say(f"data      {folder}" + (" (SIMULATED)" if simulated else ""))
@@ -54,6 +55,8 @@ def prepare(keys: Prepare, names: Mapping[str, str]) -> None:
     for name, features in named.items():
         refuse_foreign(features, dataset, {**names, "features": name})
     stores = _distinct(dataset, named, Path(keys.store))
+    if keys.check or not all(building.whole(store.folder) for store in stores):
+        check_files(dataset, named)
     wanted = [_measured(dataset, store, keys.shard) for store in stores]
     workers = keys.workers or os.cpu_count() or 1
     _show(dataset, wanted, workers, keys.shard, simulated)

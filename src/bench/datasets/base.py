@@ -49,6 +49,10 @@ class Dataset(ABC):
     """Cached properties that the training files decide and prediction needs: JSON-able, tuples or plain values."""
     sample: ClassVar[str | None] = None
     """The competition's example of a submission, below the root, where it has one."""
+    kaggle: ClassVar[str | None] = None
+    """The competition's name on Kaggle, where its files are to be had there."""
+    page: ClassVar[str] = ""
+    """Where else a person gets the files."""
     excel: ClassVar[bool] = False
     """Whether the competition also takes its submission as a spreadsheet."""
     test_only: bool = False

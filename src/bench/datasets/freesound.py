@@ -37,6 +37,7 @@ class Freesound(Dataset):
     many are absent, the others are the test table. Any other number is an archive that was not unpacked whole.
     """
 
+    kaggle: ClassVar[str | None] = "freesound-audio-tagging"
     name: ClassVar[str] = "freesound"
     metric: ClassVar[Metric] = MAP3
     features: ClassVar[dict[Kind, str]] = {"sequence": "freesound_waveform", "image": "freesound_logmel"}

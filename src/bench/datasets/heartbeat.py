@@ -35,6 +35,7 @@ class Heartbeat(Dataset):
     them out.
     """
 
+    page: ClassVar[str] = "https://tianchi.aliyun.com/competition/entrance/531883/information"
     name: ClassVar[str] = "heartbeat"
     metric: ClassVar[Metric] = L1_20K
     features: ClassVar[dict[Kind, str]] = {"sequence": "heartbeat_waveform", "image": "heartbeat_scalogram"}

@@ -50,6 +50,7 @@ class HMS(Dataset):
     their old or new names (T3 or T7).
     """
 
+    kaggle: ClassVar[str | None] = "hms-harmful-brain-activity-classification"
     name: ClassVar[str] = "hms"
     metric: ClassVar[Metric] = KL
     features: ClassVar[dict[Kind, str]] = {"sequence": "hms_waveform", "image": "hms_image"}

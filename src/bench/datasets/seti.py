@@ -42,6 +42,7 @@ class Seti(Dataset):
     hundred have; the competition's are (6, 273, 256). Classes are the labels, "0" (none) and "1" (a signal).
     """
 
+    kaggle: ClassVar[str | None] = "seti-breakthrough-listen"
     name: ClassVar[str] = "seti"
     metric: ClassVar[Metric] = AUC
     features: ClassVar[dict[Kind, str]] = {"image": "seti_stacked", "sequence": "seti_sequence"}
