@@ -6,7 +6,7 @@ ARGS ?= dataset=hms model=wavenet
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-fast lint bench gpu peers ray postgres ui clean
+.PHONY: help setup train test test-fast lint dist bench gpu peers ray postgres ui clean
 
 # Of what a person is likely to write instead: it would be taken by no rule, and the main job would start.
 WRONG := $(foreach name,args Args arguments,$(if $(filter command,$(origin $(name))),$(name)))
@@ -41,6 +41,10 @@ lint: $(VENV)/.ready  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+dist: $(VENV)/.ready  ## Wheel and source archive, into dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 bench: $(VENV)/.ready  ## Every benchmark; each prints its ratio
 	for file in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
