@@ -37,7 +37,7 @@ FORMAT = 1  # raise it when the same recipe would train another model: old runs 
 class Plan:
     """A run that is ready to train, once ``write`` has put into its folder all that a fold's process needs.
 
-    ``folds`` are those to train. Nothing is written before the caller holds the run.
+    ``folds`` are those to train; ``content`` is what names the run. Nothing is written before the caller holds the run.
     """
 
     run: Run
@@ -46,6 +46,12 @@ class Plan:
     recipe: Recipe
     inputs: Inputs
     rows: pd.DataFrame
+    content: dict[str, Any]
+
+    def identity_with(self, epochs: int) -> str:
+        """The name of the run that differs from this one in its number of epochs alone."""
+        config = self.content["config"]
+        return identity({**self.content, "config": {**config, "train": {**config["train"], "epochs": epochs}}})
 
     def write(self) -> None:
         folder = self.run.folder
@@ -151,10 +157,13 @@ def _identify(
 ) -> Plan:
     """The run's folder, named by a hash of all that decides the result, and the inputs that its folds read."""
     dataset = opened.dataset
-    content = {"spec": asdict(opened.spec), "data": stores["train"].digest, "rows": _digest(split.rows)}
     decides = _deciding(settled)  # reads the weights that the run starts from
+    content = {
+        **{"format": FORMAT, "config": decides, "spec": asdict(opened.spec)},
+        **{"data": stores["train"].digest, "rows": _digest(split.rows)},
+    }
     seedless = {key: value for key, value in decides.items() if key != "seed"}
-    digest, group = (identity({"format": FORMAT, "config": config, **content}) for config in (decides, seedless))
+    digest, group = (identity({**content, "config": config}) for config in (decides, seedless))
     test_ids = dataset.table("test")["id"].astype(str).tolist()
     known = Inputs(
         names=names,
@@ -174,7 +183,7 @@ def _identify(
         group=group,
     )
     run = Run((Path(settled.outputs) / names["dataset"] / names["model"] / digest).resolve())
-    return Plan(run, dataset, split.folds, settled, known, split.rows)
+    return Plan(run, dataset, split.folds, settled, known, split.rows, content)
 
 
 def _deciding(settled: Recipe) -> dict[str, Any]:

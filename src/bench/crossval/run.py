@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.crossval import collect, fold_jobs, length, processes
 from bench.crossval.claims import claimed
+from bench.crossval.continued import advise, take_over
 from bench.crossval.dropped import Dropped, Judge, Judged
 from bench.crossval.lifecycle import PATIENCE, Life, held
 from bench.crossval.plan import Plan, make_plan
@@ -44,8 +45,10 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str], judge: Judge | None
     with spent.on("preparing"):
         plan = make_plan(recipe, names)
     run = plan.run
+    advise(plan)
     patience = -1 if _trained_beside(plan) else PATIENCE
     with held(run, recipe.tracking, recipe.outputs, "trained", ", or change the recipe or the seed", patience) as life:
+        take_over(plan)
         plan.write()  # only now: another command may be training from these files
         todo = processes.missing(run, plan.folds, plan.inputs.test)
         if todo:

@@ -113,6 +113,7 @@ class Recipe:
         },
     )
     rows: int | None = None
+    resume_from: str | None = None
     init_from: str | None = None
     pretrain: tuple[str, ...] | None = None
     seed: int = 0
@@ -129,8 +130,8 @@ class Recipe:
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
     elsewhere: ClassVar[tuple[str, ...]] = (
-        "recipe", "rows", "pretrain", "device", "compile", "outputs", "data", "store", "verify", "workers",
-        "extensions", "folds", "tracking",
+        "recipe", "rows", "resume_from", "pretrain", "device", "compile", "outputs", "data", "store", "verify",
+        "workers", "extensions", "folds", "tracking",
     )  # fmt: skip
     """Keys that do not change the result, or repeat what else names a run: rows are known by their ids."""
     within: ClassVar[Mapping[str, tuple[str, ...]]] = {
