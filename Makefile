@@ -83,8 +83,9 @@ postgres: $(VENV)/.ready  ## MLflow and searches on a real PostgreSQL, two minut
 ui: $(VENV)/.ready  ## MLflow on http://127.0.0.1:$(PORT)
 	@test -f outputs/mlflow.db || { echo "outputs/mlflow.db is not there yet: make train first"; exit 2; }
 	@$(BIN)/python -c "from pathlib import Path; from bench.tracking.wording import front; \
-		print(front(Path('outputs'), $(PORT)))"
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) \
+		print(front(Path('outputs'), $(PORT)), '(or 127.0.0.1 in place of mlflow.localhost)')"
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_SERVER_ALLOWED_HOSTS='mlflow.localhost:*,localhost:*,127.0.0.1:*' \
+	MLFLOW_SERVER_CORS_ALLOWED_ORIGINS=http://mlflow.localhost:$(PORT) $(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) \
 		--backend-store-uri "sqlite:///$(CURDIR)/outputs/mlflow.db" --default-artifact-root "$(CURDIR)/outputs/mlartifacts"
 
 clean:  ## Remove caches and computed features; runs in outputs/ and raw data stay

@@ -89,7 +89,7 @@ def test_a_run_is_a_parent_with_its_scores_and_a_child_a_fold(outputs: Path) -> 
     assert scores is not None
     assert parent.data.metrics["cv/kl_mean"] == pytest.approx(scores.mean)
     assert parent.data.metrics["oof/kl"] == pytest.approx(scores.oof)
-    assert {"cv/kl_std", "oof/accuracy", "baseline/kl"} < set(parent.data.metrics)
+    assert {"cv/kl_std", "oof/accuracy", "oof/kl_baseline"} < set(parent.data.metrics)
     assert parent.data.params["model.filters"] == "16"
     assert parent.data.params["optimizer.lr"] == "0.001"
     common = {"group": "wavenet", "model": "wavenet", "dataset": "hms", "loss": "kl", "simulated": "false"}
@@ -474,7 +474,7 @@ def test_six_runs_that_end_in_one_second_all_reach_a_fresh_database(tmp_path: Pa
         assert len(folds) == 2
 
 
-def test_make_ui_opens_on_the_comparison_of_what_was_sent_last(outputs: Path) -> None:
+def test_make_ui_opens_on_the_comparison_of_what_was_sent_last(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.tracking.wording import front
 
     assert front(outputs, 5000) == "http://127.0.0.1:5000"
@@ -483,6 +483,9 @@ def test_make_ui_opens_on_the_comparison_of_what_was_sent_last(outputs: Path) ->
     address = front(outputs, 5001)
     assert address.startswith("http://127.0.0.1:5001/#/experiments/")
     assert "compareRunsMode=CHART" in address
+    (outputs.parent / "Makefile").write_text("\nui:\n\tmlflow server outputs/mlflow.db\n", encoding="utf-8")
+    monkeypatch.chdir(outputs.parent)
+    assert front(Path("outputs"), 5001) == address.replace("127.0.0.1", "mlflow.localhost"), "without the assistant"
 
 
 def test_a_run_of_some_folds_is_marked_and_has_no_spread(outputs: Path) -> None:

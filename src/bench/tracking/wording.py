@@ -22,6 +22,9 @@ from bench.spec import Direction
 from bench.tell import figure
 
 VIEW = "bench"
+MAKE_UI = "make ui, then "
+HOST = "mlflow.localhost"
+"""This machine by a name that browsers know of themselves: under 127.0.0.1 MLflow opens its assistant's panel, too."""
 FEW = ("model", "loss", "optimizer", "seed")  # the run's parameters that a fold's page repeats
 
 
@@ -61,7 +64,7 @@ def run_points(scores: Scores, when: float) -> list[Point]:
         "oof/accuracy": scores.accuracy,
         **{f"oof/{name}": score for name, score in scores.also.items()},
         f"oof/{metric}_one_view": scores.without_tta.oof if scores.without_tta else None,
-        f"baseline/{metric}": scores.baseline,
+        f"oof/{metric}_baseline": scores.baseline,
     }
     profile = [
         point
@@ -164,7 +167,7 @@ def before_looking(uri: str) -> str:
     usual = uri == f"sqlite:///{Path('outputs').resolve() / 'mlflow.db'}"
     text = makefile.read_text(encoding="utf-8", errors="replace") if usual and makefile.is_file() else ""
     if "\nui:" in text and "outputs/mlflow.db" in text:
-        return "make ui, then "
+        return MAKE_UI
     return f"mlflow server --port 5000 --backend-store-uri {public(uri)}, then "
 
 
@@ -177,14 +180,17 @@ def _note(uri: str, tracking_json: Path) -> dict[str, Any]:
 def front(outputs: Path, port: int) -> str:
     """The address that ``make ui`` tells: the comparison of the data set that was sent last, else MLflow's own page."""
     notes = sorted(outputs.glob("*/*/*/tracking.json"), key=lambda path: path.stat().st_mtime)
-    address = comparison(f"sqlite:///{outputs.resolve() / 'mlflow.db'}", notes[-1]) if notes else server("")
+    uri = f"sqlite:///{outputs.resolve() / 'mlflow.db'}"
+    address = comparison(uri, notes[-1]) if notes else server(uri)
     return address.replace(":5000", f":{port}", 1)
 
 
 def server(uri: str) -> str:
     """The address that a browser opens for ``uri``."""
     web = uri.startswith(("http://", "https://"))
-    return public(uri).rstrip("/") if web else "http://127.0.0.1:5000"  # as ``before_looking`` says
+    if web:
+        return public(uri).rstrip("/")
+    return f"http://{HOST}:5000" if before_looking(uri) == MAKE_UI else "http://127.0.0.1:5000"
 
 
 def _address(uri: str, note: dict[str, Any], rest: str) -> str:
