@@ -6,7 +6,7 @@ ARGS ?= dataset=hms model=wavenet
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-fast lint dist bench gpu peers ray postgres ui clean
+.PHONY: help setup train test test-fast lint docs dist bench gpu peers ray postgres ui clean
 
 # Of what a person is likely to write instead: it would be taken by no rule, and the main job would start.
 WRONG := $(foreach name,args Args arguments,$(if $(filter command,$(origin $(name))),$(name)))
@@ -41,6 +41,10 @@ lint: $(VENV)/.ready  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.ready  ## The documentation as a site, in site/; dead links end it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "open site/index.html; with a search: $(BIN)/python -m http.server -d site"
 
 dist: $(VENV)/.ready  ## Wheel and source archive, into dist/
 	rm -rf dist

@@ -161,9 +161,13 @@ def test_no_pickle_is_read() -> None:
         assert "torch.load(" not in text or "weights_only=True" in text
 
 
+TOOLS = ("dev", "docs")
+"""Extras of programs that src does not import."""
+
+
 def test_what_src_imports_is_declared_and_nothing_else() -> None:
     project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lists = [project["dependencies"], *(v for k, v in project["optional-dependencies"].items() if k != "dev")]
+    lists = [project["dependencies"], *(v for k, v in project["optional-dependencies"].items() if k not in TOOLS)]
     declared = {re.split(r"[<>=!]", line)[0].lower().replace("_", "-") for line in itertools.chain(*lists)}
     providers = importlib.metadata.packages_distributions()
     roots = {name.partition(".")[0] for path in FILES for name in imports(path)}
