@@ -82,7 +82,7 @@ def test_every_command_in_the_pages_composes(name: str) -> None:
             assert given, command
         elif name == "catalog":
             asked([word for word in given if own(word)])
-        elif "--config-path" not in given and not any(word.startswith("extensions=") for word in given):
+        elif "--config-path" not in given:
             text = set(described.texts)
             kept = [w for w in given if w != "-m" and w.partition("=")[0] not in text]
             flat = [f"{w.removeprefix('--')}=true" if w.startswith("--") else w for w in kept]
@@ -95,7 +95,9 @@ def test_every_command_in_the_pages_composes(name: str) -> None:
 
 def own(word: str) -> bool:
     """Whether bench has the option: those that a page adds with its listings are tested by test_docs.py."""
-    return not re.search(r"bearings|smallcnn|brier|polarity|\+sweep=", word)
+    if space := re.fullmatch(r"\+sweep=(\w+)", word):
+        assert (ROOT / "conf" / "sweep" / f"{space[1]}.yaml").exists(), word
+    return not re.search(r"bearings|smallcnn|brier|polarity|sign_sgd|=hold|extensions=|\+sweep=", word)
 
 
 @lru_cache(maxsize=512)
