@@ -25,8 +25,8 @@ TITLES = {**PLURALS, "dataset": "Competitions", "features": "Features", "model":
           "debug": "Quick looks", "experiments": "Experiments"}  # fmt: skip
 LEFT_OUT = ("experiments", "recipe", "hydra", "ensemble")
 """Groups without a page: experiments have one of their own, recipes stand with their models."""
-SPECIAL = re.compile(r"[<*_\[]")
-"""What Markdown would read as more than a character."""
+SPECIAL = {"<": "&lt;", "*": "\\*", "_": "\\_", "[": "\\["}
+"""What Markdown would read as more than a character → how that character is written."""
 
 
 def navigation() -> list[dict[str, object]]:
@@ -60,6 +60,11 @@ def pages() -> dict[str, str]:
 
 def shown() -> list[str]:
     return [group for group in groups() if group not in LEFT_OUT]
+
+
+def page(group: str) -> str:
+    """Where a group's page is, below reference/."""
+    return f"{group}/index.md" if group in ALONE else f"{group}.md"
 
 
 def real(group: str) -> list[Option]:
@@ -108,7 +113,8 @@ def body(option: Option, written: str | None = None) -> str:
     written = written or f"{option.group}={option.name}"
     comment = "\n".join(option.comment).strip()
     parts = [f"`{written}`", f"```text\n{comment}\n```" if option.tabular else plain(option.said)]
-    if option.document and plain(option.document) != plain(option.said):
+    ours = str(option.node.get("_target_")).startswith("bench.")  # of other people's classes the comment says enough
+    if option.document and option.document != option.said and (ours or not option.comment):
         parts.append(paragraphs(option.document))
     if rows := facts(option):
         parts.append("\n".join(f"- {name}: {value}" for name, value in rows))
@@ -174,6 +180,8 @@ def command(described_command: Command) -> str:
         parts.append("```sh\n" + "\n".join(line.strip() for line in examples) + "\n```")
     if described_command.composed and described_command.config:
         text = extensions.primary(described_command.config).read_text(encoding="utf-8").partition("\n\n")[2]
+        if described_command.config == "train":
+            parts.append("## Groups\n\n" + ", ".join(f"[{plus(g)}{g}=](../{page(g)})" for g in shown()))
         parts.append("## Keys")
         parts.append(table(("key", "default", ""), [(f"`{k}`", f"`{v}`", plain(c)) for k, v, c in whole(text)]))
     return "\n\n".join(parts) + "\n"
@@ -189,7 +197,9 @@ def python() -> str:
     lines = ["# Python", paragraphs(inspect.cleandoc(bench.__doc__ or ""))]
     for name in bench.__all__:
         call = getattr(bench, name)
-        lines += [f"## bench.{name}", f"```python\nbench.{name}{inspect.signature(call)}\n```"]
+        signature = inspect.signature(call)
+        words = "".join(f"    {parameter},\n" for parameter in signature.parameters.values()).replace("'", "")
+        lines += [f"## bench.{name}", f"```python\nbench.{name}(\n{words}) -> {signature.return_annotation}\n```"]
         lines.append(paragraphs(inspect.cleandoc(call.__doc__ or "")))
     return "\n\n".join(lines) + "\n"
 
@@ -202,12 +212,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def plain(text: str) -> str:
     """A comment as Markdown: what it writes as <run> is no HTML, what it stars is no emphasis."""
-    return SPECIAL.sub(lambda match: "\\" + match[0], text.replace("\n", " "))
+    return "".join(SPECIAL.get(character, character) for character in text.replace("\n", " "))
 
 
 def paragraphs(text: str) -> str:
     """A docstring as Markdown, its ``code`` kept."""
     pieces = re.split(r"(``[^`]+``)", text)
     return "".join(
-        p.replace("``", "`") if p.startswith("``") else re.sub(r"[<*_\[]", lambda m: "\\" + m[0], p) for p in pieces
+        piece.replace("``", "`") if piece.startswith("``") else "".join(SPECIAL.get(c, c) for c in piece)
+        for piece in pieces
     )
