@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.simulators import planted
 from bench.spec import UserError
 
 RATE = 44_100
@@ -63,21 +64,33 @@ FEW = {"n_train": 123, "n_test": 1, "longest": 0.4}
 
 
 def simulate(
-    root: Path, n_train: int = 410, n_test: int = 41, n_classes: int = 41, longest: float = 10.0, seed: int = 0
+    root: Path,
+    n_train: int = 410,
+    n_test: int = 41,
+    n_classes: int = 41,
+    longest: float = 10.0,
+    seed: int = 0,
+    near_duplicates: int = 0,
 ) -> None:
     """Writes train.csv, audio_train/, audio_test/ and sample_submission.csv into the empty folder ``root``.
 
     Clips have 0.3 to ``longest`` seconds. Same arguments, same bytes. Of three test files or more one is empty and
-    another almost.
+    another almost. The last ``near_duplicates`` training clips are cuts of others, at another loudness;
+    ``near_duplicates.csv`` names them.
     """
     root = Path(root)
     rows = labels(n_train, n_classes, seed)
+    of = planted.originals(n_train, near_duplicates, seed)
+    copies = dict(zip(range(n_train - len(of), n_train), of.tolist(), strict=True))
+    rows = rows.iloc[[copies.get(i, i) for i in range(n_train)]].reset_index(drop=True)
     names = _names(n_train + n_test, seed)
     train, test = sorted(names[:n_train]), sorted(names[n_train:])
     for part in ("train", "test"):
         (root / f"audio_{part}").mkdir(parents=True, exist_ok=True)
     for i, (name, true) in enumerate(zip(train, rows["true"], strict=True)):
-        _write(root / "audio_train" / name, clip(true, np.random.default_rng([seed, 1, i]), longest))
+        x_t = clip(true, np.random.default_rng([seed, 1, copies.get(i, i)]), longest)
+        _write(root / "audio_train" / name, _cut(x_t, np.random.default_rng([seed, 1, i])) if i in copies else x_t)
+    planted.write(root, [train[i] for i in copies], [train[i] for i in copies.values()])
     table = pd.DataFrame({"fname": train, "label": rows["label"], "manually_verified": rows["manually_verified"]})
     table.to_csv(root / "train.csv", index=False)
     classes = timbres(n_classes)
@@ -128,6 +141,14 @@ def clip(timbre: str, rng: np.random.Generator, longest: float = 10.0) -> np.nda
     out_t[silent:] = x_t * (rng.uniform(0.1, 0.95) / max(float(np.abs(x_t).max()), 1e-9))
     out_t += np.float32(10 ** rng.uniform(-4.5, -2.5)) * rng.standard_normal(n, np.float32)
     return np.clip(np.rint(out_t * 32767), -32768, 32767).astype(np.int16)
+
+
+def _cut(x_t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Six to nine tenths of a clip (T,) int16, its beginning within the first tenth of it, as loud as a clip may be."""
+    start, n = int(len(x_t) * rng.uniform(0, 0.1)), int(len(x_t) * rng.uniform(0.6, 0.9))
+    cut_t = x_t[start : start + n]
+    gain = 32767 * rng.uniform(0.1, 0.95) / max(int(np.abs(cut_t.astype(np.int32)).max()), 1)
+    return np.clip(np.rint(cut_t * gain), -32768, 32767).astype(np.int16)
 
 
 def _tone(

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.simulators import planted
+
 SHARES = (0.64, 0.05, 0.14, 0.17)
 """Of the labels 0–3: 649, 46, 142 and 172 of 1,009 real rows."""
 
@@ -49,14 +51,29 @@ FEW = {"n_train": 200, "n_test": 1}
 """Settings of ``simulate`` that soon have every class and the true lengths: the catalog's."""
 
 
-def simulate(root: Path, n_train: int = 4000, n_test: int = 1000, length: int = 205, seed: int = 0) -> None:
+def simulate(
+    root: Path,
+    n_train: int = 4000,
+    n_test: int = 1000,
+    length: int = 205,
+    seed: int = 0,
+    near_duplicates: int = 0,
+) -> None:
     """Writes ``train.csv`` and ``testA.csv`` into the empty folder ``root``; same arguments, same bytes.
 
-    ``length`` is the samples of a beat. The test labels are not written, as in the competition.
+    ``length`` is the samples of a beat. The test labels are not written, as in the competition. The last
+    ``near_duplicates`` training rows are copies of others, scaled or without their noise in turns, which
+    ``near_duplicates.csv`` names.
     """
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
-    labels, x_nt = beats(n_train, length, np.random.default_rng([seed, 0]))
+    labels, x_nt, clean_nt = _beats(n_train, length, np.random.default_rng([seed, 0]))
+    of = planted.originals(n_train, near_duplicates, seed)
+    copies = np.arange(n_train - len(of), n_train)
+    scale = np.random.default_rng([seed, 2]).uniform(0.5, 0.95, (len(of), 1))
+    labels[copies] = labels[of]
+    x_nt[copies] = np.where(np.arange(len(of))[:, None] % 2, clean_nt[of], np.round(scale * x_nt[of], 6))
+    planted.write(root, copies.tolist(), of.tolist())
     _write(root / "train.csv", 0, x_nt, labels)
     _, x_nt = beats(n_test, length, np.random.default_rng([seed, 1]))
     _write(root / "testA.csv", max(FIRST_TEST_ID, n_train), x_nt, None)
@@ -64,6 +81,11 @@ def simulate(root: Path, n_train: int = 4000, n_test: int = 1000, length: int = 
 
 def beats(n: int, length: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """``n`` labels (N,) int64 and beats (N, length) float64 in [0, 1] with a tail of zeros."""
+    return _beats(n, length, rng)[:2]
+
+
+def _beats(n: int, length: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``beats``, and the same beats without their noise."""
     labels = rng.choice(len(SHARES), n, p=SHARES)
     other = (labels + rng.integers(1, len(SHARES), n)) % len(SHARES)
     between = np.where(rng.random(n) < AMBIGUOUS, rng.uniform(0.4, 0.6, n), 0.0)[:, None, None]
@@ -80,6 +102,7 @@ def beats(n: int, length: int, rng: np.random.Generator) -> tuple[np.ndarray, np
         x_nt += height * np.exp(-0.5 * ((seconds - centre) / width) ** 2)
     turns = rng.uniform(0.2, 0.6, (n, 1)) * seconds + rng.random((n, 1))  # of the breath that moves the baseline
     x_nt += rng.uniform(0, 0.08, (n, 1)) * np.sin(2 * np.pi * turns)
+    clean_nt = x_nt.copy()
     x_nt += rng.uniform(0.004, 0.025, (n, 1)) * rng.standard_normal((n, length))
 
     # The file cuts a beat at a varying place and fills the rest with zeros.
@@ -87,7 +110,8 @@ def beats(n: int, length: int, rng: np.random.Generator) -> tuple[np.ndarray, np
     inside = np.arange(length)[None] < np.maximum(kept, 0.5 * length)
     low = np.where(inside, x_nt, np.inf).min(axis=1, keepdims=True)
     high = np.where(inside, x_nt, -np.inf).max(axis=1, keepdims=True)
-    return labels, np.where(inside, (x_nt - low) / (high - low), 0.0)
+    beat_nt, clean_nt = (np.where(inside, (x - low) / (high - low), 0.0) for x in (x_nt, clean_nt))
+    return labels, beat_nt, clean_nt
 
 
 def _write(path: Path, first_id: int, x_nt: np.ndarray, labels: np.ndarray | None) -> None:

@@ -9,11 +9,13 @@ too well. Experts' votes are the surer, the more the pattern stands out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from bench.simulators import planted
 
 RATE = 200  # Hz
 CLASSES = ("seizure", "lpd", "gpd", "lrda", "grda", "other")
@@ -68,11 +70,28 @@ class Patient:
     pattern: int  # the class that this patient's EEGs tend to
 
 
-def simulate(root: Path, n_eegs: int = 240, n_patients: int = 60, n_test: int = 24, seed: int = 0) -> None:
+class Again:
+    """A recording handed in twice: from some seconds later on, at another gain, under a number of its own."""
+
+    def __init__(self, patient: Patient, index: int, rng: np.random.Generator) -> None:
+        self.patient = replace(patient, id=500_000 + index)
+        self.start, self.gain = RATE * int(rng.integers(1, 9)), float(rng.uniform(0.7, 1.3))
+
+    def __call__(self, eeg_ct: np.ndarray) -> np.ndarray:
+        """(20, T) µV → the same length; what comes after the recording's end is its end, backwards."""
+        later = np.concatenate([eeg_ct[:, self.start :], eeg_ct[:, : -self.start - 1 : -1]], axis=1)
+        return later * np.float32(self.gain)
+
+
+def simulate(
+    root: Path, n_eegs: int = 240, n_patients: int = 60, n_test: int = 24, seed: int = 0, near_duplicates: int = 0
+) -> None:
     """Writes the competition's layout into the empty folder ``root``; the same arguments, the same bytes.
 
     An EEG depends on ``seed``, its own number and how many patients there are, not on the EEGs before it.
     Test EEGs come from patients who are not in train. One EEG has one spectrogram; the competition's share.
+    The last ``near_duplicates`` training EEGs are others that begin some seconds later, at another gain, under a
+    patient of their own, as if a recording had been handed in twice; ``near_duplicates.csv`` names them.
     """
     root = Path(root)
     n_patients = min(n_patients, n_eegs)
@@ -82,10 +101,16 @@ def simulate(root: Path, n_eegs: int = 240, n_patients: int = 60, n_test: int = 
     for part, n, group in (("train", n_eegs, patients), ("test", n_test, strangers)):
         (root / f"{part}_eegs").mkdir(parents=True, exist_ok=True)
         (root / f"{part}_spectrograms").mkdir(parents=True, exist_ok=True)
+        of = planted.originals(n, near_duplicates if part == "train" else 0, seed)
+        copies = dict(zip(range(n - len(of), n), of.tolist(), strict=True))
         for i in range(n):
-            rng = np.random.default_rng([seed, part == "test", i])
-            patient = group[i if i < len(group) else int(rng.integers(len(group)))]
-            rows[part].append(_one_eeg(root, part, i, patient, rng))
+            original = copies.get(i, i)
+            rng = np.random.default_rng([seed, part == "test", original])
+            patient = group[original if original < len(group) else int(rng.integers(len(group)))]
+            again = Again(patient, i, np.random.default_rng([seed, 3, i])) if i in copies else None
+            rows[part].append(_one_eeg(root, part, i, again.patient if again else patient, rng, again))
+        ids = [int(one["eeg_id"].iloc[0]) for one in rows[part]]
+        planted.write(root, [ids[i] for i in copies], [ids[i] for i in copies.values()])
     pd.concat(rows["train"]).to_csv(root / "train.csv", index=False)
     if rows["test"]:
         columns = ["spectrogram_id", "eeg_id", "patient_id"]
@@ -100,15 +125,18 @@ def _patient(seed: int, index: int) -> Patient:
     return Patient(1_000 + 7 * index, amplitude, alpha, slope, pulse, float(rng.choice([50, 60])), pattern)
 
 
-def _one_eeg(root: Path, part: str, index: int, patient: Patient, rng: np.random.Generator) -> pd.DataFrame:
+def _one_eeg(
+    root: Path, part: str, index: int, patient: Patient, rng: np.random.Generator, again: Again | None
+) -> pd.DataFrame:
     """Writes an EEG and its spectrogram; its rows of ``train.csv``."""
     pattern = patient.pattern if rng.random() < 0.6 else int(rng.choice(len(CLASSES), p=SHARES))
     clarity = float(rng.beta(5.0, 1.0))
     n_subs = int(rng.choice([1, 2, 3, 4, 6], p=[0.4, 0.25, 0.15, 0.1, 0.1])) if part == "train" else 1
     offsets = np.concatenate([[0], np.cumsum(2 * rng.integers(1, 4, n_subs - 1))]).astype(np.float64)
     eeg_ct = record(pattern, clarity, 50 + int(offsets[-1]), patient, rng)
-    spectrogram = _spectrogram(eeg_ct, rng)
+    spectrogram = _spectrogram(again(eeg_ct) if again else eeg_ct, rng)
     _punch_holes(eeg_ct, rng)
+    eeg_ct = again(eeg_ct) if again else eeg_ct
     eeg_id = 10_000 * (index + 1) + int(rng.integers(9_000)) + (0 if part == "train" else 2_000_000_000)
     spectrogram_id = eeg_id // 3  # EEGs are at least 1,000 apart, so these are unique too
     _write_columns(root / f"{part}_eegs" / f"{eeg_id}.parquet", (*NAMES, "EKG"), eeg_ct)

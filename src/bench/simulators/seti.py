@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.simulators import planted
+
 PANELS = 6
 ON = np.array([0, 2, 4])
 SHARE = 0.1
@@ -37,11 +39,14 @@ def simulate(
     height: int = 273,
     width: int = 256,
     seed: int = 0,
+    near_duplicates: int = 0,
 ) -> None:
     """Writes train, test and the withdrawn edition's train cadences into the empty folder ``root``.
 
     ``height`` is a panel's rows of time, ``width`` its bins of frequency. Same arguments, same bytes; the test
-    labels are not written, as in the competition. A part of 0 cadences is left out.
+    labels are not written, as in the competition. A part of 0 cadences is left out. The last ``near_duplicates``
+    training cadences are others moved in frequency by up to a third, as a neighbouring stretch of the same recording
+    would be; ``near_duplicates.csv`` names them.
     """
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
@@ -57,11 +62,19 @@ def simulate(
         positive = np.zeros(n, bool)
         positive[rng.permutation(n)[: max(round(SHARE * n), min(FEWEST, n // 2))]] = True
         ids = sorted(_ids(n, digits, rng))
+        of = planted.originals(n, near_duplicates if part == "train" else 0, seed)
+        copies = dict(zip(range(n - len(of), n), of.tolist(), strict=True))
+        positive[list(copies)] = positive[of]
         for first in sorted({i[0] for i in ids}):
             (folder / first).mkdir(parents=True, exist_ok=True)
         for row, cadence_id in enumerate(ids):
-            cadence_phw = cadence(bool(positive[row]), height, width, np.random.default_rng([seed, PARTS[part], row]))
+            original = copies.get(row, row)
+            rng = np.random.default_rng([seed, PARTS[part], original])
+            cadence_phw = cadence(bool(positive[row]), height, width, rng)
+            if original != row:
+                cadence_phw = _moved(cadence_phw, np.random.default_rng([seed, PARTS[part], row]))
             np.save(folder / cadence_id[0] / f"{cadence_id}.npy", cadence_phw)
+        planted.write(root, [ids[row] for row in copies], [ids[row] for row in copies.values()])
         target = ["0.5"] * n if part == "test" else positive.astype(int).astype(str).tolist()
         lines = [f"{i},{t}\n" for i, t in zip(ids, target, strict=True)]
         table.write_text("id,target\n" + "".join(lines), encoding="ascii")
@@ -80,11 +93,27 @@ def cadence(positive: bool, height: int, width: int, rng: np.random.Generator) -
         _add_line(x_phw, ON, drift, _log_uniform(0.4, 3.0, rng), rng)
     bins_w = np.linspace(-1, 1, width, dtype=np.float32)
     x_phw *= 1 + np.float32(rng.uniform(-0.3, 0.3)) * bins_w - np.float32(rng.uniform(0, 0.2)) * bins_w**2
-    flat = x_phw.reshape(PANELS, -1)
-    for panel in flat:
+    _standardise(x_phw)
+    return torch.from_numpy(x_phw).half().numpy()  # ten times as fast as numpy's cast, to the same bits
+
+
+def _standardise(x_phw: np.ndarray) -> None:
+    """Gives each panel mean 0 and standard deviation 1, in place."""
+    for panel in x_phw.reshape(PANELS, -1):
         panel -= panel.mean()
         panel *= 1 / np.sqrt(np.dot(panel, panel) / panel.size)
-    return torch.from_numpy(x_phw).half().numpy()  # ten times as fast as numpy's cast, to the same bits
+
+
+def _moved(cadence_phw: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The cadence some bins further up or down, with fresh noise where it had none, standardised again."""
+    width = cadence_phw.shape[2]
+    bins = int(rng.integers(1, max(2, width // 3)))
+    fresh_phw = _noise((*cadence_phw.shape[:2], bins), rng)
+    fresh_phw -= fresh_phw.mean()
+    moved = [cadence_phw[:, :, bins:], fresh_phw] if rng.random() < 0.5 else [fresh_phw, cadence_phw[:, :, :-bins]]
+    x_phw = np.concatenate(moved, axis=2, dtype=np.float32)
+    _standardise(x_phw)
+    return x_phw.astype(np.float16)
 
 
 def _add_line(x_phw: np.ndarray, panels: np.ndarray, drift: float, level: float, rng: np.random.Generator) -> None:
