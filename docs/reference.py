@@ -198,17 +198,10 @@ def python() -> str:
     for name in bench.__all__:
         call = getattr(bench, name)
         signature = inspect.signature(call)
-        words = "".join(f"    {written(parameter)},\n" for parameter in signature.parameters.values())
+        words = "".join(f"    {parameter},\n" for parameter in signature.parameters.values()).replace("'", "")
         lines += [f"## bench.{name}", f"```python\nbench.{name}(\n{words}) -> {signature.return_annotation}\n```"]
         lines.append(paragraphs(inspect.cleandoc(call.__doc__ or "")))
     return "\n\n".join(lines) + "\n"
-
-
-def written(parameter: inspect.Parameter) -> str:
-    """A parameter as its source has it; ``inspect`` puts annotations that are kept as text in quotes."""
-    star = "*" * (parameter.kind is inspect.Parameter.VAR_POSITIONAL)
-    default = "" if parameter.default is inspect.Parameter.empty else f" = {parameter.default!r}"
-    return f"{star}{parameter.name}: {parameter.annotation}{default}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from bench.crossval import checks, keys, length, pseudo_labels, warm_start
 from bench.crossval.opened import Opened, open_files
 from bench.crossval.settle import in_fewer_folds, settle, sized
-from bench.data.assignment import Assignment, Splitter, assign, with_copies
+from bench.data.assignment import Assignment, Splitter, assign, blocks, with_copies
 from bench.data.kept_splits import kept
 from bench.data.store import Store
 from bench.datasets.base import Dataset
@@ -87,7 +87,7 @@ def make_plan(recipe: Recipe, names: Mapping[str, str]) -> Plan:
     if computes := not opened.computed(settled):
         _refuse_unbuildable(settled, opened)
     store = opened.store(settled, "train")
-    split = _split(settled, opened.dataset, store, early, folds)
+    split = _split(settled, opened, store, early, folds)
     _refuse_leaks(settled, opened, split)
     settled, raised = length.settled(settled, split.rows)
     if raised:
@@ -132,16 +132,29 @@ def _splitter(settled: Recipe, dataset: Dataset) -> tuple[Splitter, bool]:
     return kept(splitter, Path(settled.store) / dataset.name / "splits"), strict
 
 
-def _split(settled: Recipe, dataset: Dataset, store: Store, early: Assignment, folds: list[int]) -> Split:
+def _split(settled: Recipe, opened: Opened, store: Store, early: Assignment, folds: list[int]) -> Split:
     """The early assignment, in which copies, which the store alone knows, move to one side; says what is notable."""
-    table = dataset.table("train")
-    assignment = with_copies(early, table, store.digests(), *_splitter(settled, dataset))
+    table = _with_near_duplicates(settled, opened, store)
+    assignment = with_copies(early, table, store.digests(), *_splitter(settled, opened.dataset))
     notes = list(assignment.notes)
     if level := int(store.flat().sum()):
         notes.append(f"{level} training examples are one number all over; they are not tied as copies of each other")
     for note in notes:
         say(f"split     {note}")
     return Split(assignment.onto(table), assignment.n_splits, folds, tuple(notes))
+
+
+def _with_near_duplicates(settled: Recipe, opened: Opened, store: Store) -> pd.DataFrame:
+    """The training table; with split.duplicates=near with a column ``near`` that numbers sets of near-duplicates."""
+    table = opened.dataset.table("train")
+    if settled.split.get("duplicates") != "near":
+        return table
+    from bench.data.near_duplicates import near_duplicates
+
+    compared = opened.store(settled, "train", parts.comparable_features(opened.dataset))
+    found = near_duplicates(compared, blocks(table, compared.digests()), settled.workers)
+    say(f"near      {len(found.pairs)} pairs of {len(table)} training examples are near-duplicates")
+    return table.assign(near=found.groups)
 
 
 def _refuse_leaks(settled: Recipe, opened: Opened, split: Split) -> None:

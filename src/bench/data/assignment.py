@@ -2,7 +2,8 @@
 
 A splitter takes ``Rows`` and returns the validation fold of each row. Rows of one ``block`` may not be parted: a
 block is a group (a patient), the rows of one example or a set of rows with the same content, and groups that share
-content are one block.
+content are one block. Where the table has a column ``near`` (split.duplicates=near), rows of one number ≥ 0 in it are
+near-duplicates, and are kept together as rows of the same content are.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ NAMED = 10
 class Rows:
     """What a splitter may look at: label, block and content (N,) int each, and the table.
 
-    ``content`` ties copies and the rows of an example, ``block`` groups, too.
+    ``content`` ties copies, near-duplicates and the rows of an example, ``block`` groups, too.
     """
 
     label: np.ndarray
@@ -74,13 +75,14 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
     none = np.full(len(table), -1)
     group = table["group"].factorize()[0] if "group" in table else none
     example = table["example"].factorize()[0] if "example" in table else none
-    content = _content(digests)
+    content, near = _content(digests), _near(table)
     n_splits = getattr(splitter, "keywords", {}).get("n_splits")
     if n_splits is not None and n_splits < 2:
         raise UserError(f"split.n_splits={n_splits} must be 2 or more: what one fold validates the others train on")
     label = targets(table).argmax(1)
     try:
-        split = splitter(Rows(label, _tied(group, example, content), _tied(example, content), table))
+        tied, together = _tied(group, example, content, near), _tied(example, content, near)
+        split = splitter(Rows(label, tied, together, table))
     except ValueError as error:
         if isinstance(error, UserError):
             raise
@@ -90,13 +92,14 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
     assignment = Assignment(
         fold,
         max(1, int(fold.max()) + 1),  # none is validated where all are trained on at once
-        [*_copies(table, content), *(ordered.notes if ordered else [])],
+        [*_copies(table, content), *_near_duplicates(table, near), *(ordered.notes if ordered else [])],
         ordered.trained_from if ordered else None,
     )
-    problems = _crossings(table, fold, group, example, content)
+    problems = _crossings(table, fold, group, example, content, near)
     rows = assignment.onto(table)
     _refuse_empty_sides(rows, assignment.n_splits)
-    problems += _absent_classes(rows, assignment.n_splits, group, content)
+    copies = np.where(near >= 0, near + content.max() + 1, content)
+    problems += _absent_classes(rows, assignment.n_splits, group, copies)
     if problems and strict:
         raise UserError(f"{problems[0]} (split.strict=false trains all the same)")
     assignment.notes.extend(f"warning: {problem}" for problem in problems)
@@ -105,32 +108,41 @@ def assign(table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict:
 
 
 def blocks(table: pd.DataFrame, digests: np.ndarray) -> np.ndarray:
-    """(N,) numbers from 0 on of the sets of rows that no split may part: a group, an example, copies (``assign``)."""
+    """(N,) numbers from 0 on of the sets of rows that no split may part (``assign``).
+
+    They are a group, an example, copies and, where the table knows them, near-duplicates.
+    """
     none = np.full(len(table), -1)
     codes = [table[name].factorize()[0] if name in table else none for name in ("group", "example")]
-    return _tied(*codes, _content(digests))
+    return _tied(*codes, _content(digests), _near(table))
 
 
 def with_copies(
     early: Assignment, table: pd.DataFrame, digests: np.ndarray, splitter: Splitter, strict: bool = True
 ) -> Assignment:
-    """The early assignment, or, where rows share content, a new one that keeps copies together.
+    """The early assignment, or, where rows share content, a new one that keeps copies and near-duplicates together.
 
-    Without copies the contents change nothing, so the rows are not split again.
+    Without either the contents change nothing, so the rows are not split again.
     """
     content = _content(digests)
-    shared = np.bincount(content[content >= 0], minlength=1).max() > 1
+    shared = np.bincount(content[content >= 0], minlength=1).max() > 1 or (_near(table) >= 0).any()
     return assign(table, digests, splitter, strict) if shared else early
 
 
 def _crossings(
-    table: pd.DataFrame, fold: np.ndarray, group: np.ndarray, example: np.ndarray, content: np.ndarray
+    table: pd.DataFrame,
+    fold: np.ndarray,
+    group: np.ndarray,
+    example: np.ndarray,
+    content: np.ndarray,
+    near: np.ndarray,
 ) -> list[str]:
-    """A sentence on the first group, example and content that stand in several folds."""
+    """A sentence on the first group, example, content and set of near-duplicates that stand in several folds."""
     problems = []
-    for codes, what in ((group, "group"), (example, "example"), (content, "the same content")):
+    tying = ((group, "group"), (example, "example"), (content, "the same content"), (near, "a near-duplicate"))
+    for codes, what in tying:
         if len(crossing := _crossing(codes, fold)):
-            name = what if codes is content else f"{what} {table[what].iloc[crossing[0]]}"
+            name = f"{what} {table[what].iloc[crossing[0]]}" if what in table else what
             if what == "group" and table["group"].nunique() == 1:
                 problems.append(f"all rows are of {name}, which no split can keep whole; add rows of other groups")
                 continue
@@ -225,6 +237,18 @@ def _copies(table: pd.DataFrame, content: np.ndarray) -> list[str]:
     return [f"{note}; {quarrels} of these contents {'has' if quarrels == 1 else 'have'} {how_many}"]
 
 
+def _near_duplicates(table: pd.DataFrame, near: np.ndarray) -> list[str]:
+    """Says which rows are tied together because they are near-duplicates."""
+    if not (near >= 0).any():
+        return []
+    first = np.flatnonzero(near == near[near >= 0].min())
+    sets = len(np.unique(near[near >= 0]))
+    return [
+        f"{(near >= 0).sum()} rows are near-duplicates of another id, in {sets} sets (first: {ids_of(table, first)}); "
+        "they are kept on one side of every fold"
+    ]
+
+
 def _classes(table: pd.DataFrame) -> list[str]:
     return [c.removeprefix(TARGET) for c in table.columns if c.startswith(TARGET)]
 
@@ -245,6 +269,11 @@ def _content(digests: np.ndarray) -> np.ndarray:
     keys = np.array([d.tobytes() if d.any() else None for d in digests], dtype=object)
     codes: np.ndarray = pd.factorize(keys)[0]
     return codes
+
+
+def _near(table: pd.DataFrame) -> np.ndarray:
+    """(N,) the table's numbers of near-duplicates, −1 for rows without and where it does not know them."""
+    return table["near"].to_numpy(np.int64) if "near" in table else np.full(len(table), -1)
 
 
 def _tied(*codes: np.ndarray) -> np.ndarray:

@@ -199,6 +199,8 @@ def deciding(recipe: Recipe | EnsembleRecipe) -> dict[str, Any]:
             own = getattr(recipe, field.name)
             value, without = records.plain(own), {*recipe.within.get(field.name, ()), *_unset(own)}
             decides[field.name] = {k: v for k, v in value.items() if k not in without} if without else value
+    if decides.get("split", {}).get("duplicates") == "exact":  # it was not a key at first: earlier runs stay found
+        decides["split"] = {k: v for k, v in decides["split"].items() if k != "duplicates"}
     return decides
 
 

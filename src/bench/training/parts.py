@@ -39,8 +39,10 @@ GIVEN: Mapping[str, int] = {
     "tta": 0, "optimizer": 1, "scheduler": 4,
 }  # fmt: skip
 """group → how many arguments of its target are not the config's: a model's input spec, a loss's logits …"""
-BESIDES: Mapping[str, str] = {"dataset": "simulator", "split": "strict"}
-"""group → a key of its node that its target is not given."""
+BESIDES: Mapping[str, tuple[str, ...]] = {"dataset": ("simulator",), "split": ("strict", "duplicates")}
+"""group → keys of its node that its target is not given."""
+DUPLICATES = ("exact", "near")
+"""What ``split.duplicates`` may be: which rows count as copies of each other."""
 
 
 def named(node: Node) -> bool:
@@ -103,6 +105,20 @@ def dataset_of_tables(node: Node, root: Path) -> Dataset:
 def features(node: Node) -> Features:
     instance: Features = bound("features", node)()
     return instance
+
+
+def comparable_features(dataset: Dataset) -> Features:
+    """The features by which rows of a data set are held against each other, whatever a model is trained on.
+
+    They are its own for a sequence, or else for an image: near-duplicates, and so folds, are the same for every model.
+    Raises UserError for a data set that has neither.
+    """
+    import yaml
+
+    name = dataset.fitting("sequence") or dataset.fitting("image")
+    if name is None:
+        raise UserError(f"dataset={dataset.name} has no features by which rows could be compared; set duplicates=exact")
+    return features(yaml.safe_load(extensions.option("features", name).read_text(encoding="utf-8")))
 
 
 def with_signal(node: Node, dataset: type[Dataset]) -> Node:
@@ -234,7 +250,9 @@ def pseudo_labels(node: Node) -> Any:
 
 
 def split(node: Node) -> tuple[Splitter, bool]:
-    """The splitter, and whether a split that leaks is refused."""
+    """The splitter, and whether a split that leaks is refused; UserError where the node says anything else wrong."""
+    if (word := node.get("duplicates", DUPLICATES[0])) not in DUPLICATES:
+        raise UserError(f"split.duplicates={word} is not one of {', '.join(DUPLICATES)}")
     return bound("split", node), bool(node.get("strict", True))
 
 
@@ -245,4 +263,4 @@ def name(node: Node) -> str:
 
 def _own(group: str, node: Node) -> dict[str, Any]:
     """What of a node its target is given."""
-    return {key: value for key, value in node.items() if key != BESIDES.get(group)}
+    return {key: value for key, value in node.items() if key not in BESIDES.get(group, ())}
