@@ -46,6 +46,7 @@ COMMANDS = {
     "train",
     "predict",
     "ensemble",
+    "adopt",
     "compare",
     "leaderboard",
     "clean",

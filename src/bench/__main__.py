@@ -11,7 +11,19 @@ import bench
 from bench.cli.door import run
 from bench.cli.errors import MISTAKE, say_mistake
 
-COMMANDS = ("prepare", "train", "predict", "ensemble", "compare", "leaderboard", "clean", "track", "catalog", "doctor")
+COMMANDS = (
+    "prepare",
+    "train",
+    "predict",
+    "ensemble",
+    "adopt",
+    "compare",
+    "leaderboard",
+    "clean",
+    "track",
+    "catalog",
+    "doctor",
+)
 
 
 def main(words: Sequence[str] | None = None) -> int:

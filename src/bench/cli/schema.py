@@ -12,7 +12,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from bench.runs.recipe import EnsembleRecipe, Node, Recipe, Sending
+from bench.runs.recipe import AdoptedRecipe, EnsembleRecipe, Node, Recipe, Sending
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,6 +124,7 @@ SCHEMAS: Mapping[str, type[Any]] = {
     "prepare": Prepare,
     "predict": Predict,
     "ensemble": EnsembleRecipe,
+    "adopt": AdoptedRecipe,
     "compare": Compare,
     "leaderboard": Leaderboard,
     "clean": Clean,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -77,7 +78,7 @@ def _print(place: Place, rows: Sequence[Row], n_rows: int, interval: Interval) -
         table.add_column("what differs", overflow="fold")
     for number, row in enumerate(rows, 1):
         cost = _time(row.seconds)
-        low, high = interval(row.folds, row.n_folds)
+        low, high = interval(row.folds, row.n_folds) if row.n_folds > 1 else (math.nan, math.nan)
         between = f"{figure(low, like=row.score)} … {figure(high, like=row.score)}"
         more = [between, figure(row.baseline), f"{row.accuracy:.3f}", cost, f"{row.size / 1e6:.1f}"] if wide else [cost]
         cells = ["best" if number == 1 else str(number), row.model, spread(row.score, row.spread), row.over, *more]
@@ -102,7 +103,7 @@ def as_csv(places: Mapping[Place, Sequence[Row]], interval: Interval) -> str:
         for number, row in enumerate(rows, 1):
             runs, words = " ".join(map(str, row.runs)), shlex.join(row.words)
             values = [dataset, metric, simulated, number, row.model, row.score, row.spread, row.over]
-            values += [*interval(row.folds, row.n_folds), row.baseline]
+            values += [*(interval(row.folds, row.n_folds) if row.n_folds > 1 else (math.nan, math.nan)), row.baseline]
             values += [row.accuracy, round(row.seconds, 1), row.size, runs, words]
             lines.writerow([f"'{v}" if isinstance(v, str) and v[:1] in "=+-@" and v else v for v in values])
     return text.getvalue()

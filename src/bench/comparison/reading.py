@@ -38,6 +38,7 @@ def read(runs: Sequence[Run]) -> tuple[Rows, list[np.ndarray]]:
     by_identity: dict[str, Run] = {}
     for run in runs:
         selection.refuse_unvalidated(run)
+        selection.refuse_one_fold(run)
         if missing := [n for n in ("scores.json", "oof.parquet", "splits.parquet") if not (run.folder / n).exists()]:
             raise UserError(f"{run.folder} has no {missing[0]}: the command that made the run makes what is missing")
         if run.identity in by_identity:

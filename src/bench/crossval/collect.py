@@ -94,6 +94,8 @@ def _training_means(rows: pd.DataFrame) -> np.ndarray:
     means = np.empty_like(target)
     for k in np.unique(fold):
         trainable = open_to(rows, k)
+        if not trainable.any():  # one fold of predictions made elsewhere: on what they were trained is not known
+            trainable = ~trainable
         means[fold == k] = count[trainable] @ target[trainable] if k >= 0 else np.nan  # what no fold validates has none
     shares: np.ndarray = means / means.sum(1, keepdims=True)
     return shares

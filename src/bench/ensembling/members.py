@@ -58,6 +58,7 @@ def read(runs: Sequence[Run], folds: str) -> Members:
     """
     for run in runs:
         selection.refuse_unvalidated(run)
+        selection.refuse_one_fold(run)
     for run in runs[1:]:
         _refuse_other_kind(runs[0], run)
     entries = [(run, _oof(run), _test(run, folds)) for run in runs]

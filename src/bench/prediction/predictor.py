@@ -61,9 +61,9 @@ class Predictor:
     ) -> None:
         if run.inputs.model == ENSEMBLE:
             raise UserError(f"{run.folder} is an ensemble, which has no weights of its own; export its members")
+        self.recipe: Recipe = run.recipe
         self.run, self.folds, self.runtime = run, finished_folds(run, folds), runtime
         self.device = runtimes.device(runtime, device)
-        self.recipe: Recipe = run.recipe
         self.tta: Any = dict(tta if tta is not None else self.recipe.tta)
         self.mean = mean
         self._store, self._workers = store, workers

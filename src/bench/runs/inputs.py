@@ -40,7 +40,8 @@ class Inputs:
     ``names``: group → the option chosen. ``stores``: part → the folder of its computed features; ``window``: samples
     of an example of open length that a batch takes. ``test``: a hash of the test examples and their ids. ``facts``:
     what prediction has to know of the training files. ``notes``: what a person should know of the split. ``group``:
-    a hash that runs share which differ in their seed alone. ``members``: an ensemble's alone.
+    a hash that runs share which differ in their seed alone. ``members``: an ensemble's alone. ``adopted``: whether the
+    predictions were made elsewhere.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -59,11 +60,12 @@ class Inputs:
     notes: tuple[str, ...] = ()
     group: str = ""
     members: tuple[Member, ...] = ()
+    adopted: bool = False
 
     @property
     def validated(self) -> bool:
         """Whether the run validates rows; one with ``split=none`` trains once on all, and has no score."""
-        return self.n_splits > 1
+        return self.n_splits > 1 or self.adopted
 
 
 def read(folder: Path) -> Inputs:

@@ -171,7 +171,40 @@ class EnsembleRecipe:
     loss: ClassVar[None] = None
 
 
-Kind = TypeVar("Kind", Recipe, EnsembleRecipe)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdoptedRecipe:
+    """What ``python -m bench.adopt`` was asked for: conf/adopt.yaml says what each key means.
+
+    ``loss``, ``split`` and ``recipe`` are what a data set's option brings for training; nothing of them is used.
+    """
+
+    dataset: Node
+    loss: Node | None = None
+    split: Node | None = None
+    recipe: Node | None = None
+    oof: str | None = None
+    test: str | None = None
+    name: str | None = None
+    id: str | None = None
+    columns: Any = None
+    folds: str | None = None
+    strict: bool = True
+    pictures: bool = True
+    outputs: str = "outputs"
+    data: str = "data"
+    extensions: tuple[str, ...] | None = None
+    tracking: Tracking = dataclasses.field(default_factory=Tracking)
+
+    elsewhere: ClassVar[tuple[str, ...]] = (
+        "loss", "split", "recipe", "oof", "test", "pictures", "outputs", "data", "extensions", "tracking",
+    )  # fmt: skip
+    within: ClassVar[Mapping[str, tuple[str, ...]]] = {"dataset": ("root", "simulator")}
+    settled: ClassVar[tuple[str, ...]] = ()
+    seed: ClassVar[None] = None
+
+
+AnyRecipe = Recipe | EnsembleRecipe | AdoptedRecipe
+Kind = TypeVar("Kind", Recipe, EnsembleRecipe, AdoptedRecipe)
 
 
 def composed(kind: type[Kind], config: Any, module: str) -> Kind:
@@ -182,13 +215,13 @@ def composed(kind: type[Kind], config: Any, module: str) -> Kind:
     return records.parse(kind, config, None)
 
 
-def groups(kind: type[Recipe] | type[EnsembleRecipe]) -> list[str]:
+def groups(kind: type[AnyRecipe]) -> list[str]:
     """The keys whose values are options of a group of conf/."""
     hints = typing.get_type_hints(kind)
     return [field.name for field in dataclasses.fields(kind) if hints[field.name] == Node]
 
 
-def deciding(recipe: Recipe | EnsembleRecipe) -> dict[str, Any]:
+def deciding(recipe: AnyRecipe) -> dict[str, Any]:
     """What decides the result, as plain containers: the rest says where it is done, and how fast.
 
     Paths of files stand for their content, which the caller puts in their place.
@@ -210,12 +243,14 @@ def _unset(value: Any) -> list[str]:
     return [f.name for f in fields if f.metadata.get("later") and getattr(value, f.name) == f.default]
 
 
-def read(folder: Path) -> Recipe | EnsembleRecipe:
+def read(folder: Path) -> AnyRecipe:
     """The recipe in a run's folder; UserError naming the file, and what is wrong with it."""
     path = folder / FILE
     content = mapping(folder)
     if "blend" in content:
         return records.parse(EnsembleRecipe, content, str(path))
+    if "oof" in content:
+        return records.parse(AdoptedRecipe, content, str(path))
     return records.parse(Recipe, content, str(path))
 
 
@@ -237,7 +272,7 @@ def sweep_of(folder: Path) -> str | None:
         return None
 
 
-def write(folder: Path, recipe: Recipe | EnsembleRecipe) -> None:
+def write(folder: Path, recipe: AnyRecipe) -> None:
     """Writes config.yaml; addresses lose their passwords, and a run stays one of its sweep's."""
     import yaml
 

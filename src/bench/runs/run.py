@@ -25,7 +25,7 @@ from typing import Any
 from bench.atomic import read_json, write_json
 from bench.runs import checksums, inputs, inside, recipe, records, scores
 from bench.runs.inputs import Inputs
-from bench.runs.recipe import EnsembleRecipe, Recipe
+from bench.runs.recipe import AdoptedRecipe, AnyRecipe, EnsembleRecipe, Recipe
 from bench.runs.scores import Scores
 from bench.spec import InputSpec, UserError
 
@@ -184,15 +184,17 @@ class Run:
         return recipe.mapping(self.folder)
 
     @cached_property
-    def made_by(self) -> Recipe | EnsembleRecipe:
-        """What the run was asked for: a training's recipe, or an ensemble's."""
+    def made_by(self) -> AnyRecipe:
+        """What the run was asked for: a training's recipe, an ensemble's, or that of predictions made elsewhere."""
         return recipe.read(self.folder)
 
     @property
     def recipe(self) -> Recipe:
-        """A trained run's; UserError for an ensemble."""
+        """A trained run's; UserError for an ensemble, and for predictions made elsewhere."""
         if isinstance(self.made_by, Recipe):
             return self.made_by
+        if isinstance(self.made_by, AdoptedRecipe):
+            raise UserError(f"{self.folder} was made elsewhere: its predictions are here, its model is not")
         raise UserError(f"{self.folder} is an ensemble, which was not trained itself; name one of its members")
 
     @property

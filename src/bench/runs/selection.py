@@ -135,6 +135,15 @@ def refuse_unvalidated(run: Run) -> None:
         )
 
 
+def refuse_one_fold(run: Run) -> None:
+    """UserError for predictions made elsewhere whose folds nobody told, where folds are held against each other."""
+    if run.inputs.n_splits < 2:
+        raise UserError(
+            f"{run.folder} was adopted without folds, which is held against no other folds; adopt its file again "
+            "with a column fold, or with folds=<a run of yours with the same folds>"
+        )
+
+
 def _words(requested: str | Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """The words that name runs, and the conditions of the query."""
     texts = [requested] if isinstance(requested, str) else [str(text) for text in requested]
