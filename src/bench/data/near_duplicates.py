@@ -25,10 +25,12 @@ from bench.data.fingerprints import VERSION, Fingerprints, Way, fingerprints, re
 from bench.data.source import Source
 from bench.data.store import Store
 
-PAIRING = 1
+PAIRING = 2
 """Raise it when other pairs would come out of the same fingerprints."""
 RADIUS: dict[Way, float] = {"columns": 0.25, "marks": 0.7, "outline": 0.5}
 """How far apart two vectors of the same place may be: for a correlation c it is about √(2 D (1 − c))."""
+SHORT_RADIUS = 0.3
+"""The same for marks of short sequences: nothing was resampled there, and beats look much alike."""
 NEIGHBOURS = 8
 MOST_NEIGHBOURS = 128
 """A vector asks for more neighbours where all it has are of its own row or block."""
@@ -92,14 +94,15 @@ def _candidates(
     marks: Fingerprints, way: Way, tied: np.ndarray, workers: int, wobble: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows (M,) and (M,), first < second, and shifts (M,) at which their fingerprints agree: a few for each pair."""
-    a, b, distance = _neighbours(marks.vector, tied[marks.row], RADIUS[way], workers)
+    radius = SHORT_RADIUS if way == "marks" and wobble == WOBBLE else RADIUS[way]
+    a, b, distance = _neighbours(marks.vector, tied[marks.row], radius, workers)
     first, second = marks.row[a], marks.row[b]
     shift = marks.place[a] - marks.place[b]
     swapped = first > second
     first, second = np.where(swapped, second, first), np.where(swapped, first, second)
     shift = np.where(swapped, -shift, shift)
     counts = np.bincount(marks.row, minlength=1)
-    alone = (distance < CLOSE * RADIUS[way]) | (np.minimum(counts[first], counts[second]) <= FEW)
+    alone = (distance < CLOSE * radius) | (np.minimum(counts[first], counts[second]) <= FEW)
     return _agreed(first, second, shift, alone, wobble)
 
 
