@@ -88,7 +88,7 @@ def test_every_model_is_captured_as_a_graph(specs: dict[str, InputSpec], model: 
     torch.manual_seed(0)
     net, x = build.build(node("model", model), "model", spec).eval(), torch.randn(2, *spec.shape)
     with torch.no_grad():
-        compiled = torch.compile(net, backend="aot_eager")(x)  # needs no C++ compiler
+        compiled = torch.compile(net, backend="eager")(x)  # needs no C++ compiler
         torch.testing.assert_close(compiled, net(x), rtol=1e-4, atol=1e-5)
 
 

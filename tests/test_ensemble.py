@@ -495,7 +495,7 @@ def test_help_needs_no_heavy_import() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    assert "runs: null" in done.stdout
+    assert "runs=null" in done.stdout
     loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert not loaded & {"torch", "numpy", "pandas", "hydra", "omegaconf", "mlflow"}
 

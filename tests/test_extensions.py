@@ -164,7 +164,7 @@ def test_the_catalog_and_the_help_show_its_options(beats: Path, capsys: pytest.C
     assert "One layer." in page
     assert "brier, lower is better" in page
     assert "pulses_wave" in page
-    assert run_command(train.COMMAND, ["--help", NAMED]) == 0
+    assert run_command(train.COMMAND, ["--help", "all", NAMED]) == 0
     assert "wavenet" in (page := capsys.readouterr().out)
     assert "own_linear" in page
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 def words(beats: Path, tmp_path: Path) -> list[str]:
     """A command whose folds take some seconds each, as jobs."""
     given = [word for word in small_overrides(beats, tmp_path) if not word.startswith("train.")]
-    return [*given, "folds.launcher=submitit", "train.epochs=200"]
+    return [*given, "folds.launcher=submitit", "train.epochs=200", "pictures=false"]
 
 
 def start(words: list[str], errors: Path) -> subprocess.Popen[bytes]:

@@ -97,6 +97,7 @@ def words(beats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Words
 
     def command(*more: str) -> list[str]:
         few = ["train.min_steps=1", "split.n_splits=5", "hydra.sweeper.name=s", "tracking.enabled=false"]
+        few += ["pictures=false"]
         return ["-m", "hydra/sweeper=optuna", *small_overrides(beats, tmp_path), *few, *more]
 
     return command

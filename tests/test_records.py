@@ -37,7 +37,7 @@ def test_the_file_has_the_keys_that_earlier_versions_wrote_in_their_order(tmp_pa
     assert list(yaml.safe_load((tmp_path / "config.yaml").read_text())) == [
         "dataset", "model", "features", "loss", "split", "augment", "row_weights", "synthetic", "pseudo", "tta",
         "optimizer", "scheduler", "recipe", "rows", "resume_from", "init_from", "pretrain", "seed", "device", "compile",
-        "outputs", "data", "store", "verify", "workers", "extensions", "train", "folds", "tracking",
+        "pictures", "outputs", "data", "store", "verify", "workers", "extensions", "train", "folds", "tracking",
     ]  # fmt: skip
 
 

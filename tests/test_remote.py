@@ -185,7 +185,7 @@ def test_a_broken_file_is_named_by_its_address(tmp_path: Path, memory: Any, caps
     upload(raw, "/seti", memory)
     words = ["dataset=seti", "dataset.root=memory://seti", f"store={tmp_path / 'store'}", "workers=1"]
     assert run(prepare.COMMAND, words) == 2
-    assert f"memory://seti/{broken.relative_to(raw)} is cut short" in capsys.readouterr().err
+    assert f"memory://seti/{broken.relative_to(raw)} can't be read" in capsys.readouterr().err
 
 
 class Vault(MemoryFileSystem):

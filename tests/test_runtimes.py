@@ -54,8 +54,8 @@ def network(name: str, spec: InputSpec, **options: Any) -> torch.nn.Module:
     ("name", "spec", "options"),
     [
         ("mlp", BEATS, {}),
-        ("resnet1d", BEATS, {}),
-        ("wavenet", InputSpec(8, (200,), CLASSES, 200.0), {}),
+        ("resnet1d", BEATS, {"width": 8, "out_width": 16}),
+        ("wavenet", InputSpec(8, (200,), CLASSES, 200.0), {"filters": [4, 8], "layers": [3, 2]}),
         ("cnn2d", PICTURE, {}),
         ("timm_backbone", PICTURE, {"resizer": [32, 64]}),  # whose antialiasing OpenVINO alone would leave out
     ],

@@ -75,7 +75,7 @@ def test_every_model_has_a_space() -> None:
 @pytest.fixture
 def words(beats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
-    few = ["train.epochs=1", "train.min_steps=1", "hydra.sweeper.name=s"]
+    few = ["train.epochs=1", "train.min_steps=1", "hydra.sweeper.name=s", "pictures=false"]
     return ["-m", "hydra/sweeper=optuna", *small_overrides(beats, tmp_path), *few]
 
 

@@ -55,7 +55,7 @@ def cross_validate(recipe: Recipe, names: Mapping[str, str], judge: Judge | None
             beginning(plan)
         kept = f", {len(plan.folds) - len(todo)} done before" if len(todo) < len(plan.folds) else ""
         say(f"run       {run.folder} ({len(todo)} of {len(plan.folds)} folds to train{kept})")
-        if not todo and _whole(run, life.before) and life.mirrored:
+        if not todo and _whole(run, life.before, recipe.pictures) and life.mirrored:
             outcome = Outcome(run, run.scores(), [], None)
         else:
             with life.working() as work, _taken(plan, todo) as mine:
@@ -75,12 +75,12 @@ def _taken(plan: Plan, todo: list[int]) -> AbstractContextManager[list[int]]:
     return claimed(plan.run, todo) if plan.recipe.folds.launcher == "local" else nullcontext(todo)
 
 
-def _whole(run: Run, state: Mapping[str, Any]) -> bool:
+def _whole(run: Run, state: Mapping[str, Any], pictures: bool) -> bool:
     """Whether the run is finished and all its result files still exist."""
     tables = ["oof.parquet"] * run.inputs.validated
     tables += ["test.parquet"] * bool(len(read_frame(run.checked("test_ids.parquet"))))
     files = ["scores.json"] * run.inputs.validated + ["submission.csv"] * ("test.parquet" in tables)
-    expected = tables + files + ["plots", "report.html"] * run.inputs.validated
+    expected = tables + files + ["plots", "report.html"] * (run.inputs.validated and pictures)
     if state.get("status") != "finished" or not all((run.folder / name).exists() for name in expected):
         return False
     try:
@@ -157,7 +157,7 @@ def _train_and_collect(plan: Plan, todo: list[int], given: Given, judge: Judge |
             )
         if trouble := submission.submit(run, lambda: plan.dataset):
             say(f"{trouble} (the predictions stay; the same command tries again, and trains nothing)")
-        if scores:
+        if scores and plan.recipe.pictures:
             with spent.on("pictures"):
                 draw(run, metric)
     numbers = ", ".join(map(str, failed))

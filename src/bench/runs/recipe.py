@@ -119,6 +119,7 @@ class Recipe:
     seed: int = 0
     device: str | tuple[str, ...] = "auto"
     compile: bool | Literal["graph", "auto"] = False
+    pictures: bool = True
     outputs: str = "outputs"
     data: str = "data"
     store: str = "data/store"
@@ -130,8 +131,8 @@ class Recipe:
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
     elsewhere: ClassVar[tuple[str, ...]] = (
-        "recipe", "rows", "resume_from", "pretrain", "device", "compile", "outputs", "data", "store", "verify",
-        "workers", "extensions", "folds", "tracking",
+        "recipe", "rows", "resume_from", "pretrain", "device", "compile", "pictures", "outputs", "data", "store",
+        "verify", "workers", "extensions", "folds", "tracking",
     )  # fmt: skip
     """Keys that do not change the result, or repeat what else names a run: rows are known by their ids."""
     within: ClassVar[Mapping[str, tuple[str, ...]]] = {
