@@ -90,7 +90,7 @@ def simulate(
     for i, (name, true) in enumerate(zip(train, rows["true"], strict=True)):
         x_t = clip(true, np.random.default_rng([seed, 1, copies.get(i, i)]), longest)
         _write(root / "audio_train" / name, _cut(x_t, np.random.default_rng([seed, 1, i])) if i in copies else x_t)
-    planted.write(root, [train[i] for i in copies], [train[i] for i in copies.values()])
+    planted.write([train[i] for i in copies], [train[i] for i in copies.values()], root)
     table = pd.DataFrame({"fname": train, "label": rows["label"], "manually_verified": rows["manually_verified"]})
     table.to_csv(root / "train.csv", index=False)
     classes = timbres(n_classes)

@@ -73,7 +73,7 @@ def simulate(
     scale = np.random.default_rng([seed, 2]).uniform(0.5, 0.95, (len(of), 1))
     labels[copies] = labels[of]
     x_nt[copies] = np.where(np.arange(len(of))[:, None] % 2, clean_nt[of], np.round(scale * x_nt[of], 6))
-    planted.write(root, copies.tolist(), of.tolist())
+    planted.write(copies.tolist(), of.tolist(), root)
     _write(root / "train.csv", 0, x_nt, labels)
     _, x_nt = beats(n_test, length, np.random.default_rng([seed, 1]))
     _write(root / "testA.csv", max(FIRST_TEST_ID, n_train), x_nt, None)

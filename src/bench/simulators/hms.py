@@ -110,7 +110,7 @@ def simulate(
             again = Again(patient, i, np.random.default_rng([seed, 3, i])) if i in copies else None
             rows[part].append(_one_eeg(root, part, i, again.patient if again else patient, rng, again))
         ids = [int(one["eeg_id"].iloc[0]) for one in rows[part]]
-        planted.write(root, [ids[i] for i in copies], [ids[i] for i in copies.values()])
+        planted.write([ids[i] for i in copies], [ids[i] for i in copies.values()], root)
     pd.concat(rows["train"]).to_csv(root / "train.csv", index=False)
     if rows["test"]:
         columns = ["spectrogram_id", "eeg_id", "patient_id"]

@@ -21,8 +21,8 @@ def originals(n: int, near_duplicates: int, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, 4]).choice(n - near_duplicates, near_duplicates, replace=False)
 
 
-def write(root: Path, copies: Sequence[object], of: Sequence[object]) -> None:
+def write(copies: Sequence[object], copied: Sequence[object], root: Path) -> None:
     """Leaves ``near_duplicates.csv`` (id, copy_of) in ``root``, where there are any: no data set reads it."""
     if len(copies):
-        lines = [f"{copy},{original}\n" for copy, original in zip(copies, of, strict=True)]
+        lines = [f"{copy},{original}\n" for copy, original in zip(copies, copied, strict=True)]
         (root / FILE).write_text("id,copy_of\n" + "".join(lines), encoding="ascii")

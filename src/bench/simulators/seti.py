@@ -74,7 +74,7 @@ def simulate(
             if original != row:
                 cadence_phw = _moved(cadence_phw, np.random.default_rng([seed, PARTS[part], row]))
             np.save(folder / cadence_id[0] / f"{cadence_id}.npy", cadence_phw)
-        planted.write(root, [ids[row] for row in copies], [ids[row] for row in copies.values()])
+        planted.write([ids[row] for row in copies], [ids[row] for row in copies.values()], root)
         target = ["0.5"] * n if part == "test" else positive.astype(int).astype(str).tolist()
         lines = [f"{i},{t}\n" for i, t in zip(ids, target, strict=True)]
         table.write_text("id,target\n" + "".join(lines), encoding="ascii")
